@@ -1,0 +1,50 @@
+"""Neural style transfer by optimisation, as a PyTorch Lightning project."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nst_lightning.data import TransferData
+    from nst_lightning.encoders import VGG19
+    from nst_lightning.errors import UserError
+    from nst_lightning.losses import (
+        ContentLoss,
+        GramStyleLoss,
+        Loss,
+        TotalVariationLoss,
+        WassersteinStyleLoss,
+    )
+    from nst_lightning.run import Result, fit
+    from nst_lightning.tasks import StyleTransfer
+
+__all__ = [
+    "VGG19",
+    "ContentLoss",
+    "GramStyleLoss",
+    "Loss",
+    "Result",
+    "StyleTransfer",
+    "TotalVariationLoss",
+    "TransferData",
+    "UserError",
+    "WassersteinStyleLoss",
+    "fit",
+]
+
+_HOMES = {
+    "TransferData": "data",
+    "VGG19": "encoders",
+    "UserError": "errors",
+    "Result": "run",
+    "fit": "run",
+    "StyleTransfer": "tasks",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Imported on first use, so that `nst --help` does not wait for torch and Lightning.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'losses')}"), name)

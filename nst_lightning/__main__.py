@@ -1,0 +1,7 @@
+"""`python -m nst_lightning` is `nst`."""
+
+import sys
+
+from nst_lightning.cli import main
+
+sys.exit(main())
