@@ -1,0 +1,1 @@
+"""Pixels: reading, writing, resizing, and the sample pictures."""

@@ -1,0 +1,190 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.errors import UserError
+from nst_lightning.images.decode import decode_image
+
+RNG = np.random.default_rng(0)
+RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+ALPHA = RNG.integers(0, 255, (5, 7), dtype=np.uint8)
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+def decode(image, file_format="PNG", *, max_pixels=1000, **options):
+    """Save with Pillow, then decode; colours as (H, W, 3) and alpha as (H, W)."""
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return decode_bytes(file.getvalue(), max_pixels)
+
+
+def decode_bytes(content, max_pixels=1000):
+    colour, alpha = decode_image(io.BytesIO(content), "picture", max_pixels)
+    assert colour.dtype == torch.float32
+    assert colour.is_contiguous()
+    assert alpha is None or (alpha.dtype == torch.float32 and alpha.shape == (1, 1, *colour.shape[2:]))
+    return colour[0].permute(1, 2, 0).numpy(), None if alpha is None else alpha[0, 0].numpy()
+
+
+def on_three(grey):
+    return np.stack([grey] * 3, axis=-1)
+
+
+def png(width, height, bits, colour_type, rows=b"", extra=b""):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP", "PPM"])
+def test_rgb_is_exact(file_format):
+    colour, alpha = decode(Image.fromarray(RGB), file_format)
+    np.testing.assert_array_equal(colour, RGB / np.float32(255))
+    assert alpha is None
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_exif_orientation(file_format, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    colour, _ = decode(Image.fromarray(RGB), file_format, exif=exif, **options)
+    np.testing.assert_array_equal(colour, UPRIGHT[orientation](RGB) / np.float32(255))
+
+
+def test_exif_orientation_turns_alpha_and_16_bit_grey_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _, alpha = decode(Image.fromarray(np.dstack([RGB, ALPHA])), exif=exif)
+    np.testing.assert_array_equal(alpha, UPRIGHT[6](ALPHA) / np.float32(255))
+    colour, _ = decode(Image.fromarray(DEEP), exif=exif)
+    np.testing.assert_array_equal(colour, on_three(UPRIGHT[6](DEEP) / np.float32(65535)))
+
+
+def test_broken_exif_does_not_cost_the_picture():
+    colour, _ = decode(Image.fromarray(RGB), exif=b"Exif\0\0neither II nor MM")
+    np.testing.assert_array_equal(colour, RGB / np.float32(255))
+
+
+def test_grey_and_bilevel():
+    colour, _ = decode(Image.fromarray(GREY))
+    np.testing.assert_array_equal(colour, on_three(GREY / np.float32(255)))
+    colour, _ = decode(Image.fromarray(GREY > 100))
+    np.testing.assert_array_equal(colour, on_three((GREY > 100).astype(np.float32)))
+
+
+def test_grey_with_alpha():
+    colour, alpha = decode(Image.fromarray(np.dstack([GREY, ALPHA])))
+    np.testing.assert_array_equal(colour, on_three(GREY / np.float32(255)))
+    np.testing.assert_array_equal(alpha, ALPHA / np.float32(255))
+
+
+def test_opaque_alpha_is_no_alpha():
+    _, alpha = decode(Image.fromarray(np.dstack([RGB, np.full_like(ALPHA, 255)])))
+    assert alpha is None
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF"])
+def test_palette_with_one_transparent_index(file_format):
+    indices = RNG.integers(0, 4, (5, 7), dtype=np.uint8)
+    colours = RNG.integers(0, 256, (4, 3), dtype=np.uint8)
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette(colours.tobytes())
+    colour, alpha = decode(image, file_format)
+    np.testing.assert_array_equal(colour, colours[indices] / np.float32(255))
+    assert alpha is None
+    colour, alpha = decode(image, file_format, transparency=2)
+    np.testing.assert_array_equal(alpha, (indices != 2).astype(np.float32))
+    opaque = indices != 2
+    np.testing.assert_array_equal(colour[opaque], (colours[indices] / np.float32(255))[opaque])
+
+
+def test_palette_with_partial_alpha():
+    indices = RNG.integers(0, 4, (5, 7), dtype=np.uint8)
+    image = Image.fromarray(indices).convert("P")
+    image.putpalette(bytes(range(12)))
+    _, alpha = decode(image, transparency=bytes([0, 85, 170, 255]))
+    np.testing.assert_allclose(alpha, indices / 3, atol=1e-6)
+
+
+def test_cmyk_without_profile():
+    inks = RNG.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    colour, _ = decode(Image.fromarray(inks, "CMYK"), "TIFF")
+    shares = inks / 255
+    expected = (1 - shares[..., :3]) * (1 - shares[..., 3:])
+    np.testing.assert_allclose(colour, expected, atol=1.01 / 255)
+
+
+def test_cmyk_jpeg_is_not_inverted():
+    colour, _ = decode(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), "JPEG")
+    np.testing.assert_allclose(colour, np.broadcast_to([0.0, 1.0, 1.0], (16, 16, 3)), atol=3 / 255)
+
+
+@pytest.mark.parametrize(("file_format", "byte_order"), [("PNG", "<"), ("TIFF", "<"), ("TIFF", ">")])
+def test_16_bit_grey_keeps_its_precision(file_format, byte_order):
+    colour, _ = decode(Image.fromarray(DEEP.astype(f"{byte_order}u2")), file_format)
+    np.testing.assert_array_equal(colour, on_three(DEEP / np.float32(65535)))
+
+
+def test_16_bit_grey_in_32_bit_integers():
+    colour, _ = decode(Image.fromarray(DEEP.astype(np.int32)), "TIFF")
+    np.testing.assert_array_equal(colour, on_three(DEEP / np.float32(65535)))
+    colour, _ = decode(Image.fromarray(np.full((2, 2), -5, np.int32)), "TIFF")
+    np.testing.assert_array_equal(colour, np.zeros((2, 2, 3)))
+    with pytest.raises(UserError, match="more than 16 bits"):
+        decode(Image.fromarray(np.full((2, 2), 1 << 20, np.int32)), "TIFF")
+
+
+def test_16_bit_grey_with_a_transparent_value():
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP)
+    value = DEEP[1, 2]
+    key = struct.pack(">I4sH", 2, b"tRNS", value)
+    key += struct.pack(">I", zlib.crc32(key[4:]))
+    colour, alpha = decode_bytes(png(7, 5, 16, 0, rows, key))
+    np.testing.assert_array_equal(alpha, np.where(DEEP - value, 1, 0))
+    np.testing.assert_array_equal(colour, on_three(DEEP / np.float32(65535)))
+
+
+def test_16_bit_colour_is_read_to_8_bits():
+    deep = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    colour, _ = decode_bytes(png(7, 5, 16, 2, rows))
+    np.testing.assert_allclose(colour, deep / 65535, atol=1 / 255)
+
+
+def test_floating_point_pictures_are_refused():
+    with pytest.raises(UserError, match=r"8 or 16 bits.*mode F"):
+        decode(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF")
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
+def test_first_frame_of_an_animation(file_format):
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    colour, _ = decode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
+    np.testing.assert_array_equal(colour, np.broadcast_to([1.0, 0.0, 0.0], (3, 4, 3)))
+
+
+def test_one_pixel():
+    colour, _ = decode(Image.new("RGB", (1, 1), "white"))
+    np.testing.assert_array_equal(colour, np.ones((1, 1, 3)))
