@@ -1,0 +1,107 @@
+"""Weights files of VGG19 in the layouts that are about, read as one."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
+from nst_lightning.errors import UserError
+
+_OWN_KEY = re.compile(r"(conv\d_\d)\.(weight|bias)")
+_TORCHVISION_KEY = re.compile(r"features\.(\d+)\.(weight|bias)")
+_EXPECTED = "expected VGG19's weights (keys features.0.weight … or conv1_1.weight …)"
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the convolutions of a VGG19 of any width.
+
+    Keys may be torchvision's (`features.0.weight`; the classifier is left out) or named after the layers
+    (`conv1_1.weight`, as in this project and in Gatys' `vgg_conv.pth`), also inside a `state_dict` entry. The
+    network may end early, but has no gaps. No code in the file is run.
+
+    Args:
+        path: A `.safetensors` file, or a `.pth` or `.pt` file written by `torch.save`.
+
+    Returns:
+        Float32 copies under `conv1_1.weight`, `conv1_1.bias` … in network order, and the file's metadata
+        (empty for a `torch.save` file).
+
+    Raises:
+        UserError: If the file cannot be read as tensors, or they are not those of a VGG19.
+    """
+    if path.suffix == ".safetensors":
+        tensors, metadata = _read_safetensors(path)
+    else:
+        tensors, metadata = _read_torch(path), {}
+    state = {_own_name(path, key): value for key, value in tensors.items() if not key.startswith("classifier.")}
+    return _in_network_order(path, state), metadata
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{_EXPECTED}, found no safetensors file in {path}; get the file anew") from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        # Mapped, the 400 MB of a classifier are never read. Files older than torch 1.6, as torchvision's own
+        # VGG19 is, are no zip archives and cannot be mapped.
+        mapped = zipfile.is_zipfile(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
+        raise UserError(
+            f"{_EXPECTED}, found in {path} what torch.load(weights_only=True) refuses; give a .pth file of "
+            "tensors only or a .safetensors file"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise UserError(f"{_EXPECTED}, found a {type(content).__name__} in {path}; save its state_dict()")
+    return {str(key): value for key, value in content.items()}
+
+
+def _own_name(path: Path, key: str) -> str:
+    """Translate a key to the layer's name, or refuse it."""
+    if match := _TORCHVISION_KEY.fullmatch(key):
+        # torchvision counts convolutions, ReLUs and poolings in the order of the forward pass, as LAYERS does
+        layer = dict(enumerate(LAYERS)).get(int(match[1]))
+    elif match := _OWN_KEY.fullmatch(key):
+        layer = match[1]
+    else:
+        layer = None
+    if match is None or layer not in CONVOLUTIONS:
+        raise UserError(f"{_EXPECTED}, found the key {key!r} in {path}; give a VGG19 without batch norm")
+    return f"{layer}.{match[2]}"
+
+
+def _in_network_order(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Sort and check: 3x3 kernels, each on the channels of the one before, from `conv1_1` without a gap."""
+    ordered: dict[str, Tensor] = {}
+    channels = 3
+    last = max((CONVOLUTIONS.index(key.split(".")[0]) for key in state), default=0)
+    for layer in CONVOLUTIONS[: last + 1]:
+        for key, rank in ((f"{layer}.weight", 4), (f"{layer}.bias", 1)):
+            value = state.get(key)
+            if not isinstance(value, Tensor):
+                found = "no such tensor" if value is None else f"a {type(value).__name__}"
+                raise UserError(f"{_EXPECTED}, found {found} for {key} in {path}; give a whole VGG19")
+            width = value.shape[0] if value.ndim == 4 else channels
+            shape = (width, channels, 3, 3) if rank == 4 else (channels,)
+            if tuple(value.shape) != shape or not value.is_floating_point():
+                raise UserError(
+                    f"expected floating-point numbers of shape {shape} for {key} in {path}, found "
+                    f"{value.dtype} of shape {tuple(value.shape)}; give weights of a VGG19"
+                )
+            channels = width
+            # a copy, or a mapped file that is overwritten later would change the running encoder
+            ordered[key] = value.to(torch.float32, copy=True).contiguous()
+    return ordered

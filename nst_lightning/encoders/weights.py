@@ -1,0 +1,138 @@
+"""Where an encoder's weights come from: a name or a file, and what goes with them."""
+
+import difflib
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights
+
+from nst_lightning.encoders.checkpoints import read_checkpoint
+from nst_lightning.encoders.download import Source, fetch
+from nst_lightning.encoders.topology import CONVOLUTIONS
+from nst_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Preprocessing = Literal["imagenet", "caffe"]
+
+NAMES = ("compact", "imagenet", "caffe", "random")
+"""The words that `load_weights` knows; everything else is a path."""
+
+SOURCES: dict[str, Source] = {
+    "imagenet": Source(VGG19_Weights.IMAGENET1K_V1.url, sha256="dcbb9e9d", megabytes=548),
+    # The network of Simonyan and Zisserman 2014, which Gatys et al. used, converted from Caffe by J. Johnson.
+    "caffe": Source("https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth", sha256="d01eb7cb", megabytes=548),
+}
+"""What is downloaded for a name."""
+
+COMPACT_FILE = Path(__file__).with_name("compact_vgg19.safetensors")
+"""The weights that are part of the package."""
+
+_WIDTHS = (64, 128, 256, 512, 512)  # channels of the five blocks of VGG19
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderWeights:
+    """The convolutions of a VGG19.
+
+    Attributes:
+        state: Float32 tensors on the CPU under `conv1_1.weight` `(out, in, 3, 3)`, `conv1_1.bias` `(out,)` …
+            in network order, without gaps; the network may end before `conv5_4`.
+        preprocessing: What the first layer wants: `imagenet` for RGB with ImageNet's mean and standard
+            deviation, `caffe` for BGR from 0 to 255 minus the mean.
+        digest: SHA-256 (hexadecimal) of the names, shapes and values; the same network in another file
+            format has the same digest.
+    """
+
+    state: dict[str, Tensor]
+    preprocessing: Preprocessing
+    digest: str
+
+
+def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
+    """Load the weights of an encoder.
+
+    Args:
+        name_or_path: `compact` (part of the package), `imagenet` (torchvision's `IMAGENET1K_V1`, downloaded
+            once), `caffe` (the original network, downloaded once), `random` (He initialisation), or a path
+            to a `.safetensors`, `.pth` or `.pt` file. A file that has the name of one of the four is reached
+            as `./compact`.
+        seed: Seed of `random`; the global random number generator is neither used nor changed.
+
+    Returns:
+        The weights. A file says with `preprocessing` in its safetensors metadata what it wants; one that
+        does not is taken for `imagenet`.
+
+    Raises:
+        UserError: If the name is unknown, or the weights cannot be had, or they are not those of a VGG19.
+    """
+    if name_or_path == "random":
+        return _weights(_random_state(seed), "imagenet")
+    if name_or_path in SOURCES:
+        state, _ = read_checkpoint(fetch(SOURCES[name_or_path]))
+        return _weights(state, "caffe" if name_or_path == "caffe" else "imagenet")
+    if name_or_path == "compact":
+        if not COMPACT_FILE.is_file():
+            raise UserError(
+                f"expected the compact encoder at {COMPACT_FILE}, found nothing; install nst-lightning "
+                "anew or use --model.encoder.weights imagenet"
+            )
+        return _from_file(COMPACT_FILE)
+    path = Path(name_or_path).expanduser()
+    if not path.is_file():
+        nearest = difflib.get_close_matches(name_or_path, NAMES, n=1)
+        raise UserError(
+            f"expected weights by name ({', '.join(NAMES)}) or an existing .pth or .safetensors file, found "
+            f"{name_or_path!r}; " + (f"did you mean {nearest[0]!r}?" if nearest else "check the path")
+        )
+    return _from_file(path)
+
+
+def state_digest(state: dict[str, Tensor]) -> str:
+    """Return the SHA-256 (hexadecimal) of the names, shapes and float32 values of tensors on the CPU."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _weights(state: dict[str, Tensor], preprocessing: Preprocessing) -> EncoderWeights:
+    return EncoderWeights(state, preprocessing, state_digest(state))
+
+
+def _from_file(path: Path) -> EncoderWeights:
+    state, metadata = read_checkpoint(path)
+    preprocessing = metadata.get("preprocessing")
+    if preprocessing is None:
+        preprocessing = "imagenet"
+        log.info(
+            "%s does not say which preprocessing it wants; imagenet is assumed (Gatys' vgg_conv.pth wants "
+            "--model.encoder.preprocessing caffe)",
+            path,
+        )
+    if preprocessing not in ("imagenet", "caffe"):
+        raise UserError(
+            f"expected preprocessing imagenet or caffe in the metadata of {path}, found {preprocessing!r}; "
+            "write the file anew"
+        )
+    return _weights(state, cast(Preprocessing, preprocessing))
+
+
+def _random_state(seed: int) -> dict[str, Tensor]:
+    """Draw weights of VGG19's shapes after He et al. 2015, "Delving deep into rectifiers"; biases are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    channels = 3
+    for layer in CONVOLUTIONS:
+        width = _WIDTHS[int(layer[4]) - 1]
+        weight = torch.empty(width, channels, 3, 3)
+        state[f"{layer}.weight"] = nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
+        state[f"{layer}.bias"] = torch.zeros(width)
+        channels = width
+    return state

@@ -1,0 +1,138 @@
+import hashlib
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from nst_lightning.encoders import download, weights
+from nst_lightning.encoders.weights import load_weights, state_digest
+from nst_lightning.errors import UserError
+
+
+def assert_same(state, expected):
+    assert list(state) == list(expected)
+    for key, value in state.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected[key]), key
+
+
+def one_line(caught):
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unknown_names():
+    with pytest.raises(UserError, match=r"compact, imagenet, caffe, random.*did you mean 'imagenet'\?") as caught:
+        load_weights("imagnet")
+    one_line(caught)
+    with pytest.raises(UserError, match=r"'nowhere/net\.pth'; check the path"):
+        load_weights("nowhere/net.pth")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(UserError, match="existing"):
+        load_weights(str(tmp_path))
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch, tiny_state):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(tiny_state(), tmp_path / "net.pth")
+    assert_same(load_weights("~/net.pth").state, tiny_state())
+
+
+def test_compact_comes_from_the_package(tmp_path, monkeypatch, tiny_state):
+    monkeypatch.setattr(weights, "COMPACT_FILE", tmp_path / "compact.safetensors")
+    with pytest.raises(UserError, match="imagenet") as caught:
+        load_weights("compact")
+    assert str(tmp_path) in one_line(caught)
+    save_file(tiny_state(), tmp_path / "compact.safetensors", metadata={"preprocessing": "imagenet"})
+    assert_same(load_weights("compact").state, tiny_state())
+
+
+@pytest.mark.parametrize("name", ["imagenet", "caffe"])
+def test_downloaded_networks(tmp_path, monkeypatch, name, tiny_state):
+    """The network is a copy on this disk: `test_download` has the real transfers."""
+    torch.save(tiny_state(), tmp_path / "served.pth")
+    digest = hashlib.sha256((tmp_path / "served.pth").read_bytes()).hexdigest()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setitem(weights.SOURCES, name, download.Source("http://nowhere.invalid/net.pth", digest[:8], 1))
+
+    def transfer(url, dst, **options):
+        assert url == "http://nowhere.invalid/net.pth"
+        shutil.copy(tmp_path / "served.pth", dst)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", transfer)
+    loaded = load_weights(name)
+    assert_same(loaded.state, tiny_state())
+    assert loaded.preprocessing == name
+
+
+@pytest.mark.parametrize("preprocessing", ["caffe", "imagenet"])
+def test_preprocessing_from_the_metadata(tmp_path, preprocessing, tiny_state):
+    path = tmp_path / "net.safetensors"
+    save_file(tiny_state(), path, metadata={"preprocessing": preprocessing})
+    assert load_weights(str(path)).preprocessing == preprocessing
+
+
+def test_unknown_preprocessing(tmp_path, tiny_state):
+    save_file(tiny_state(), tmp_path / "net.safetensors", metadata={"preprocessing": "none"})
+    with pytest.raises(UserError, match="found 'none'") as caught:
+        load_weights(str(tmp_path / "net.safetensors"))
+    one_line(caught)
+
+
+def test_preprocessing_that_is_assumed_is_said(tmp_path, caplog, tiny_state):
+    torch.save(tiny_state(), tmp_path / "vgg_conv.pth")
+    with caplog.at_level(logging.INFO):
+        loaded = load_weights(str(tmp_path / "vgg_conv.pth"))
+    assert loaded.preprocessing == "imagenet"
+    assert "--model.encoder.preprocessing caffe" in caplog.text
+
+
+def test_digest_is_the_contents_not_the_files(tmp_path, tiny_state):
+    state = tiny_state()
+    torch.save(state, tmp_path / "a.pth")
+    torch.save({"state_dict": state}, tmp_path / "b.pth", _use_new_zipfile_serialization=False)
+    save_file(state, tmp_path / "c.safetensors")
+    digests = {load_weights(str(tmp_path / name)).digest for name in ("a.pth", "b.pth", "c.safetensors")}
+    assert digests == {state_digest(state)}
+    assert len(state_digest(state)) == 64
+
+
+def test_digest_sees_every_change(tiny_state):
+    state = tiny_state()
+    key = "conv3_2.weight"
+    flipped = state[key].clone()
+    flipped[1, 2, 0, 1] = torch.nextafter(flipped[1, 2, 0, 1], torch.tensor(9e9))
+    reshaped = state[key].reshape(2, 8, 3, 3)
+    changed = [state | {key: flipped}, state | {key: reshaped}, tiny_state(last=15), tiny_state(seed=1)]
+    assert len({state_digest(other) for other in [state, *changed]}) == 5
+
+
+def test_random_depends_on_the_seed_only():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = load_weights("random", seed=7)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert load_weights("random", seed=7).digest == first.digest
+    assert load_weights("random", seed=8).digest != first.digest
+
+
+def test_random_has_vgg19s_shapes_and_keeps_the_scale():
+    state = load_weights("random").state
+    with torch.device("meta"):
+        reference = torchvision.models.vgg19().features.state_dict()
+    assert [value.shape for value in state.values()] == [value.shape for value in reference.values()]
+    for key, value in state.items():
+        if key.endswith("weight"):
+            fan_in = value[0].numel()
+            np.testing.assert_allclose(value.std().item(), (2 / fan_in) ** 0.5, rtol=0.1)
+        else:
+            assert not value.any()
