@@ -1,0 +1,88 @@
+"""Content: the image's features, position by position, are those of the content picture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from nst_lightning.losses.functional import nonzero_energy, squared_distance, squared_norm
+from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+
+ContentConvention = Literal["relative", "mean", "gatys2015", "keras"]
+
+
+class ContentLoss(Loss):
+    r"""Squared error between the features :math:`F` of the image and :math:`P` of the content picture.
+
+    *convention* is how the squared differences are put together:
+
+    * `relative` (default): :math:`\mathrm{mean}((F - P)^2) / \mathrm{mean}(P^2)`. Free of scale: the same
+      weight serves any encoder, layer and size. Features that are all 0 give 1. Ours, no paper's.
+    * `mean`: :math:`\mathrm{mean}((F - P)^2)`, the :math:`1/(CHW) \sum` of Johnson et al. 2016; PyTorch
+      tutorial, neural-style, neural-style-pt, Gatys' PyTorch notebook, pystiche, crowsonkb.
+    * `gatys2015`: :math:`\frac{1}{2} \sum (F - P)^2`, equation 1 of Gatys et al. 2015 (arXiv 1508.06576). It
+      grows with the size of the picture.
+    * `keras`: :math:`\sum (F - P)^2`, as in the Keras example.
+
+    With a batch of pictures each has its own distance, and the mean of these counts. The papers and programs
+    also differ in the scale of the features themselves (pixels in 0-255 or normalised): weights carry over
+    only together with the encoder's weights.
+    """
+
+    reference = "content"
+
+    def __init__(
+        self,
+        layers: Sequence[str] | Mapping[str, float] = ("relu4_2",),
+        weight: float = 1.0,
+        convention: ContentConvention = "relative",
+        name: str = "content",
+    ) -> None:
+        """Check and keep the settings.
+
+        Args:
+            layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
+            weight: Weight of the whole loss.
+            convention: How the distance is put together; the class lists the formulas.
+            name: Prefix of the terms.
+
+        Raises:
+            UserError: If *convention* is unknown, or as in `Loss`.
+        """
+        super().__init__(layers=layers, weight=weight, name=name)
+        check_choice(convention, get_args(ContentConvention), f"{name}: convention")
+        self.convention = convention
+
+    def measure(self, features: Features) -> Measured:
+        """Return the features themselves, `(N, C, H, W)` for each layer, in the dtype in which they came."""
+        return {layer: features[layer].detach() for layer in self.layers}
+
+    def prepare(self, measured: Measured) -> Measured:
+        """Add, for `relative`, the energy of each layer: the sum of squares, `(N,)`."""
+        if self.convention != "relative":
+            return measured
+        energies = {f"{layer}/energy": nonzero_energy(squared_norm(measured[layer])) for layer in self.layers}
+        return {**measured, **energies}
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        """Return the weighted distance of each layer.
+
+        Raises:
+            UserError: If the features of the image have another shape than those of the content picture.
+        """
+        return {
+            f"{self.name}/{layer}": self.weigh(layer, self._distance(layer, features[layer], targets))
+            for layer in self.layers
+        }
+
+    def _distance(self, layer: str, features: Tensor, targets: Measured) -> Tensor:
+        error = squared_distance(features, targets[layer])
+        if self.convention == "relative":
+            return error / targets[f"{layer}/energy"]
+        if self.convention == "mean":
+            return error / features[0].numel()
+        return error / 2 if self.convention == "gatys2015" else error
+
+    def extra_repr(self) -> str:
+        """Tell the settings in `print(loss)`."""
+        return f"{super().extra_repr()}, convention={self.convention}"

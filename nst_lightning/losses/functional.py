@@ -1,0 +1,203 @@
+"""Statistics of features and distances between them, as pure functions.
+
+Every statistic is a mean over positions and every distance compares two statistics, so that a picture can be
+measured tile by tile: the statistics of its tiles add up (weighted by their positions), the distance is taken
+once.
+
+Distances come per picture, `(N,)`. A reference of batch 1 is compared with every picture of the batch.
+Whatever the dtype of the features, arithmetic is in float32, also inside an autocast region (float64 stays
+float64).
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst_lightning.errors import UserError
+from nst_lightning.losses.loss import check_choice
+from nst_lightning.losses.matrix_root import trace_of_root
+
+VariationKind = Literal["l2", "l1", "keras", "crowsonkb", "neural_style", "neural_style_pt"]
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Return *tensor* in float32; float64 stays as it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def gram_matrix(features: Tensor, *, normalize: bool = True) -> Tensor:
+    r"""Return the Gram matrix of the channels, :math:`G = F F^T`, by default per position.
+
+    Args:
+        features: `(N, C, H, W)`.
+        normalize: Divide by the number of positions :math:`HW`, which makes pictures of different sizes
+            comparable. Without it the result is the raw sum, as written in Gatys et al. 2015.
+
+    Returns:
+        `(N, C, C)`.
+
+    Raises:
+        UserError: If *features* is not 4-dimensional or has no positions.
+    """
+    _check_positions(features)
+    # Cast before the product: a sum of squares of float16 features overflows at 65504.
+    flat = full_precision(features).flatten(2)
+    with torch.autocast(flat.device.type, enabled=False):
+        gram = flat @ flat.transpose(1, 2)
+    return gram / flat.shape[2] if normalize else gram
+
+
+def gaussian_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the second raw moment of the feature vectors over positions.
+
+    Both are linear in the distribution of the vectors, so those of several pictures (or tiles) may be blended
+    by a weighted mean; a covariance may not.
+
+    Args:
+        features: `(N, C, H, W)`.
+
+    Returns:
+        The mean, `(N, C)`, and the second moment, `(N, C, C)`: the per-position Gram matrix.
+
+    Raises:
+        UserError: If *features* is not 4-dimensional or has no positions.
+    """
+    _check_positions(features)
+    features = full_precision(features)
+    return features.mean(dim=(2, 3)), gram_matrix(features)
+
+
+def covariance_matrix(mean: Tensor, second_moment: Tensor) -> Tensor:
+    """Return the covariance `(N, C, C)` of a mean `(N, C)` and a second raw moment `(N, C, C)`."""
+    return second_moment - mean.unsqueeze(2) * mean.unsqueeze(1)
+
+
+def squared_norm(tensor: Tensor) -> Tensor:
+    """Return the sum of squares of each element of the batch, `(N,)`."""
+    return full_precision(tensor).square().flatten(1).sum(dim=1)
+
+
+def squared_distance(tensor: Tensor, reference: Tensor) -> Tensor:
+    """Return the sum of squared differences of each element of the batch, `(N,)`.
+
+    Args:
+        tensor: `(N, ...)`.
+        reference: `(N, ...)`, or `(1, ...)` to be compared with the whole batch.
+
+    Raises:
+        UserError: If the shapes differ in anything but the batch.
+    """
+    if tensor.shape[1:] != reference.shape[1:] or reference.shape[0] not in (1, tensor.shape[0]):
+        raise UserError(
+            f"expected a reference of shape {tuple(tensor.shape)} (or batch 1), "
+            f"found {tuple(reference.shape)}; measure the reference with the same encoder, "
+            "and a content picture at the size of the image"
+        )
+    return squared_norm(full_precision(tensor) - full_precision(reference))
+
+
+def nonzero_energy(energy: Tensor) -> Tensor:
+    """Return *energy* with 1 in place of 0, to divide by: a blank reference is then compared absolutely."""
+    return torch.where(energy > torch.finfo(energy.dtype).tiny, energy, torch.ones_like(energy))
+
+
+def gaussian_distance(
+    mean: Tensor, covariance: Tensor, target_mean: Tensor, target_root: Tensor, target_trace: Tensor
+) -> Tensor:
+    r"""Return the squared 2-Wasserstein distance between two Gaussians.
+
+    .. math:: W^2 = |\mu - \mu_t|^2 + \mathrm{tr}\,(S + S_t - 2\,(S_t^{1/2} S\, S_t^{1/2})^{1/2})
+
+    Args:
+        mean: :math:`\mu`, `(N, C)`.
+        covariance: :math:`S`, `(N, C, C)`.
+        target_mean: :math:`\mu_t`, `(N, C)` or `(1, C)`.
+        target_root: :math:`S_t^{1/2}`, `(N, C, C)` or `(1, C, C)`, as `symmetric_root` returns it.
+        target_trace: :math:`\mathrm{tr}\,S_t`, `(N,)` or `(1,)`.
+
+    Returns:
+        `(N,)`. Rounding can make the distance of equal Gaussians very slightly negative.
+
+    Note:
+        Olkin and Pukelsheim 1982; as a style loss in crowsonkb/style-transfer-pytorch, which takes the root
+        by Newton-Schulz iterations instead.
+    """
+    trace = covariance.diagonal(dim1=1, dim2=2).sum(dim=1)
+    with torch.autocast(covariance.device.type, enabled=False):
+        product = target_root @ covariance.to(target_root.dtype) @ target_root
+    spread = trace + target_trace - 2 * trace_of_root(product).to(trace.dtype)
+    return squared_distance(mean, target_mean) + spread
+
+
+def total_variation(image: Tensor, kind: VariationKind = "l2", *, exponent: float = 1.25) -> Tensor:
+    r"""Return how much neighbouring pixels differ.
+
+    With :math:`a` the differences of vertical and :math:`b` those of horizontal neighbours, *kind* is
+
+    * `l2`: mean of all :math:`a^2` plus mean of all :math:`b^2`.
+    * `l1`: mean of all :math:`|a|` plus mean of all :math:`|b|`.
+    * `keras`: :math:`\sum (a^2 + b^2)^{exponent}` over channels and the :math:`(H-1)(W-1)` pixels that have
+      both a lower and a right neighbour (Keras example; Mahendran and Vedaldi 2015 with :math:`\beta = 2
+      \cdot exponent`).
+    * `neural_style`: :math:`\frac{1}{2}\sum (a^2 + b^2)` over the same pixels, the function whose gradient
+      jcjohnson/neural-style adds (it never reports the value).
+    * `neural_style_pt`: :math:`\sum |a| + \sum |b|` over all neighbours (ProGamerGov/neural-style-pt).
+    * `crowsonkb`: twice the nine-point stencil of crowsonkb/style-transfer-pytorch, the means of squares of
+      the two axis differences over 3 and of the two diagonal ones over 12, on the picture padded by
+      replication.
+
+    Args:
+        image: `(N, C, H, W)` in [0, 1]. Keras and neural_style_pt work in [0, 255], neural_style in [0, 256]:
+            their numbers are those of the image times that.
+        kind: One of the above.
+        exponent: For `keras`; at least 1, or the gradient of a flat picture is not finite.
+
+    Returns:
+        `(N,)`. A picture one pixel high or wide has no differences in that direction.
+
+    Raises:
+        UserError: If *image* is not 4-dimensional or *kind* is unknown.
+    """
+    check_choice(kind, get_args(VariationKind), "kind")
+    _check_positions(image)
+    image = full_precision(image)
+    down = image[..., 1:, :] - image[..., :-1, :]
+    across = image[..., :, 1:] - image[..., :, :-1]
+    if kind == "l2":
+        return _mean(down.square()) + _mean(across.square())
+    if kind == "l1":
+        return _mean(down.abs()) + _mean(across.abs())
+    if kind == "neural_style_pt":
+        return _sum(down.abs()) + _sum(across.abs())
+    if kind == "crowsonkb":
+        return _nine_point_variation(image)
+    squares = down[..., :, :-1].square() + across[..., :-1, :].square()
+    return _sum(squares) / 2 if kind == "neural_style" else _sum(squares.pow(exponent))
+
+
+def _nine_point_variation(image: Tensor) -> Tensor:
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    centre = padded[..., 1:-1, 1:-1]
+    axes = _mean((padded[..., 1:-1, 2:] - centre).square()) + _mean((padded[..., 2:, 1:-1] - centre).square())
+    falling = padded[..., 1:, 1:] - padded[..., :-1, :-1]
+    rising = padded[..., 1:, :-1] - padded[..., :-1, 1:]
+    return 2 * (axes / 3 + (_mean(falling.square()) + _mean(rising.square())) / 12)
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(dim=1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    # `Tensor.mean` of nothing is nan.
+    return _sum(values) / max(values[0].numel(), 1)
+
+
+def _check_positions(features: Tensor) -> None:
+    if features.dim() != 4 or 0 in features.shape[2:]:
+        raise UserError(
+            "expected a tensor of shape (N, C, H, W) with at least one position, "
+            f"found {tuple(features.shape)}; use a larger picture or a shallower layer"
+        )

@@ -1,0 +1,151 @@
+"""Style: which features occur together, wherever in the picture."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nst_lightning.losses.functional import gram_matrix, nonzero_energy, squared_distance, squared_norm
+from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+"""The layers of Gatys et al. 2015, after the rectifier."""
+
+GramConvention = Literal["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch"]
+
+
+class StyleLoss(Loss):
+    """A loss that compares statistics over positions: their number and order in the picture do not matter.
+
+    `measure` and `forward` are made of two steps that subclasses give: `statistics`, which are means over
+    positions, and `compare`. So the loss of a picture, and its gradient, can be had from its tiles: the
+    statistics of the whole are the mean of those of the parts, weighted by their positions.
+    """
+
+    reference = "style"
+
+    @abstractmethod
+    def statistics(self, features: Features) -> Measured:
+        """Return means over positions of functions of one position's feature vector, with gradient."""
+
+    @abstractmethod
+    def compare(self, statistics: Measured, targets: Measured, positions: Mapping[str, int]) -> dict[str, Tensor]:
+        """Return the weighted terms.
+
+        Args:
+            statistics: Those of the image.
+            targets: What `prepare` returned.
+            positions: The number of positions of the image, height times width, at each of `taps`.
+        """
+
+    def measure(self, features: Features) -> Measured:
+        """Return the statistics of a style picture, without gradient."""
+        with torch.no_grad():
+            return self.statistics(features)
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        """Return the weighted distance of each layer.
+
+        Args:
+            features: Those of the image, at least `taps`.
+            targets: What `prepare` returned.
+
+        Returns:
+            `{f"{name}/{layer}": scalar}`.
+
+        Raises:
+            UserError: If the number of channels is not that of the targets.
+        """
+        positions = {tap: tensor.shape[2] * tensor.shape[3] for tap, tensor in features.items()}
+        return self.compare(self.statistics(features), targets, positions)
+
+
+class GramStyleLoss(StyleLoss):
+    r"""Squared Frobenius distance between the Gram matrices of the image and of the style picture.
+
+    Here :math:`G` and :math:`A` are the Gram matrices :math:`F F^T / M` per position of the image and the
+    style picture, :math:`C` the channels and :math:`M` the positions :math:`HW` of a layer. *convention* is
+    the factor before :math:`\|G - A\|_F^2`:
+
+    * `relative` (default): :math:`1 / \|A\|_F^2`. Free of scale: the same weight serves any encoder, layer
+      and size, and every layer counts alike. A picture without any feature gives 1. Ours, no paper's.
+    * `gatys2015`: :math:`1 / (4 C^2)`, equation 4 of Gatys et al. 2015 (arXiv 1508.06576): raw Gram matrices
+      and :math:`1/(4 C^2 M^2)`. The paper is silent on a style picture with another number of positions;
+      per-position matrices are identical for equal sizes and the sensible reading for others.
+    * `keras`: :math:`(M / HW)^2 / (4 \cdot 3^2)`, the Keras example: raw Gram matrices over :math:`4 \cdot
+      3^2 (HW)^2` with the *image's* :math:`HW` at every layer, which weakens deep layers. Differs where the
+      style picture has another size: Keras resizes it to the image's, we rescale its Gram matrix.
+    * `tutorial`: :math:`1 / C^4`, Gram matrices over :math:`CHW` and the mean of squared differences. PyTorch
+      tutorial, neural-style, neural-style-pt, examples/fast_neural_style.
+    * `johnson2016`: :math:`1 / C^2`, Gram matrices over :math:`CHW` and the sum of squared differences, as
+      written in Johnson et al. 2016 (arXiv 1603.08155).
+    * `gatys_pytorch`: :math:`1 / C^2`, Gram matrices over :math:`HW` and the mean of squared differences.
+      Gatys' PyTorch notebook and pystiche; the same number as `johnson2016`, four times `gatys2015`.
+
+    Several styles are blended by a weighted mean of their Gram matrices. With a batch of pictures each has
+    its own distance, and the mean of these counts.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str] | Mapping[str, float] = STYLE_LAYERS,
+        weight: float = 1.0,
+        convention: GramConvention = "relative",
+        name: str = "style",
+    ) -> None:
+        """Check and keep the settings.
+
+        Args:
+            layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
+            weight: Weight of the whole loss.
+            convention: How the distance is put together; the class lists the formulas.
+            name: Prefix of the terms.
+
+        Raises:
+            UserError: If *convention* is unknown, or as in `Loss`.
+        """
+        super().__init__(layers=layers, weight=weight, name=name)
+        check_choice(convention, get_args(GramConvention), f"{name}: convention")
+        self.convention = convention
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The layers; for `keras` also "input", whose size is in the formula."""
+        return (*self.layers, "input") if self.convention == "keras" else self.layers
+
+    def statistics(self, features: Features) -> Measured:
+        """Return the per-position Gram matrix of each layer, `(N, C, C)`."""
+        return {layer: gram_matrix(features[layer]) for layer in self.layers}
+
+    def prepare(self, measured: Measured) -> Measured:
+        """Add, for `relative`, the squared norm of each target, `(N,)`."""
+        if self.convention != "relative":
+            return measured
+        energies = {f"{layer}/energy": nonzero_energy(squared_norm(measured[layer])) for layer in self.layers}
+        return {**measured, **energies}
+
+    def compare(self, statistics: Measured, targets: Measured, positions: Mapping[str, int]) -> dict[str, Tensor]:
+        """Return the weighted distance of each layer; see `StyleLoss.compare`."""
+        terms = {}
+        for layer in self.layers:
+            distance = squared_distance(statistics[layer], targets[layer])
+            if self.convention == "relative":
+                distance = distance / targets[f"{layer}/energy"]
+            else:
+                distance = distance * self._factor(layer, statistics[layer].shape[1], positions)
+            terms[f"{self.name}/{layer}"] = self.weigh(layer, distance)
+        return terms
+
+    def _factor(self, layer: str, channels: int, positions: Mapping[str, int]) -> float:
+        """Return what an absolute convention multiplies the distance of per-position matrices by."""
+        if self.convention == "gatys2015":
+            return 1 / (4 * channels**2)
+        if self.convention == "keras":
+            return (positions[layer] / positions["input"]) ** 2 / (4 * 3**2)
+        return 1 / channels**4 if self.convention == "tutorial" else 1 / channels**2
+
+    def extra_repr(self) -> str:
+        """Tell the settings in `print(loss)`."""
+        return f"{super().extra_repr()}, convention={self.convention}"

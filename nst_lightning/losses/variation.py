@@ -1,0 +1,63 @@
+"""Total variation: neighbouring pixels of the image are alike."""
+
+from typing import get_args
+
+from torch import Tensor
+
+from nst_lightning.errors import UserError
+from nst_lightning.losses.functional import VariationKind, total_variation
+from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+
+KERAS_EXPONENT = 1.25
+
+
+class TotalVariationLoss(Loss):
+    """How much neighbouring pixels of the image differ; a regulariser without a reference picture.
+
+    The one term is called by the loss's name alone, `tv`. The formulas, `l2` (default) to `neural_style_pt`,
+    are in `functional.total_variation`. Pixels are in [0, 1]: the weights of a program that works in [0, 255]
+    are to be multiplied by 255 for `neural_style_pt`, 256^2 for `neural_style` (which works in [0, 256]) and
+    255^2.5, about 1.04 million, for `keras`; so the Keras example's 1e-6 is 1.04 here.
+    """
+
+    reference = "none"
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        kind: VariationKind = "l2",
+        exponent: float = KERAS_EXPONENT,
+        name: str = "tv",
+    ) -> None:
+        """Check and keep the settings.
+
+        Args:
+            weight: Weight of the loss.
+            kind: The formula; `functional.total_variation` lists them.
+            exponent: For `keras` only: the power of the sum of squares, at least 1.
+            name: Name of the term.
+
+        Raises:
+            UserError: If *kind* is unknown, *exponent* is below 1 or not finite, *exponent* is given with
+                another kind, or as in `Loss`.
+        """
+        super().__init__(layers=("input",), weight=weight, name=name)
+        check_choice(kind, get_args(VariationKind), f"{name}: kind")
+        if not 1 <= exponent < float("inf"):
+            raise UserError(f"{name}: expected an exponent of 1 or more, found {exponent}; 1.25 is usual")
+        if exponent != KERAS_EXPONENT and kind != "keras":
+            raise UserError(
+                f"{name}: expected an exponent only with kind 'keras', found {exponent} with '{kind}'; "
+                "drop the one or change the other"
+            )
+        self.kind: VariationKind = kind
+        self.exponent = exponent
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        """Return `{name: scalar}`; *targets* are not read."""
+        distances = total_variation(features["input"], self.kind, exponent=self.exponent)
+        return {self.name: self.weigh("input", distances)}
+
+    def extra_repr(self) -> str:
+        """Tell the settings in `print(loss)`."""
+        return f"{super().extra_repr()}, kind={self.kind}"

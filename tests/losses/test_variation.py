@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+
+from nst_lightning.errors import UserError
+from nst_lightning.losses import TotalVariationLoss
+from nst_lightning.losses.functional import total_variation
+
+
+def differences(image):
+    return np.diff(image, axis=1), np.diff(image, axis=2)
+
+
+def l2(image):
+    return sum(np.mean(difference**2) for difference in differences(image))
+
+
+def l1(image):
+    return sum(np.mean(np.abs(difference)) for difference in differences(image))
+
+
+def keras(image, exponent=1.25):
+    _, height, width = image.shape
+    a = (image[:, : height - 1, : width - 1] - image[:, 1:, : width - 1]) ** 2
+    b = (image[:, : height - 1, : width - 1] - image[:, : height - 1, 1:]) ** 2
+    return np.sum((a + b) ** exponent)
+
+
+def neural_style(image):
+    return keras(image, exponent=1.0) / 2
+
+
+def neural_style_pt(image):
+    return sum(np.sum(np.abs(difference)) for difference in differences(image))
+
+
+def crowsonkb(image):
+    channels, height, width = image.shape
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    total = 0.0
+    for dy, dx, divisor in ((0, 1, 3), (1, 0, 3), (1, 1, 12), (1, -1, 12)):
+        rows, columns = height + (1 if divisor == 12 else 0), width + (1 if divisor == 12 else 0)
+        start = 0 if divisor == 12 else 1
+        x = start + (1 if dx < 0 else 0)
+        one = padded[:, start : start + rows, x : x + columns]
+        other = padded[:, start + dy : start + dy + rows, x + dx : x + dx + columns]
+        total += np.sum((other - one) ** 2) / (channels * rows * columns) / divisor
+    return 2 * total
+
+
+FORMULAS = {formula.__name__: formula for formula in (l2, l1, keras, neural_style, neural_style_pt, crowsonkb)}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize(("height", "width", "batch"), [(8, 8, 1), (31, 17, 1), (2, 40, 3)])
+def test_kinds_match_their_formulas(kind, height, width, batch, picture):
+    features = picture(height, width, seed=1, batch=batch)
+    terms = TotalVariationLoss(weight=3.0, kind=kind)(features, {})
+    assert list(terms) == ["tv"]
+    expected = 3 * np.mean([FORMULAS[kind](image) for image in features["input"].double().numpy()])
+    np.testing.assert_allclose(float(terms["tv"]), expected, rtol=1e-5)
+
+
+def test_the_exponent_of_keras(picture):
+    features = picture(9, 11, seed=1)
+    term = TotalVariationLoss(kind="keras", exponent=1.5)(features, {})["tv"]
+    np.testing.assert_allclose(float(term), keras(features["input"][0].double().numpy(), 1.5), rtol=1e-5)
+
+
+def test_neural_style_has_the_gradient_that_the_program_writes(picture):
+    image = picture(6, 7, seed=1, dtype=torch.float64)["input"].requires_grad_()
+    total_variation(image, "neural_style").sum().backward()
+    pixels, gradient = image.detach()[0], torch.zeros(3, 6, 7, dtype=torch.float64)
+    across = pixels[:, :-1, :-1] - pixels[:, :-1, 1:]
+    down = pixels[:, :-1, :-1] - pixels[:, 1:, :-1]
+    gradient[:, :-1, :-1] += across + down
+    gradient[:, :-1, 1:] -= across
+    gradient[:, 1:, :-1] -= down
+    torch.testing.assert_close(image.grad[0], gradient)
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_gradient(kind, picture):
+    image = picture(4, 5, seed=1, batch=2, dtype=torch.float64)["input"].requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: total_variation(x, kind), image)
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("shape", [(1, 3, 6, 5), (1, 3, 1, 5), (1, 3, 6, 1), (1, 3, 1, 1)])
+def test_flat_and_one_pixel_pictures_have_no_variation_and_a_finite_gradient(kind, shape):
+    image = torch.full(shape, 0.5, requires_grad=True)
+    term = TotalVariationLoss(kind=kind)({"input": image}, {})["tv"]
+    term.backward()
+    assert term == 0
+    assert (image.grad == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["l2", "l1", "neural_style_pt", "crowsonkb"])
+def test_a_picture_one_pixel_high_varies_across(kind):
+    image = torch.rand(1, 3, 1, 9, generator=torch.Generator().manual_seed(0))
+    assert float(total_variation(image, kind)) > 0
+    torch.testing.assert_close(total_variation(image, kind), total_variation(image.mT, kind))
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_bfloat16_pixels_are_summed_in_float32(kind, picture):
+    image = picture(64, 64, seed=1, dtype=torch.bfloat16)["input"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = total_variation(image, kind)
+    assert value.dtype == torch.float32
+    np.testing.assert_allclose(float(value), FORMULAS[kind](image[0].double().numpy()), rtol=1e-5)
+
+
+def test_the_function_checks_its_arguments():
+    with pytest.raises(UserError, match=r"kind: expected one of .* did you mean 'l2'"):
+        total_variation(torch.rand(1, 3, 4, 4), "l2 ")
+    with pytest.raises(UserError, match=r"expected a tensor of shape \(N, C, H, W\).* found \(3, 4, 4\)"):
+        total_variation(torch.rand(3, 4, 4))
+
+
+def test_nothing_is_measured(picture):
+    assert TotalVariationLoss().measure(picture(4, 4, seed=1)) == {}
+
+
+@pytest.mark.parametrize("exponent", [0.5, -1.0, float("nan"), float("inf")])
+def test_an_exponent_below_one_is_a_users_error(exponent):
+    with pytest.raises(UserError, match="expected an exponent of 1 or more"):
+        TotalVariationLoss(kind="keras", exponent=exponent)
+
+
+def test_an_exponent_that_would_be_ignored_is_a_users_error():
+    with pytest.raises(UserError, match=r"only with kind 'keras', found 2\.0 with 'l2'"):
+        TotalVariationLoss(exponent=2.0)
