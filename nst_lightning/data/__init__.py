@@ -1,0 +1,8 @@
+"""What a step is given."""
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.folder import FolderImages
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.data.schedule import Level, Schedule
+
+__all__ = ["FolderImages", "Level", "Schedule", "TransferBatch", "TransferData"]

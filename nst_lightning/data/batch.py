@@ -1,0 +1,51 @@
+"""What one optimiser step is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nst_lightning.data.schedule import Level, Schedule
+
+
+@dataclass(eq=False)
+class TransferBatch:
+    """The pictures of one pyramid level. All are float32 sRGB in [0, 1].
+
+    Attributes:
+        level: Index of the level, 0 for the coarsest.
+        schedule: All levels.
+        content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis.
+        styles: Each `(1, 3, h, w)` with its own size; empty for feature inversion.
+        style_weights: One weight for each style; they sum to 1.
+        initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others.
+        digest: Identifies the content and style pictures, whatever the level.
+    """
+
+    level: int
+    schedule: Schedule
+    content: Tensor | None
+    styles: tuple[Tensor, ...]
+    style_weights: tuple[float, ...]
+    initial: Tensor | None
+    digest: str
+
+    @property
+    def size(self) -> Level:
+        """The level itself: height, width and steps."""
+        return self.schedule.levels[self.level]
+
+    def to(self, device: torch.device) -> TransferBatch:
+        """Give the same batch with its tensors on a device."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            content=move(self.content),
+            styles=tuple(style.to(device, non_blocking=True) for style in self.styles),
+            initial=move(self.initial),
+        )

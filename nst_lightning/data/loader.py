@@ -1,0 +1,54 @@
+"""The step loader: one epoch, one batch for each optimiser step, resumable in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.schedule import Schedule
+
+
+class StepLoader:
+    """An iterable that yields a level's batch once for each of its steps.
+
+    Within a level it is the same object at each step, so that nothing is resized, and with the help of
+    `TransferData` nothing copied to the device, more than once. Lightning keeps `state_dict` in the
+    checkpoint and hands it back on resume.
+
+    Args:
+        schedule: Levels and steps.
+        make_batch: Makes the batch of a level.
+    """
+
+    def __init__(self, schedule: Schedule, make_batch: Callable[[int], TransferBatch]) -> None:
+        self.schedule = schedule
+        self._make_batch = make_batch
+        self._step = 0
+
+    def __len__(self) -> int:
+        return self.schedule.total_steps
+
+    def __iter__(self) -> Iterator[TransferBatch]:
+        batch: TransferBatch | None = None
+        while self._step < len(self):
+            level = self.schedule.level_at(self._step)
+            if batch is None or batch.level != level:
+                batch = self._make_batch(level)
+            self._step += 1
+            yield batch
+        self._step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the number of batches handed out and the schedule they belong to."""
+        levels = [[level.height, level.width, level.steps] for level in self.schedule.levels]
+        return {"step": self._step, "levels": levels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after `state["step"]` batches.
+
+        Raises:
+            UserError: If those were handed out under another schedule.
+        """
+        self.schedule.check_resumable(state["step"], state["levels"])
+        self._step = state["step"]

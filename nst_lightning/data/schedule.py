@@ -1,0 +1,135 @@
+"""The coarse-to-fine schedule: which sizes, and how many steps at each."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from nst_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Level:
+    """One size of the pyramid.
+
+    Attributes:
+        height: Of the painted picture, pixels.
+        width: Of the painted picture, pixels.
+        steps: Optimiser steps at this size.
+    """
+
+    height: int
+    width: int
+    steps: int
+
+
+def pyramid_sizes(size: int, smallest: int) -> list[int]:
+    """Give the long sides of the levels, coarse to fine, √2 apart and ending in `size`.
+
+    The rule of crowsonkb/style-transfer-pytorch (`gen_scales`): `size / 2^(i/2)` rounded, as long as it is not
+    below `smallest`; equal sizes count once.
+
+    Args:
+        size: Long side of the result, pixels.
+        smallest: Lower bound for the first level, pixels; a `size` below it makes a single level.
+
+    Returns:
+        At least one size, ascending.
+
+    Raises:
+        UserError: If a size is below 1.
+    """
+    if min(size, smallest) < 1:
+        raise UserError(f"data.size and data.min_size must be at least 1, but {size} and {smallest} were given.")
+    sizes = [size]
+    while (below := round(size / 2 ** (len(sizes) / 2))) >= smallest:
+        sizes.append(below)
+    return sorted(set(sizes))
+
+
+def steps_per_level(steps: int | Sequence[int], first_steps: int | None, levels: int) -> list[int]:
+    """Spread the numbers the user gave over the levels.
+
+    Args:
+        steps: Optimiser steps at each level, or one number for each of them.
+        first_steps: Steps at the first level where `steps` is one number; `None` for the same.
+        levels: Number of levels.
+
+    Returns:
+        One positive number for each level.
+
+    Raises:
+        UserError: If a list has another length than there are levels, or a number is below 1.
+    """
+    if isinstance(steps, int):
+        counts = [steps] * levels
+        if first_steps is not None:
+            counts[0] = first_steps
+    else:
+        counts = list(steps)
+    if len(counts) != levels:
+        raise UserError(f"data.steps lists {len(counts)} numbers for {levels} levels; give one number for each level.")
+    if min(counts) < 1:
+        raise UserError(f"data.steps and data.first_steps must be at least 1, but {min(counts)} was given.")
+    return counts
+
+
+class Schedule:
+    """Levels in order, and which of them a step belongs to.
+
+    Args:
+        levels: Coarse to fine; at least one.
+    """
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self.levels = tuple(levels)
+        self.ends = tuple(accumulate(level.steps for level in self.levels))
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all levels together."""
+        return self.ends[-1]
+
+    def level_at(self, step: int) -> int:
+        """Give the index of the level that a step, counted from 0, belongs to."""
+        return bisect_right(self.ends, step)
+
+    def remaining_work(self, done: int, last: int | None = None) -> float:
+        """Give what is left to do after `done` steps, up to step `last` if given, in steps at the finest level.
+
+        A step's cost is taken as proportional to its pixels, which is what convolutions ask for.
+        """
+        finest = self.levels[-1].height * self.levels[-1].width
+        work = 0.0
+        for level, end in zip(self.levels, self.ends, strict=True):
+            left = min(level.steps, max(0, end - done)) - min(level.steps, max(0, end - last if last else 0))
+            work += left * level.height * level.width / finest
+        return work
+
+    def check_resumable(self, reached: int, other: list[list[int]]) -> None:
+        """Refuse to go on under a schedule that differs in what is already done.
+
+        Args:
+            reached: Steps that are done.
+            other: Rows of height, width, steps: the schedule they were done under.
+
+        Raises:
+            UserError: If a level before the one of the last step differs, or that one has another size.
+        """
+        if not reached:
+            return
+        mine = [[level.height, level.width, level.steps] for level in self.levels]
+        # The last level may be cut below what is done: then nothing is left to do.
+        now = self.level_at(min(reached, self.total_steps) - 1)
+        before = bisect_right(list(accumulate(steps for _, _, steps in other)), reached - 1)
+        if now != before or mine[:now] != other[:now] or mine[now][:2] != other[now][:2]:
+            raise UserError(
+                f"the checkpoint's first {reached} steps were done at sizes and steps {_describe(other)}, the "
+                f"config says {_describe(mine)}; restore data.size and data.steps, or start without --ckpt_path."
+            )
+
+
+def _describe(rows: Sequence[Sequence[int]]) -> str:
+    return ", ".join(f"{width}×{height}: {steps}" for height, width, steps in rows)

@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.loader import StepLoader
+from nst_lightning.data.schedule import Level, Schedule
+from nst_lightning.errors import UserError
+
+SCHEDULE = Schedule([Level(6, 8, 3), Level(9, 12, 1), Level(12, 16, 4)])
+SEQUENCE = [0, 0, 0, 1, 2, 2, 2, 2]
+
+
+class Maker:
+    """Makes batches without pictures, and counts."""
+
+    def __init__(self, schedule=SCHEDULE):
+        self.schedule = schedule
+        self.made = []
+
+    def __call__(self, level):
+        self.made.append(level)
+        return TransferBatch(level, self.schedule, None, (), (), None, "")
+
+
+def loader(schedule=SCHEDULE):
+    return StepLoader(schedule, Maker(schedule))
+
+
+def levels(batches):
+    return [batch.level for batch in batches]
+
+
+def test_one_batch_for_each_step():
+    steps = loader()
+    assert len(steps) == 8
+    assert levels(steps) == SEQUENCE
+
+
+def test_the_same_object_within_a_level_and_no_other_is_made():
+    maker = Maker()
+    batches = list(StepLoader(SCHEDULE, maker))
+    assert maker.made == [0, 1, 2]
+    assert len({id(batch) for batch in batches}) == 3
+    assert batches[0] is batches[2]
+    assert batches[4] is batches[7]
+
+
+def test_after_the_last_batch_it_starts_anew():
+    steps = loader()
+    assert levels(steps) == SEQUENCE
+    assert steps.state_dict()["step"] == 0
+    assert levels(steps) == SEQUENCE
+
+
+@pytest.mark.parametrize("done", range(9))
+def test_it_resumes_after_every_step(done):
+    first = loader()
+    iterator = iter(first)
+    for _ in range(done):
+        next(iterator)
+    state = json.loads(json.dumps(first.state_dict()))  # plain numbers, whatever writes the checkpoint
+    assert state["step"] == done
+    maker = Maker()
+    second = StepLoader(SCHEDULE, maker)
+    second.load_state_dict(state)
+    assert levels(second) == SEQUENCE[done:] == levels(iterator)
+    assert maker.made == sorted(set(SEQUENCE[done:]))
+    assert levels(second) == SEQUENCE  # and the epoch after that is a whole one
+
+
+def test_asking_for_the_state_changes_nothing():
+    steps = loader()
+    seen = []
+    for batch in steps:
+        seen.append(batch.level)
+        assert steps.state_dict()["step"] == len(seen)
+    assert seen == SEQUENCE
+
+
+@pytest.mark.parametrize(
+    ("later", "remaining"),
+    [
+        ([Level(6, 8, 3), Level(9, 12, 1)], []),
+        ([Level(6, 8, 3), Level(9, 12, 5)], [1, 1, 1, 1]),
+        ([Level(6, 8, 3), Level(9, 12, 1), Level(30, 40, 2)], [2, 2]),
+    ],
+)
+def test_a_schedule_that_differs_later_is_accepted(later, remaining):
+    state = {"step": 4, "levels": [[level.height, level.width, level.steps] for level in SCHEDULE.levels]}
+    resumed = loader(Schedule(later))
+    resumed.load_state_dict(state)
+    assert levels(resumed) == remaining
+
+
+def test_a_schedule_that_differs_in_what_is_done_is_refused():
+    iterator = iter(first := loader())
+    for _ in range(4):
+        next(iterator)
+    other = loader(Schedule([Level(6, 8, 2), Level(9, 12, 2), Level(12, 16, 4)]))
+    with pytest.raises(UserError, match="first 4 steps"):
+        other.load_state_dict(first.state_dict())
+    assert levels(other) == [0, 0, 1, 1, 2, 2, 2, 2]  # it was left as it was
