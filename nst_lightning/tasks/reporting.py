@@ -1,0 +1,67 @@
+"""What a run tells about itself: numbers of a step, settings to compare runs by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.losses.objective import Objective
+
+
+def is_logging_step(trainer: Trainer) -> bool:
+    """Tell whether the step in progress is one of each `log_every_n_steps`."""
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+    return every > 0 and (trainer.global_step + 1) % every == 0
+
+
+def step_metrics(terms: Mapping[str, Tensor], optimizer: Optimizer, batch: TransferBatch) -> dict[str, Any]:
+    """Give what TensorBoard shows of a step.
+
+    Args:
+        terms: Weighted terms as the objective names them, such as `style/relu3_1`.
+        optimizer: The picture's.
+        batch: Of the step.
+
+    Returns:
+        `loss/…` for each term, for each loss of several layers and for the `total`; the learning rate; the
+        level's index and long side.
+    """
+    metrics: dict[str, Any] = {f"loss/{name}": value for name, value in terms.items()}
+    for group in {name.split("/")[0] for name in terms if "/" in name}:
+        parts = [value for name, value in terms.items() if name.startswith(f"{group}/")]
+        metrics[f"loss/{group}"] = torch.stack(parts).sum()
+    metrics["loss/total"] = torch.stack(list(terms.values())).sum()
+    metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+    metrics["pyramid/level"] = float(batch.level)
+    metrics["pyramid/size"] = float(max(batch.size.height, batch.size.width))
+    return metrics
+
+
+def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str, Any]:
+    """Give the settings that one compares runs by, as numbers and words.
+
+    Args:
+        objective: Encoder and losses.
+        optimizer: As the config makes it.
+
+    Returns:
+        Names and values for TensorBoard's table of hyper-parameters.
+    """
+    encoder = objective.encoder
+    settings: dict[str, Any] = {
+        "encoder": encoder.weights_name,
+        "pooling": encoder.pooling,
+        "padding": encoder.padding,
+        "optimizer": type(optimizer).__name__,
+        "learning_rate": float(optimizer.param_groups[0]["lr"]),
+    }
+    for loss in objective.terms():
+        settings[f"{loss.name}/weight"] = loss.weight
+        settings[f"{loss.name}/layers"] = " ".join(loss.layers)
+    return settings

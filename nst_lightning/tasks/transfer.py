@@ -1,0 +1,258 @@
+"""Style transfer by optimising a picture: the one parameter is the picture itself."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
+from nst_lightning.losses.loss import Loss
+from nst_lightning.losses.objective import Objective
+from nst_lightning.tasks.average import IterateAverage
+from nst_lightning.tasks.divergence import DivergenceGuard
+from nst_lightning.tasks.levels import carry_moments, resize_iterate
+from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, gave_up_scaling, scales_gradients
+from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
+from nst_lightning.tasks.resume import configured_settings, continue_with_config
+
+_log = logging.getLogger(__name__)
+
+
+def _adam(params: Any) -> Optimizer:
+    """Make the default optimiser, that of crowsonkb/style-transfer-pytorch."""
+    return torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.99))
+
+
+class StyleTransfer(LightningModule):
+    """Optimise a picture so that its features match those of a content and of style pictures.
+
+    Gatys, Ecker and Bethge, "A Neural Algorithm of Artistic Style", 2015. What differs by default: the picture
+    is painted coarse to fine, with Adam, inside [0, 1], and the result is an average of iterates; with
+    L-BFGS, `clamp: never` and `average: 0` it is the paper's procedure.
+
+    All pictures come from the batch. Without `content` it synthesises a texture, without `style` it inverts
+    features.
+
+    Args:
+        encoder: The frozen network; `None` for the compact VGG19 with replicated borders.
+        content: Loss against the content picture.
+        style: Loss against the style pictures.
+        variation: Loss of the picture itself, such as total variation.
+        extra_losses: Any further losses, your own for example.
+        optimizer: Makes the optimiser of the picture, anew at each pyramid level.
+        lr_scheduler: Makes a schedule that advances every step.
+        average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
+        clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
+
+    Raises:
+        UserError: If there is no loss, or one of them reads a layer the encoder lacks.
+    """
+
+    def __init__(
+        self,
+        encoder: VGG19 | None = None,
+        content: Loss | None = None,
+        style: Loss | None = None,
+        variation: Loss | None = None,
+        extra_losses: list[Loss] | None = None,
+        optimizer: OptimizerCallable = _adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        average: float = 0.99,
+        clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
+    ) -> None:
+        super().__init__()
+        if not 0 <= average < 1:
+            raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
+        losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
+        self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
+        self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.clamp = clamp
+        self.level: int | None = None
+        self.loss: Tensor | None = None
+        self._average = IterateAverage(average)
+        self._guard = DivergenceGuard()
+        self._pictures_digest = ""
+
+    @property
+    def encoder(self) -> VGG19:
+        """The frozen network."""
+        return self.objective.encoder
+
+    def result(self) -> Tensor:
+        """Give the picture as it would be written now: sRGB in [0, 1], `(1, 3, H, W)`."""
+        return self._iterate().clamp(0, 1)
+
+    def _iterate(self) -> Tensor:
+        average = self._average.value()
+        return self.image.detach() if average is None else average
+
+    def settings(self) -> dict[str, Any]:
+        """Give the settings that one compares runs by, as numbers and words."""
+        settings = comparable_settings(self.objective, self.optimizer([self.image]))
+        return {**settings, "average": self._average.decay, "clamp": self.clamp}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Give the optimiser of the picture, and its schedule if there is one."""
+        optimizer = self.optimizer([self.image])
+        if isinstance(optimizer, torch.optim.LBFGS):
+            check_lbfgs(self.trainer, self.clamp)
+        if self.lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    def on_fit_start(self) -> None:
+        """Convert the encoder once: autocast would convert its frozen weights at every step."""
+        self.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
+
+    def on_train_start(self) -> None:
+        """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
+        self.objective.targets = {}
+        if self.trainer.global_step == 0:
+            self.level = None
+            self.loss = None
+            self._average.restart()
+            self._guard = DivergenceGuard()
+
+    def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> None:
+        """Enter the batch's level if it is not the present one; measure the targets once per level."""
+        del batch_idx
+        if batch.level == self.level and self.objective.targets:
+            return
+        size = (batch.size.height, batch.size.width)
+        if self.level is None:
+            assert batch.initial is not None  # the first level's batch brings it
+            self._replace_image(batch.initial.clone())
+        else:
+            self._check_resumed(batch)
+            if batch.level != self.level:
+                self._replace_image(resize_iterate(self._iterate(), size, clamp=self.clamp != "never"))
+        self.level = batch.level
+        self._pictures_digest = batch.digest
+        self.objective.encoder.check(self.objective.taps(), *size)
+        self.objective.measure(batch.content, batch.styles, batch.style_weights)
+
+    def _check_resumed(self, batch: TransferBatch) -> None:
+        if batch.digest != self._pictures_digest:
+            raise UserError(
+                "the checkpoint was painted from other content or style pictures; restore data.content and "
+                "data.style, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."
+            )
+
+    def _replace_image(self, image: Tensor) -> None:
+        old = self.trainer.optimizers[0]
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        self.image = nn.Parameter(image)
+        self.trainer.strategy.setup_optimizers(self.trainer)
+        new = self.trainer.optimizers[0]
+        for before, config in zip(schedulers, self.trainer.lr_scheduler_configs, strict=True):
+            config.scheduler.load_state_dict(before.state_dict())
+        for before_group, group in zip(old.param_groups, new.param_groups, strict=True):
+            group["lr"] = before_group["lr"]
+        carry_moments(old, new, (image.shape[-2], image.shape[-1]))
+        self._average.restart()
+        self._guard.start_level(image)
+
+    def training_step(self, batch: TransferBatch, batch_idx: int) -> Tensor:
+        """Evaluate the objective.
+
+        Returns:
+            The sum of all weighted terms, a float32 scalar.
+        """
+        del batch_idx
+        if self.clamp == "before_evaluation":
+            with torch.no_grad():
+                self.image.clamp_(0, 1)
+        terms = self.objective(self.image)
+        loss = torch.stack(list(terms.values())).sum()
+        self.loss = loss.detach()
+        if is_logging_step(self.trainer):
+            detached = {name: term.detach() for name, term in terms.items()}
+            self.log_dict(step_metrics(detached, self.trainer.optimizers[0], batch), batch_size=1)
+        return loss
+
+    def on_after_backward(self) -> None:
+        """Stop a loss or gradient that is not finite before it reaches the picture."""
+        gradient = self.image.grad
+        assert gradient is not None
+        assert self.loss is not None
+        self._guard.watch(self.loss, gradient, gradient_is_scaled=scales_gradients(self.trainer))
+        if self._looks_now():
+            self._guard.keep(self.image, float(self.loss))
+
+    def _looks_now(self) -> bool:
+        # Reading a number off an accelerator makes it wait; on a CPU it costs nothing.
+        return self.device.type == "cpu" or is_logging_step(self.trainer)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        """Step; then clamp the picture, average it, and retreat if the step was not finite."""
+        looks_now = self._looks_now()
+        plain = self.trainer.optimizers[0]
+        with self._guard.lowered(plain):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if looks_now and (self._guard.failed() or gave_up_scaling(self.trainer)):
+            self._retreat(plain)
+            return
+        if self.clamp == "after_step":
+            with torch.no_grad():
+                self.image.clamp_(0, 1)
+        self._average.update(self.image.detach())
+
+    def _retreat(self, optimizer: Optimizer) -> None:
+        try:
+            self._guard.retreat(self.image, optimizer)
+        finally:
+            self._average.restart(self.image.detach())
+        _log.warning(
+            "step %d: the loss or its gradient is not finite; back to the last good picture, learning rate × %g",
+            self.global_step,
+            self._guard.learning_rate_scale,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a byte-identical resume needs beside the picture and the optimiser's state."""
+        # Whether this was the last batch, the schedule says that the run is resumed under: it may be longer.
+        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        checkpoint["style_transfer"] = {
+            "level": self.level,
+            "encoder": self.encoder.digest,
+            "pictures": self._pictures_digest,
+            "optimizer": type(self.trainer.optimizers[0]).__qualname__,
+            "configured": configured_settings(self.optimizer([self.image])),
+            "average": self._average.state_dict(),
+            "guard": self._guard.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the state over, sizes included; optimiser settings stay those of the config.
+
+        Raises:
+            UserError: If the checkpoint belongs to another encoder, optimiser or kind of model.
+        """
+        saved = continue_with_config(checkpoint, self.encoder.digest, self.optimizer([self.image]))
+        # A new parameter of the right size: the optimiser is built after this hook.
+        self.image = nn.Parameter(torch.empty_like(checkpoint["state_dict"]["image"], device=self.device))
+        self.level = saved["level"]
+        self._pictures_digest = saved["pictures"]
+        self._average.load_state_dict(saved["average"], self.device)
+        self._guard.load_state_dict(saved["guard"], self.device)

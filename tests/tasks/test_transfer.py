@@ -1,0 +1,306 @@
+"""StyleTransfer against loops written by hand, and what it keeps and does when things go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst_lightning import (
+    VGG19,
+    ContentLoss,
+    GramStyleLoss,
+    Loss,
+    StyleTransfer,
+    TotalVariationLoss,
+    TransferData,
+    UserError,
+    fit,
+)
+from nst_lightning.data import TransferBatch
+from nst_lightning.losses.loss import Features, Measured
+
+STYLE_LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
+QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+def make_model(encoder_file: str, **changes: Any) -> StyleTransfer:
+    settings: dict[str, Any] = {
+        "content": ContentLoss(["relu3_2"]),
+        "style": GramStyleLoss(STYLE_LAYERS, weight=5.0),
+        "variation": TotalVariationLoss(weight=0.5),
+    }
+    return StyleTransfer(VGG19(encoder_file, padding="replicate"), **{**settings, **changes})
+
+
+def run(model: StyleTransfer, data: TransferData, folder: Path, **settings: Any) -> Tensor:
+    return fit(model, data, default_root_dir=folder, **{**QUIET, **settings}).picture
+
+
+def objective_by_hand(encoder: VGG19, image: Tensor, batch: TransferBatch) -> Tensor:
+    """The default losses written out: energies of differences over energies of targets."""
+
+    def gram(x: Tensor) -> Tensor:
+        flat = x.flatten(2)[0]
+        return flat @ flat.T / flat.shape[1]
+
+    taps = [*STYLE_LAYERS, "relu3_2"]
+    now = encoder(image, taps)
+    with torch.no_grad():
+        assert batch.content is not None
+        content, style = encoder(batch.content, taps), encoder(batch.styles[0], taps)
+    loss = (now["relu3_2"] - content["relu3_2"]).square().sum() / content["relu3_2"].square().sum()
+    for layer in STYLE_LAYERS:
+        a, g = gram(style[layer]), gram(now[layer])
+        loss = loss + 5 / 3 * (g - a).square().sum() / a.square().sum()
+    return loss + 0.5 * (
+        (image[..., 1:, :] - image[..., :-1, :]).square().mean() + (image[..., 1:] - image[..., :-1]).square().mean()
+    )
+
+
+def test_equals_a_loop_by_hand_over_two_levels(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    """Adam, clamp, average, enlargement of picture and moments: crowsonkb's procedure in twenty lines."""
+    data = TransferData(content, style, sizes=[24, 34], steps=[5, 4])
+    result = run(make_model(encoder_file, average=0.9), data, tmp_path)
+
+    encoder = VGG19(encoder_file, padding="replicate")
+    image, average, m, v, t = data.batch(0).initial, torch.zeros(()), None, None, 0
+    assert image is not None
+    for level in range(2):
+        batch = data.batch(level)
+        if m is not None and v is not None:
+            size = (batch.size.height, batch.size.width)
+            image = F.interpolate(average, size, mode="bicubic", antialias=True).clamp(0, 1)
+            m = F.interpolate(m, size, mode="bicubic", antialias=True)
+            v = F.interpolate(v, size, mode="bilinear", antialias=True).clamp_min(0)
+        else:
+            m, v = torch.zeros_like(image), torch.zeros_like(image)
+        iterates = []
+        for _ in range(batch.size.steps):
+            image = image.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(objective_by_hand(encoder, image, batch), image)
+            t += 1
+            m, v = 0.9 * m + 0.1 * gradient, 0.99 * v + 0.01 * gradient**2
+            step = (m / (1 - 0.9**t)) / ((v / (1 - 0.99**t)).sqrt() + 1e-8)
+            image = (image.detach() - 0.02 * step).clamp(0, 1)
+            iterates.append(image)
+        weights = [0.9 ** (len(iterates) - 1 - i) for i in range(len(iterates))]
+        average = torch.stack([w * x for w, x in zip(weights, iterates, strict=True)]).sum(0) / sum(weights)
+    torch.testing.assert_close(result, average.clamp(0, 1), rtol=0, atol=2e-4)
+
+
+def test_the_picture_is_the_only_parameter_and_state(encoder_file: str) -> None:
+    model = make_model(encoder_file)
+    assert [name for name, _ in model.named_parameters()] == ["image"]
+    assert list(model.state_dict()) == ["image"]
+
+
+def test_lbfgs_equals_torch_lbfgs_by_hand(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    lbfgs = partial(torch.optim.LBFGS, lr=1.0, max_iter=1, history_size=5, tolerance_grad=0.0, tolerance_change=0.0)
+    data = TransferData(content, style, sizes=[24], steps=6)
+    result = run(make_model(encoder_file, optimizer=lbfgs, average=0.0, clamp="never"), data, tmp_path)
+
+    encoder, batch = VGG19(encoder_file, padding="replicate"), data.batch(0)
+    assert batch.initial is not None
+    image = batch.initial.clone().requires_grad_()
+    optimizer = lbfgs([image])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective_by_hand(encoder, image, batch)
+        loss.backward()
+        return loss
+
+    for _ in range(6):
+        optimizer.step(closure)
+    torch.testing.assert_close(result, image.detach().clamp(0, 1), rtol=0, atol=1e-3)
+
+
+def test_sgd_schedule_goes_on_across_levels(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    model = make_model(
+        encoder_file,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+        lr_scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5),
+    )
+    run(model, TransferData(content, style, sizes=[24, 34], steps=[3, 4]), tmp_path)
+    assert model.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**3)  # 7 steps
+
+
+@pytest.mark.parametrize("missing", ["content", "style"])
+def test_texture_synthesis_and_feature_inversion(
+    missing: str, encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    pictures = {"content": content, "style": style}
+    pictures.pop(missing)
+    data = TransferData(**pictures, sizes=[32], steps=40, init="noise")  # type: ignore[arg-type]
+    model = make_model(encoder_file, **{missing: None}, average=0.5)
+    first = model.objective
+    run(model, data, tmp_path)
+    batch = data.batch(0)
+    assert batch.initial is not None
+    with torch.no_grad():
+        before, after = (float(sum(first(image).values())) for image in (batch.initial, model.result()))
+    assert after < 0.25 * before
+
+
+def test_same_seed_same_bytes(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    pictures = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        data = TransferData(content, style, sizes=[24, 34], steps=4, init="noise")
+        pictures.append(run(make_model(encoder_file), data, tmp_path))
+    assert torch.equal(*pictures)
+
+
+def test_two_styles_blend_their_statistics(encoder_file: str, content: str, style: str) -> None:
+    model = make_model(encoder_file, content=None, variation=None)
+    data = TransferData(None, [content, style], style_weights=[1, 3], sizes=[32], steps=1, init="noise")
+    batch = data.batch(0)
+    model.objective.measure(None, batch.styles, batch.style_weights)
+    image = torch.rand(1, 3, 32, 32)
+    terms = model.objective(image)
+    for layer in STYLE_LAYERS:
+
+        def gram(x: Tensor, layer: str = layer) -> Tensor:
+            flat = model.encoder(x, [layer])[layer].flatten(2)[0]
+            return flat @ flat.T / flat.shape[1]
+
+        target = 0.25 * gram(batch.styles[0]) + 0.75 * gram(batch.styles[1])
+        expected = 5 / 3 * (gram(image) - target).square().sum() / target.square().sum()
+        torch.testing.assert_close(terms[f"style/{layer}"], expected, rtol=1e-5, atol=0)
+
+
+class Poisoned(Loss):
+    """A loss whose gradient or value is not a number at chosen evaluations."""
+
+    reference = "none"
+
+    def __init__(self, at: set[int], *, in_gradient: bool = False) -> None:
+        super().__init__(layers=["input"], name="poison")
+        self.at = at
+        self.in_gradient = in_gradient
+        self.calls = 0
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        del targets
+        self.calls += 1
+        value = features["input"].mean() * 0
+        if self.calls in self.at:
+            value = value.sqrt() if self.in_gradient else value * float("nan")
+        return {"poison": value}
+
+
+@pytest.mark.parametrize("in_gradient", [False, True])
+def test_a_non_finite_step_goes_back_and_slows_down(
+    in_gradient: bool, encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    model = make_model(encoder_file, extra_losses=[Poisoned({4}, in_gradient=in_gradient)])
+    result = run(model, TransferData(content, style, sizes=[24], steps=8), tmp_path)
+    assert result.isfinite().all()
+    assert model._guard.learning_rate_scale == 0.5
+    # The failed step restarts Adam: its clock counts the steps since.
+    assert float(model.trainer.optimizers[0].state[model.image]["step"]) == 4
+
+
+def test_divergence_without_end_stops_and_keeps_the_picture(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    model = make_model(encoder_file, extra_losses=[Poisoned(set(range(3, 99)))])
+    with pytest.raises(UserError, match=r"not finite 6 times.*lower the learning rate"):
+        run(model, TransferData(content, style, sizes=[24], steps=50), tmp_path)
+    assert model.result().isfinite().all()
+    assert list(tmp_path.rglob("stylized.png"))
+
+
+def test_an_exploding_run_goes_back_to_a_sound_picture(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    """SGD far too fast without clamping: it overflows, and comes back to where the loss was low."""
+    model = make_model(encoder_file, optimizer=partial(torch.optim.SGD, lr=3e4), average=0.0, clamp="never")
+    data = TransferData(content, style, sizes=[24], steps=30)
+    with contextlib.suppress(UserError):  # whether it recovers within the steps is not the point
+        run(model, data, tmp_path)
+    assert model.image.abs().max() < 10
+    assert model._guard.learning_rate_scale < 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"content": None, "style": None, "variation": None}, "nothing to optimise"),
+        ({"average": 1.0}, "decay from 0"),
+        ({"style": GramStyleLoss(["relu9_1"])}, "did you mean 'relu"),
+        ({"style": GramStyleLoss(STYLE_LAYERS, name="content")}, "two losses are named 'content'"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(changes: dict[str, Any], message: str, encoder_file: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        make_model(encoder_file, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_half_precision_with_lbfgs_is_refused_with_the_remedy(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    from lightning.pytorch.plugins import MixedPrecision
+
+    model = make_model(encoder_file, optimizer=partial(torch.optim.LBFGS, lr=1.0), clamp="never")
+    plugin = MixedPrecision("16-mixed", "cpu")  # asked for by name, Lightning turns it into bf16 on a CPU
+    with pytest.raises(UserError, match="bf16-mixed or 32-true"):
+        run(model, TransferData(content, style, sizes=[24], steps=2), tmp_path, plugins=[plugin])
+
+
+def test_bfloat16_paints_nearly_the_same(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    results = [
+        run(
+            make_model(encoder_file),
+            TransferData(content, style, sizes=[32], steps=10),
+            tmp_path / precision,
+            precision=precision,
+        )
+        for precision in ("32-true", "bf16-mixed")
+    ]
+    assert (results[0] - results[1]).abs().mean() < 0.02
+    assert not torch.equal(*results)
+
+
+def test_a_model_can_be_used_again(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    first = TransferData(content, style, sizes=[24], steps=3)
+    second = TransferData(style, content, sizes=[24], steps=3)
+    used = make_model(encoder_file)
+    run(used, first, tmp_path)
+    assert torch.equal(run(used, second, tmp_path), run(make_model(encoder_file), second, tmp_path))
+
+
+def test_a_recovered_run_averages_sound_pictures_only(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    sgd = partial(torch.optim.SGD, lr=3e4)
+    model = make_model(encoder_file, optimizer=sgd, average=0.9, clamp="never")
+    with contextlib.suppress(UserError):
+        run(model, TransferData(content, style, sizes=[24], steps=60), tmp_path)
+    value = model._average.value()
+    assert value is not None
+    assert value.abs().max() < 10
+
+
+def test_lbfgs_with_clamping_names_the_remedy(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    model = make_model(encoder_file, optimizer=partial(torch.optim.LBFGS, lr=1.0))
+    with pytest.raises(UserError, match=r"model\.clamp to never"):
+        run(model, TransferData(content, style, sizes=[24], steps=2), tmp_path)
+
+
+def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    """Its optimiser's settings are not those that were configured: they must not be put back on resume."""
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.05, total_steps=20)
+    data = TransferData(content, style, sizes=[24, 34], steps=[5, 4])
+    whole = run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path / "whole")
+    run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path / "cut", max_steps=3)
+    resumed = make_model(encoder_file, lr_scheduler=schedule)
+    assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
