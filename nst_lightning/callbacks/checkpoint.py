@@ -1,0 +1,101 @@
+"""Keeps the run resumable: a checkpoint every so often, at the end, and when the run is told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from nst_lightning.errors import UserError
+from nst_lightning.images.atomic import atomic_path
+
+FOLDER = "checkpoints"
+LAST = "last.ckpt"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Give the folder that a run writes into."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+class CheckpointWriter(Checkpoint):
+    """Write `checkpoints/last.ckpt` into the run's folder.
+
+    Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint: one taken in the middle of a
+    step could not be resumed to the byte. A second signal ends it at once.
+
+    Args:
+        every_n_steps: Steps between two checkpoints.
+        keep_all: Keep each of them, as `step000100.ckpt`, beside the last one.
+
+    Raises:
+        UserError: If the number is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 50, keep_all: bool = False) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"checkpoint.every_n_steps must be at least 1, but {every_n_steps} was given.")
+        self.every_n_steps = every_n_steps
+        self.keep_all = keep_all
+        self.stopped_by: signal.Signals | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the signals; only a program's main thread may."""
+        del trainer, pl_module
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.stopped_by is not None:
+            self._restore_handlers()
+            raise KeyboardInterrupt
+        self.stopped_by = signal.Signals(number)
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a checkpoint if one is due, at the last step, or if the run is to stop here."""
+        del pl_module, outputs, batch
+        is_last = batch_idx + 1 == trainer.num_training_batches or trainer.global_step == trainer.max_steps
+        is_last = is_last or trainer.should_stop
+        if self.stopped_by is not None or is_last or trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer)
+        if self.stopped_by is not None:
+            trainer.should_stop = True
+
+    def _save(self, trainer: Trainer) -> None:
+        folder = run_folder(trainer) / FOLDER
+        trainer.save_checkpoint(folder / LAST)
+        if self.keep_all:
+            trainer.save_checkpoint(folder / f"step{trainer.global_step:06d}.ckpt")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        del trainer, pl_module, stage
+        self._restore_handlers()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Torch's checkpoint files, written under a temporary name in the same folder and renamed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write a checkpoint so that at `path` there is the old one or the new one, whole, at every moment."""
+        with atomic_path(path) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)

@@ -1,0 +1,103 @@
+"""Writes the picture: in the run's folder, and wherever the user wants it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.images.files import check_output, write_image
+from nst_lightning.tasks.transfer import StyleTransfer
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME = "stylized.png"
+
+
+class PictureWriter(Callback):
+    """Write `stylized.png` into the run's folder at the end, and as often as asked before.
+
+    It is written also when the run is stopped or fails, from what there is by then.
+
+    Args:
+        path: Write the picture here as well; `.png`, `.jpg`, `.webp` and `.tiff` by suffix.
+        every_n_steps: Also write at each such step, and keep that picture as `steps/000100.png`.
+        bits: Bits per channel of PNG files, 8 or 16.
+        quality: Of JPEG and WebP, 1 to 100.
+
+    Raises:
+        UserError: If a number is out of range or the suffix is unknown.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        every_n_steps: int | None = None,
+        bits: Literal[8, 16] = 8,
+        quality: int = 95,
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise UserError(f"output.every_n_steps must be at least 1, but {every_n_steps} was given.")
+        if not 1 <= quality <= 100:
+            raise UserError(f"output.quality must be from 1 to 100, but {quality} was given.")
+        if path is not None:
+            check_output(path)  # not after minutes of painting
+        self.path = None if path is None else Path(path).expanduser()
+        self.every_n_steps = every_n_steps
+        self.bits = bits
+        self.quality = quality
+        self.written: Path | None = None
+        self._data: TransferData | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to write over a picture that is being read."""
+        del pl_module
+        data = trainer.datamodule  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+        self._data = data if isinstance(data, TransferData) else None
+        if self.path is not None and self._data is not None and self._data.reads(self.path):
+            raise UserError(f"--output.path {self.path} is one of the pictures read; choose another name.")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
+    ) -> None:
+        """Write at each `every_n_steps`-th step."""
+        del outputs, batch, batch_idx
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self._write(trainer, pl_module)
+            if trainer.is_global_zero:
+                self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the final picture."""
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what there is, if any step was done."""
+        del exception
+        if isinstance(pl_module, StyleTransfer) and pl_module.loss is not None:
+            try:
+                self._write(trainer, pl_module)
+            except (UserError, ValueError) as error:  # must not hide the exception that ended the run
+                _log.warning("the picture could not be written: %s", error)
+
+    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        in_run = run_folder(trainer) / FILE_NAME
+        self._write_to(in_run, module)
+        if self.path is not None:
+            self._write_to(self.path, module)
+        self.written = self.path or in_run
+
+    def _write_to(self, path: Path, module: LightningModule) -> None:
+        assert isinstance(module, StyleTransfer)  # run/trainer.py adds this callback to no other
+        bits = self.bits if path.suffix.lower() == ".png" else 8
+        picture = module.result()
+        alpha = self._data.alpha((picture.shape[-2], picture.shape[-1])) if self._data is not None else None
+        write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)

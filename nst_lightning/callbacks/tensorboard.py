@@ -1,0 +1,84 @@
+"""Shows the run in TensorBoard: references, the picture over time, the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.tasks.transfer import StyleTransfer
+
+
+class TensorBoardPictures(Callback):
+    """Log pictures and hyper-parameters to every TensorBoard logger of the trainer.
+
+    The content and the styles are logged once, the picture every so many steps and at the end.
+
+    Args:
+        every_n_steps: Steps between two logged pictures.
+
+    Raises:
+        UserError: If the number is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise UserError(f"tensorboard.every_n_steps must be at least 1, but {every_n_steps} was given.")
+        self.every_n_steps = every_n_steps
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the references once, at the size they have for the final picture."""
+        del pl_module
+        data = trainer.datamodule  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+        if trainer.global_step > 0 or not isinstance(data, TransferData):  # a resumed run has logged them
+            return
+        batch = data.batch(len(data.schedule.levels) - 1)
+        for writer in _writers(trainer):
+            if batch.content is not None:
+                _add(writer, "reference/content", batch.content, 0)
+            for index, style in enumerate(batch.styles):
+                _add(writer, f"reference/style{index + 1}", style, 0)
+
+    @rank_zero_only
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
+    ) -> None:
+        """Log the picture at each `every_n_steps`-th step."""
+        del outputs, batch, batch_idx
+        if trainer.global_step % self.every_n_steps == 0:
+            self._log_picture(trainer, pl_module, "picture")
+
+    @rank_zero_only
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the final picture, the settings and the final loss."""
+        self._log_picture(trainer, pl_module, "picture/final")
+        assert isinstance(pl_module, StyleTransfer)
+        if pl_module.loss is None:
+            return
+        for logger in _loggers(trainer):
+            logger.log_hyperparams(pl_module.settings(), {"final_loss": float(pl_module.loss)})
+
+    def _log_picture(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
+        assert isinstance(module, StyleTransfer)  # run/trainer.py adds this callback to no other
+        for writer in _writers(trainer):
+            _add(writer, tag, module.result(), trainer.global_step)
+
+
+def _loggers(trainer: Trainer) -> list[TensorBoardLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def _writers(trainer: Trainer) -> list[SummaryWriter]:
+    return [logger.experiment for logger in _loggers(trainer)]
+
+
+def _add(writer: SummaryWriter, tag: str, image: Tensor, step: int) -> None:
+    writer.add_image(tag, image[0].clamp(0, 1).float().cpu(), step)
