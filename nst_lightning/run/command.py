@@ -1,0 +1,200 @@
+"""`nst fit`: one run from a config and a command line."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from nst_lightning.callbacks.checkpoint import CheckpointWriter, run_folder
+from nst_lightning.callbacks.pictures import PictureWriter
+from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.run.parser import OneLineParser, config_name, find_configs
+from nst_lightning.run.trainer import TRAINER_DEFAULTS, build_trainer, result_of
+from nst_lightning.tasks.transfer import StyleTransfer
+
+_log = logging.getLogger(__name__)
+
+
+class ConfigKeeper(SaveConfigCallback):
+    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and says what changed."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose a free name, then save."""
+        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+        if earlier and self.config.ckpt_path and trainer.is_global_zero and not self.already_saved:
+            now = self.parser.dump(self.config, skip_none=False)
+            changes = _changes(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
+            if not changes:
+                self.already_saved = True
+            else:
+                _log.info("continuing with changed settings: %s", "; ".join(changes))
+                self.config_filename = f"config-{len(earlier) + 1}.yaml"
+        super().setup(trainer, pl_module, stage)
+
+
+class NSTCommand(LightningCLI):
+    """LightningCLI with the project's defaults, run folders and one-line errors."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
+
+        Args:
+            args: The command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
+        """
+        self.folder = RunFolder(Path(RUNS), "run")
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=ConfigKeeper,
+            trainer_defaults=dict(TRAINER_DEFAULTS),
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=[args[0], *find_configs(args[1:])],
+            auto_configure_optimizers=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer only what does something useful: there is nothing to validate, test or predict yet."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of our own callbacks, and the run's name."""
+        parser.add_argument(
+            "--name",
+            type=str | None,
+            default=None,
+            help="Runs live in lightning_logs/NAME; the config's name if unset.",
+        )
+        parser.add_lightning_class_args(PictureWriter, "output")
+        parser.add_lightning_class_args(TensorBoardPictures, "tensorboard")
+        parser.add_lightning_class_args(CheckpointWriter, "checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse without the base's warning that `sys.argv` is not empty: the words come from there."""
+        assert isinstance(args, list)  # __init__ makes it
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        # LightningCLI would let hyper-parameters of the checkpoint override the command line, silently. Ours
+        # come from the config alone; here the checkpoint is found and its run goes on in the same folder.
+        config = self.config[self.config.subcommand]
+        config.name = config.name or config_name(config.config)
+        self.folder = RunFolder(Path(config.trainer.default_root_dir or ".") / RUNS, config.name)
+        if config.ckpt_path is not None:
+            checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
+            config.ckpt_path = str(checkpoint)
+
+    def instantiate_classes(self) -> None:
+        """Instantiate; a mistake that a class reports comes through as its own line."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, MisconfigurationException) as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, UserError):
+                cause = cause.__cause__
+            if cause is not None:
+                raise cause from None
+            if _is_about_settings(error):
+                raise UserError(" ".join(str(error).split())) from error
+            raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Let `build_trainer` make the Trainer from the parsed settings."""
+        self.trainer_class = partial(build_trainer, self.model, self.folder)
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Say what runs, and which encoder, before minutes are spent on it."""
+        if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
+            return
+        settings, schedule = self.model.settings(), self.datamodule.schedule
+        last = schedule.levels[-1]
+        _log.info(
+            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s",
+            last.width,
+            last.height,
+            schedule.total_steps,
+            len(schedule.levels),
+            settings["optimizer"],
+            settings["learning_rate"],
+            settings["encoder"],
+        )
+        if settings["encoder"] == "compact":
+            _log.info("(the full VGG19, 548 MB once: --model.encoder.weights imagenet)")
+
+    def after_fit(self) -> None:
+        """Say where the picture is."""
+        if not isinstance(self.model, StyleTransfer):
+            return
+        result = result_of(self.trainer, self.model)
+        if not result.complete:
+            _log.info(
+                "stopped at step %d of %s; continue with the same command and --ckpt_path last",
+                self.trainer.global_step,
+                self.trainer.num_training_batches,
+            )
+        if result.path is not None:
+            _log.info("picture: %s", result.path)
+
+
+def _is_about_settings(error: Exception) -> bool:
+    # Lightning checks accelerator, precision and the like where the Trainer is made.
+    steps = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, MisconfigurationException) or "lightning/pytorch/trainer" in steps[-1].filename
+
+
+def _changes(before: Any, after: Any, key: str = "") -> list[str]:
+    """Tell what differs between two configs, apart from the checkpoint they start from."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for name in before.keys() | after.keys():
+            found += _changes(before.get(name), after.get(name), f"{key}.{name}" if key else str(name))
+        return sorted(found)
+    return [] if before == after or key == "ckpt_path" else [f"{key} {before} → {after}"]
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run `nst fit …`.
+
+    Args:
+        words: The command and its options.
+
+    Returns:
+        0, or 128 and the signal's number after a run that was stopped.
+
+    Raises:
+        UserError: If something the user gave can't be used.
+    """
+    # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
+    # when it is imported, so this comes after.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+    try:
+        command = NSTCommand(words)
+    except torch.OutOfMemoryError as error:
+        raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
+    except SystemExit as stop:
+        if stop.code == 1:  # how Lightning ends a run on a second Ctrl-C
+            raise KeyboardInterrupt from stop
+        raise
+    keepers = [c for c in command.trainer.checkpoint_callbacks if isinstance(c, CheckpointWriter)]
+    stopped_by = keepers[0].stopped_by if keepers else None
+    return 0 if stopped_by is None else 128 + int(stopped_by)

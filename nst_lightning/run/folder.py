@@ -1,0 +1,73 @@
+"""Where runs live, and which checkpoint a run goes on from."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST
+from nst_lightning.errors import UserError
+
+RUNS = "lightning_logs"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run: `ROOT/NAME/VERSION`.
+
+    Attributes:
+        root: The folder of all runs, `lightning_logs` by default.
+        name: Of the config, by which runs are grouped.
+        version: `version_N`; `None` for the next free number.
+    """
+
+    root: Path
+    name: str
+    version: str | None = None
+
+
+def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
+    """Find the checkpoint that `--ckpt_path` means, and the run folder that goes on.
+
+    Args:
+        wanted: `last` for the latest checkpoint among the runs of the same name, or a file.
+        runs: Where this run would live if it were new.
+
+    Returns:
+        The checkpoint, and the folder of the run that wrote it; a new folder if that run has another name.
+
+    Raises:
+        UserError: If there is no such checkpoint.
+    """
+    group = runs.root / runs.name
+    if wanted == "last":
+        found = sorted(group.glob(f"*/{FOLDER}/{LAST}"), key=lambda path: (path.stat().st_mtime_ns, path))
+        if not found:
+            raise UserError(f"--ckpt_path last found no checkpoint below {group}; run once without --ckpt_path.")
+        checkpoint = found[-1]
+    else:
+        checkpoint = Path(wanted).expanduser()
+        if not checkpoint.is_file():
+            raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, group)}")
+    _check_readable(checkpoint)
+    run = checkpoint.resolve().parent.parent
+    if checkpoint.parent.name == FOLDER and run.parent == group.resolve():
+        return checkpoint, RunFolder(runs.root, runs.name, run.name)
+    return checkpoint, runs
+
+
+def _check_readable(checkpoint: Path) -> None:
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever torch's reader stumbles over, the file is no checkpoint of ours
+        raise UserError(f"{checkpoint} is damaged or not a checkpoint; give another --ckpt_path.") from error
+
+
+def _hint(checkpoint: Path, group: Path) -> str:
+    beside = [path.name for path in checkpoint.parent.glob("*.ckpt")] if checkpoint.parent.is_dir() else []
+    if nearest := difflib.get_close_matches(checkpoint.name, beside, n=1, cutoff=0.0):
+        return f"did you mean {checkpoint.parent / nearest[0]}?"
+    return f"give last, or a file such as {group / 'version_0' / FOLDER / LAST}."

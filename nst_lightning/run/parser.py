@@ -1,0 +1,96 @@
+"""How command lines and configs are read, and how their mistakes are told."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning.pytorch.cli import LightningArgumentParser
+
+from nst_lightning.errors import UserError
+from nst_lightning.run.messages import explain
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser that tells a mistake in one line, with the nearest valid name, instead of a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what is wrong as a `UserError`."""
+        if not self.exit_on_error:  # of a nested class: the outer parser explains
+            super().error(message, ex)
+        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
+        raise UserError(explain(message, options)) from ex
+
+
+def shipped_configs() -> Path:
+    """Give the folder of the configs that come with the package.
+
+    In a checkout they lie beside the package, in a wheel inside it.
+    """
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def find_configs(args: Sequence[str]) -> list[str]:
+    """Replace `--config NAME` by a shipped config of that name where no such file exists here.
+
+    Args:
+        args: Of `nst fit`, without the command itself.
+
+    Returns:
+        The same, with paths that exist; `--config starry.yaml` put first if no config was given.
+
+    Raises:
+        UserError: If a config is neither a file nor shipped.
+    """
+    found: list[str] = []
+    expects_path = False
+    for arg in args:
+        if expects_path:
+            found.append(_find_config(arg))
+        elif arg.startswith("--config="):
+            found.append("--config=" + _find_config(arg.removeprefix("--config=")))
+        else:
+            found.append(arg)
+        expects_path = arg in ("--config", "-c")
+    if not any(arg in ("--config", "-c", "--help", "-h") or arg.startswith("--config=") for arg in args):
+        found = ["--config", str(shipped_configs() / "starry.yaml"), *found]
+    return found
+
+
+def _find_config(given: str) -> str:
+    if Path(given).is_file():
+        return _check_yaml(given)
+    shipped = shipped_configs()
+    name = Path(given).with_suffix(".yaml").name
+    if Path(given).parent.name in ("", "configs") and (shipped / name).is_file():
+        return str(shipped / name)
+    names = sorted(path.name for path in shipped.glob("*.yaml"))
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean configs/{nearest[0]}?" if nearest else f"shipped are {', '.join(names)}."
+    raise UserError(f"--config {given} is not a file; {hint}")
+
+
+def _check_yaml(path: str) -> str:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path} holds no settings; configs/starry.yaml is an example.")
+    return path
+
+
+def config_name(configs: Sequence[Any] | None) -> str:
+    """Give the name that runs of a config are grouped under: the stem of the first file.
+
+    Args:
+        configs: Paths as jsonargparse holds them; entries may be `None`.
+    """
+    paths = [Path(str(config)) for config in configs or () if config is not None]
+    return paths[0].stem if paths else "run"

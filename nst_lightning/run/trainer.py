@@ -1,0 +1,171 @@
+"""Builds the Trainer of a run: the only place that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
+from nst_lightning.callbacks.pictures import PictureWriter
+from nst_lightning.callbacks.progress import TransferProgressBar
+from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.tasks.precision import ENCODER_DTYPES
+from nst_lightning.tasks.transfer import StyleTransfer
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 1,  # one epoch is the whole schedule
+    "devices": 1,  # a picture is one parameter; see build_trainer
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,  # one parameter: the picture
+}
+"""Where they differ from Lightning's."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves.
+
+    Attributes:
+        picture: sRGB in [0, 1], `(1, 3, H, W)`, on the CPU.
+        path: The picture's file: the one asked for, or `stylized.png` in the run's folder.
+        folder: The run's folder, with checkpoints and TensorBoard's files.
+        complete: Whether all steps were done; `False` after Ctrl-C or `max_steps`.
+    """
+
+    picture: Tensor
+    path: Path | None
+    folder: Path | None
+    complete: bool
+
+
+def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) -> Trainer:
+    """Make the Trainer for a model.
+
+    Args:
+        model: Callbacks that watch a picture are left out unless it is a `StyleTransfer`.
+        folder: Where the run lives, unless the settings bring a logger or turn logging off.
+        **settings: Arguments of `lightning.Trainer`.
+
+    Returns:
+        A trainer with our progress bar, checkpoint writer and TensorBoard logger where none was given.
+
+    Raises:
+        UserError: If a picture is to be painted by more than one process, or with settings that make no sense.
+    """
+    settings = {**TRAINER_DEFAULTS, **settings}
+    paints = isinstance(model, StyleTransfer)
+    wanted = [
+        callback
+        for callback in _listed(settings.get("callbacks"))
+        if paints or not isinstance(callback, (PictureWriter, TensorBoardPictures))
+    ]
+    if paints and settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
+        wanted.append(TransferProgressBar())
+    if settings.get("enable_checkpointing") is False:
+        wanted = [callback for callback in wanted if not isinstance(callback, CheckpointWriter)]
+    elif not _has(wanted, Checkpoint):
+        wanted.append(CheckpointWriter())
+    settings["callbacks"] = wanted
+    logger = TensorBoardLogger(folder.root, folder.name, folder.version, default_hp_metric=False)
+    if settings.get("logger") in (None, True):
+        settings["logger"] = logger
+    elif settings["logger"] is False:
+        settings["default_root_dir"] = logger.log_dir  # the run's folder all the same
+    plugins = _listed(settings.get("plugins"))
+    if not _has(plugins, CheckpointIO):
+        plugins.append(AtomicCheckpointIO())
+    settings["plugins"] = plugins
+    if paints:
+        _check_painting(settings)
+    trainer = Trainer(**settings)
+    if paints and trainer.world_size > 1:
+        raise UserError(
+            f"a picture is painted on one device, but {trainer.world_size} were asked for; set --trainer.devices 1 "
+            "and --trainer.num_nodes 1."
+        )
+    return trainer
+
+
+def _check_painting(settings: dict[str, Any]) -> None:
+    precision = str(settings.get("precision") or "32-true")
+    aliases = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
+    if aliases.get(precision, precision) not in ENCODER_DTYPES:
+        raise UserError(f"a picture can't be painted at precision {precision}; use one of {', '.join(ENCODER_DTYPES)}.")
+    if settings["max_epochs"] not in (None, 1, -1):
+        raise UserError(
+            "one epoch is the whole schedule; to go on for longer raise data.steps, not trainer.max_epochs."
+        )
+    if settings.get("accumulate_grad_batches") not in (None, 1):
+        raise UserError(
+            "each step has the whole picture, there is nothing to accumulate; leave accumulate_grad_batches."
+        )
+
+
+def fit(
+    model: StyleTransfer,
+    data: TransferData,
+    *,
+    output: str | None = None,
+    ckpt_path: str | None = None,
+    name: str = "python",
+    **trainer_settings: Any,
+) -> Result:
+    """Paint a picture, as `nst fit` does.
+
+    Args:
+        model: Encoder, losses and optimiser.
+        data: Pictures and schedule.
+        output: Write the picture here as well as into the run's folder.
+        ckpt_path: `last` or a checkpoint file to go on from.
+        name: Runs live in `lightning_logs/NAME/version_N`.
+        **trainer_settings: Arguments of `lightning.Trainer`, such as `accelerator` or `precision`.
+
+    Returns:
+        The picture and where it is.
+
+    Raises:
+        UserError: If something the user gave can't be used.
+    """
+    root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
+    folder = RunFolder(root, name)
+    if ckpt_path is not None:
+        checkpoint, folder = find_checkpoint(ckpt_path, folder)
+        ckpt_path = str(checkpoint)
+    callbacks = [PictureWriter(path=output), TensorBoardPictures(), CheckpointWriter()]
+    callbacks += _listed(trainer_settings.pop("callbacks", None))
+    trainer = build_trainer(model, folder, callbacks=callbacks, **trainer_settings)
+    trainer.fit(model, data, ckpt_path=ckpt_path)
+    return result_of(trainer, model)
+
+
+def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
+    """Gather what a finished or stopped run left."""
+    callbacks = list(getattr(trainer, "callbacks"))  # noqa: B009 - set by a connector, unknown to type checkers
+    writer = next((callback for callback in callbacks if isinstance(callback, PictureWriter)), None)
+    return Result(
+        picture=model.result().cpu(),
+        path=writer.written if writer is not None else None,
+        folder=Path(trainer.log_dir) if trainer.log_dir else None,
+        complete=trainer.global_step >= trainer.num_training_batches,
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _has(objects: Sequence[object], kind: type) -> bool:
+    return any(isinstance(thing, kind) for thing in objects)

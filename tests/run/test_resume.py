@@ -1,0 +1,176 @@
+"""Interrupted and resumed equals never interrupted, to the byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.run.conftest import fit_words
+
+RUNS = Path("lightning_logs")
+
+
+def picture(name: str) -> bytes:
+    return next((RUNS / name).glob("version_*/stylized.png")).read_bytes()
+
+
+@pytest.mark.parametrize("config", ["starry", "lbfgs"])
+@pytest.mark.parametrize("step", [1, 3, 4, 5, 7], ids=lambda step: f"step{step}")
+def test_resume_is_exact_from_any_step(config: str, step: int, nst: Callable[..., int]) -> None:
+    """Level 1 ends with step 4; 7 is the last step of all."""
+    assert nst("--name", "whole", config=config) == 0
+    assert nst("--name", "cut", "--trainer.max_steps", str(step), config=config) == 0
+    assert nst("--name", "cut", "--ckpt_path", "last", config=config) == 0
+    assert picture("cut") == picture("whole")
+    assert [path.name for path in (RUNS / "cut").iterdir()] == ["version_0"]  # the same run goes on
+
+
+@pytest.mark.parametrize("config", ["starry", "lbfgs"])
+def test_kill_9_and_resume_is_exact(
+    config: str, nst: Callable[..., int], encoder_file: str, content: str, style: str
+) -> None:
+    schedule = ["--data.steps", "[40, 3000]", "--checkpoint.every_n_steps", "7", "--name", "killed"]
+    words = [sys.executable, "-m", "nst_lightning", *fit_words(config, encoder_file, content, style), *schedule]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    checkpoint = RUNS / "killed" / "version_0" / "checkpoints" / "last.ckpt"
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGKILL)
+    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 0 < reached < 3040
+    # Long enough that the kill hits the middle, short enough for a test: the level's end is moved closer.
+    rest = ["--data.steps", f"[40, {reached + 5}]", "--checkpoint.every_n_steps", "1000"]
+    assert nst(*rest, "--name", "killed", "--ckpt_path", "last", config=config) == 0
+    torch.set_num_threads(1)
+    assert nst(*rest, "--name", "whole", config=config) == 0
+    assert picture("killed") == picture("whole")
+
+
+def test_checkpoint_holds_primitives_and_the_pictures_state_only(nst: Callable[..., int]) -> None:
+    assert nst("--name", "run") == 0
+    checkpoint = torch.load(RUNS / "run/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert list(checkpoint["state_dict"]) == ["image"]
+    assert "hyper_parameters" not in checkpoint
+    floats = sum(t.numel() for t in tensors(checkpoint))
+    assert floats <= 5 * checkpoint["state_dict"]["image"].numel() + 10  # image, average, last good, two moments
+
+
+def tensors(value: object) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors(part)]
+
+
+def test_the_learning_rate_typed_on_resume_is_used(nst: Callable[..., int]) -> None:
+    assert nst("--trainer.max_steps", "5") == 0
+    assert nst("--ckpt_path", "last", "--model.optimizer.lr", "0.005") == 0
+    checkpoint = torch.load(RUNS / "starry/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.005
+
+
+def test_changed_settings_are_said_and_the_earlier_config_is_kept(
+    nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst("--trainer.max_steps", "5") == 0
+    before = (RUNS / "starry/version_0/config.yaml").read_bytes()
+    assert nst("--ckpt_path", "last", "--model.style.weight", "7") == 0
+    said = capsys.readouterr().err
+    assert "model.init_args.style.init_args.weight 20.0 → 7.0" in said
+    assert (RUNS / "starry/version_0/config.yaml").read_bytes() == before
+    assert (RUNS / "starry/version_0/config-2.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ckpt_path", "last", "--name", "other"], "found no checkpoint below"),
+        (["--ckpt_path", "lightning_logs/starry/version_0/checkpoints/lost.ckpt"], "did you mean .*last.ckpt"),
+        (["--ckpt_path", "last", "--model.encoder.weights", "random"], "other encoder weights"),
+        (["--ckpt_path", "last", "--data.content", "sample:town"], "other content or style pictures"),
+        (["--ckpt_path", "last", "--data.sizes", "[20, 34]"], "restore data.size and data.steps"),
+        (["--ckpt_path", "last", "--model.optimizer", "torch.optim.LBFGS"], "state of Adam.*asks for LBFGS"),
+    ],
+)
+def test_what_cannot_be_resumed_is_refused(
+    options: list[str], message: str, nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst("--trainer.max_steps", "3") == 0
+    before = (RUNS / "starry/version_0/checkpoints/last.ckpt").read_bytes()
+    capsys.readouterr()
+    assert nst(*options) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("nst: ")]
+    assert len(lines) == 1
+    import re
+
+    assert re.search(message, lines[0])
+    assert (RUNS / "starry/version_0/checkpoints/last.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step_and_it_resumes_exactly(
+    number: signal.Signals, nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nst_lightning.tasks import StyleTransfer
+
+    assert nst("--name", "whole") == 0
+    plain = StyleTransfer.training_step
+
+    def interrupted(self: StyleTransfer, batch: object, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 2:
+            signal.raise_signal(number)
+        return plain(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StyleTransfer, "training_step", interrupted)
+        assert nst("--name", "cut") == 128 + number
+    assert "stopped at step 3 of 7; continue with the same command and --ckpt_path last" in capsys.readouterr().err
+    assert nst("--name", "cut", "--ckpt_path", "last") == 0
+    assert picture("cut") == picture("whole")
+
+
+@pytest.mark.parametrize(
+    "longer", [["--data.steps", "[4, 9]"], ["--data.sizes", "[24, 34, 48]", "--data.steps", "[4, 3, 2]"]]
+)
+def test_a_finished_run_can_be_continued_under_a_longer_schedule(longer: list[str], nst: Callable[..., int]) -> None:
+    assert nst("--name", "whole", *longer) == 0
+    assert nst("--name", "grown") == 0
+    assert nst("--name", "grown", *longer, "--ckpt_path", "last") == 0
+    assert picture("grown") == picture("whole")
+
+
+def test_a_finished_run_resumed_writes_its_picture_where_asked(nst: Callable[..., int]) -> None:
+    assert nst() == 0
+    assert nst("--ckpt_path", "last", "--output.path", "again.png") == 0
+    assert Path("again.png").read_bytes() == picture("starry")
+
+
+def test_another_name_forks_the_run(nst: Callable[..., int]) -> None:
+    assert nst("--trainer.max_steps", "5") == 0
+    before = picture("starry")
+    checkpoint = RUNS / "starry/version_0/checkpoints/last.ckpt"
+    assert nst("--name", "fork", "--ckpt_path", str(checkpoint)) == 0
+    assert picture("starry") == before
+    assert picture("fork") != before
+
+
+def test_the_settings_in_force_are_not_a_change(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    weight = ["--model.style.weight", "7"]
+    assert nst("--trainer.max_steps", "5") == 0
+    assert nst("--trainer.max_steps", "6", *weight, "--ckpt_path", "last") == 0
+    capsys.readouterr()
+    assert nst("--trainer.max_steps", "6", *weight, "--ckpt_path", "last") == 0
+    assert "changed settings" not in capsys.readouterr().err
+    assert nst("--trainer.max_steps", "6", "--ckpt_path", "last") == 0
+    assert "weight 7.0 → 20.0" in capsys.readouterr().err
