@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import run_folder
 from nst_lightning.data.batch import TransferBatch
@@ -18,6 +19,21 @@ from nst_lightning.tasks.transfer import StyleTransfer
 _log = logging.getLogger(__name__)
 
 FILE_NAME = "stylized.png"
+
+
+def painted(trainer: Trainer, module: LightningModule) -> Tensor:
+    """Give the picture as it is shown and written: the module's result, finished by the data module.
+
+    Args:
+        trainer: Of the run.
+        module: A `StyleTransfer`.
+
+    Returns:
+        sRGB in [0, 1], `(1, 3, H, W)`, detached.
+    """
+    assert isinstance(module, StyleTransfer)  # run/trainer.py adds these callbacks to no other
+    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
+    return data.finish(module.result()) if isinstance(data, TransferData) else module.result()
 
 
 class PictureWriter(Callback):
@@ -71,7 +87,7 @@ class PictureWriter(Callback):
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self._write(trainer, pl_module)
             if trainer.is_global_zero:
-                self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", pl_module)
+                self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the final picture."""
@@ -90,14 +106,13 @@ class PictureWriter(Callback):
         if not trainer.is_global_zero:
             return
         in_run = run_folder(trainer) / FILE_NAME
-        self._write_to(in_run, module)
+        self._write_to(in_run, trainer, module)
         if self.path is not None:
-            self._write_to(self.path, module)
+            self._write_to(self.path, trainer, module)
         self.written = self.path or in_run
 
-    def _write_to(self, path: Path, module: LightningModule) -> None:
-        assert isinstance(module, StyleTransfer)  # run/trainer.py adds this callback to no other
+    def _write_to(self, path: Path, trainer: Trainer, module: LightningModule) -> None:
         bits = self.bits if path.suffix.lower() == ".png" else 8
-        picture = module.result()
+        picture = painted(trainer, module)
         alpha = self._data.alpha((picture.shape[-2], picture.shape[-1])) if self._data is not None else None
         write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from nst_lightning.callbacks.pictures import painted
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
@@ -67,9 +68,8 @@ class TensorBoardPictures(Callback):
             logger.log_hyperparams(pl_module.settings(), {"final_loss": float(pl_module.loss)})
 
     def _log_picture(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
-        assert isinstance(module, StyleTransfer)  # run/trainer.py adds this callback to no other
         for writer in _writers(trainer):
-            _add(writer, tag, module.result(), trainer.global_step)
+            _add(writer, tag, painted(trainer, module), trainer.global_step)
 
 
 def _loggers(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -126,6 +126,17 @@ class TransferData(LightningDataModule):
             digest=self._digest(),
         )
 
+    def finish(self, picture: Tensor) -> Tensor:
+        """Turn what was optimised into what is shown and written.
+
+        Args:
+            picture: `(1, 3, H, W)` in [0, 1].
+
+        Returns:
+            Of the same shape and range.
+        """
+        return picture
+
     def alpha(self, size: tuple[int, int]) -> Tensor | None:
         """Give the content's opacity, if the result is to have it.
 

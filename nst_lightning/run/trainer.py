@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
-from nst_lightning.callbacks.pictures import PictureWriter
+from nst_lightning.callbacks.pictures import PictureWriter, painted
 from nst_lightning.callbacks.progress import TransferProgressBar
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.pyramid import TransferData
@@ -154,7 +154,7 @@ def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
     callbacks = list(getattr(trainer, "callbacks"))  # noqa: B009 - set by a connector, unknown to type checkers
     writer = next((callback for callback in callbacks if isinstance(callback, PictureWriter)), None)
     return Result(
-        picture=model.result().cpu(),
+        picture=painted(trainer, model).cpu(),
         path=writer.written if writer is not None else None,
         folder=Path(trainer.log_dir) if trainer.log_dir else None,
         complete=trainer.global_step >= trainer.num_training_batches,
