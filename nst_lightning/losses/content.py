@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from nst_lightning.losses.functional import nonzero_energy, squared_distance, squared_norm
-from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Loss, Measured, check_choice
 
 ContentConvention = Literal["relative", "mean", "gatys2015", "keras"]
 
@@ -27,9 +27,13 @@ class ContentLoss(Loss):
     With a batch of pictures each has its own distance, and the mean of these counts. The papers and programs
     also differ in the scale of the features themselves (pixels in 0-255 or normalised): weights carry over
     only together with the encoder's weights.
+
+    With a guide each position's squared differences count by its weight; what they are divided by stays that of
+    the whole picture, so a weight of 1 everywhere changes nothing.
     """
 
     reference = "content"
+    guidable = True
 
     def __init__(
         self,
@@ -64,19 +68,24 @@ class ContentLoss(Loss):
         energies = {f"{layer}/energy": nonzero_energy(squared_norm(measured[layer])) for layer in self.layers}
         return {**measured, **energies}
 
-    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+    def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
         """Return the weighted distance of each layer.
+
+        Args:
+            features: Those of the image, at least `taps`.
+            targets: What `prepare` returned.
+            guide: How much each position counts; `None` for fully.
 
         Raises:
             UserError: If the features of the image have another shape than those of the content picture.
         """
         return {
-            f"{self.name}/{layer}": self.weigh(layer, self._distance(layer, features[layer], targets))
+            f"{self.name}/{layer}": self.weigh(layer, self._distance(layer, features[layer], targets, guide))
             for layer in self.layers
         }
 
-    def _distance(self, layer: str, features: Tensor, targets: Measured) -> Tensor:
-        error = squared_distance(features, targets[layer])
+    def _distance(self, layer: str, features: Tensor, targets: Measured, guide: Guide | None) -> Tensor:
+        error = squared_distance(features, targets[layer], guide and guide[layer])
         if self.convention == "relative":
             return error / targets[f"{layer}/energy"]
         if self.convention == "mean":

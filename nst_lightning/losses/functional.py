@@ -27,11 +27,16 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def gram_matrix(features: Tensor, *, normalize: bool = True) -> Tensor:
+def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: bool = True) -> Tensor:
     r"""Return the Gram matrix of the channels, :math:`G = F F^T`, by default per position.
+
+    With a guide it is the guided Gram matrix :math:`\sum_p g_p f_p f_p^T / \sum_p g_p` of Gatys et al. 2017
+    (arXiv 1611.07865), who write it with guidance channels :math:`T = \sqrt{g / \sum g}`. For masks of black
+    and white this is the same; a grey is here the weight of a position, there its square root.
 
     Args:
         features: `(N, C, H, W)`.
+        guide: Weights of the positions, `(1, 1, H, W)`, 0 or more and not all 0; `None` for 1 everywhere.
         normalize: Divide by the number of positions :math:`HW`, which makes pictures of different sizes
             comparable. Without it the result is the raw sum, as written in Gatys et al. 2015.
 
@@ -39,17 +44,20 @@ def gram_matrix(features: Tensor, *, normalize: bool = True) -> Tensor:
         `(N, C, C)`.
 
     Raises:
-        UserError: If *features* is not 4-dimensional or has no positions.
+        UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
     """
     _check_positions(features)
     # Cast before the product: a sum of squares of float16 features overflows at 65504.
     flat = full_precision(features).flatten(2)
+    weights = None if guide is None else _position_weights(features, guide)
     with torch.autocast(flat.device.type, enabled=False):
-        gram = flat @ flat.transpose(1, 2)
-    return gram / flat.shape[2] if normalize else gram
+        gram = (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
+    if not normalize:
+        return gram
+    return gram / flat.shape[2] if weights is None else gram / weights.sum()
 
 
-def gaussian_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the mean and the second raw moment of the feature vectors over positions.
 
     Both are linear in the distribution of the vectors, so those of several pictures (or tiles) may be blended
@@ -57,16 +65,20 @@ def gaussian_moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         features: `(N, C, H, W)`.
+        guide: Weights of the positions as in `gram_matrix`; both moments are then weighted means.
 
     Returns:
         The mean, `(N, C)`, and the second moment, `(N, C, C)`: the per-position Gram matrix.
 
     Raises:
-        UserError: If *features* is not 4-dimensional or has no positions.
+        UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
     """
     _check_positions(features)
     features = full_precision(features)
-    return features.mean(dim=(2, 3)), gram_matrix(features)
+    if guide is None:
+        return features.mean(dim=(2, 3)), gram_matrix(features)
+    weights = _position_weights(features, guide)
+    return (features.flatten(2) * weights).sum(dim=2) / weights.sum(), gram_matrix(features, guide)
 
 
 def covariance_matrix(mean: Tensor, second_moment: Tensor) -> Tensor:
@@ -79,12 +91,13 @@ def squared_norm(tensor: Tensor) -> Tensor:
     return full_precision(tensor).square().flatten(1).sum(dim=1)
 
 
-def squared_distance(tensor: Tensor, reference: Tensor) -> Tensor:
+def squared_distance(tensor: Tensor, reference: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the sum of squared differences of each element of the batch, `(N,)`.
 
     Args:
         tensor: `(N, ...)`.
         reference: `(N, ...)`, or `(1, ...)` to be compared with the whole batch.
+        weights: What each squared difference counts, in a shape that broadcasts; `None` for 1.
 
     Raises:
         UserError: If the shapes differ in anything but the batch.
@@ -95,7 +108,10 @@ def squared_distance(tensor: Tensor, reference: Tensor) -> Tensor:
             f"found {tuple(reference.shape)}; measure the reference with the same encoder, "
             "and a content picture at the size of the image"
         )
-    return squared_norm(full_precision(tensor) - full_precision(reference))
+    difference = full_precision(tensor) - full_precision(reference)
+    if weights is None:
+        return squared_norm(difference)
+    return (difference.square() * weights).flatten(1).sum(dim=1)
 
 
 def nonzero_energy(energy: Tensor) -> Tensor:
@@ -201,3 +217,13 @@ def _check_positions(features: Tensor) -> None:
             "expected a tensor of shape (N, C, H, W) with at least one position, "
             f"found {tuple(features.shape)}; use a larger picture or a shallower layer"
         )
+
+
+def _position_weights(features: Tensor, guide: Tensor) -> Tensor:
+    """Return the guide as `(1, 1, HW)`."""
+    if guide.shape != (1, 1, *features.shape[2:]):
+        raise UserError(
+            f"expected a guide of shape (1, 1, {features.shape[2]}, {features.shape[3]}) like the features, "
+            f"found {tuple(guide.shape)}; propagate it to the layer (encoders.guides)"
+        )
+    return full_precision(guide).flatten(2)

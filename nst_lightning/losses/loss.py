@@ -13,6 +13,9 @@ from nst_lightning.errors import UserError
 Features = Mapping[str, Tensor]
 """Tap name to features `(N, C, H, W)`; the key "input" is the image itself in [0, 1]."""
 
+Guide = Mapping[str, Tensor]
+"""Tap name to weights of positions `(1, 1, H, W)` in [0, 1], of the tap's size."""
+
 Measured = dict[str, Tensor]
 """What a loss compares. Several references are blended by a weighted mean of these, key by key."""
 
@@ -33,6 +36,9 @@ class Loss(nn.Module, ABC):
 
     reference: Literal["content", "style", "none"]
     """Which pictures give the targets of this loss."""
+
+    guidable = False
+    """Whether `forward`, and `measure` of a style loss, take a guide as a further argument."""
 
     def __init__(self, *, layers: Sequence[str] | Mapping[str, float], weight: float = 1.0, name: str) -> None:
         """Check and keep the settings.

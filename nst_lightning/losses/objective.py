@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from nst_lightning.encoders.guides import Propagation, propagate_guide
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
-from nst_lightning.losses.loss import Features, Loss, Measured
+from nst_lightning.images.guides import Guides
+from nst_lightning.losses.loss import Features, Guide, Loss, Measured
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A loss with what it compares the picture to.
+
+    Attributes:
+        loss: The loss.
+        name: Prefix of its terms: the loss's own, or with the region's number after it.
+        targets: What `loss.prepare` returned.
+        guide: Where in the picture it is compared; `None` for everywhere.
+        share: Factor of the terms.
+    """
+
+    loss: Loss
+    name: str
+    targets: Measured
+    guide: Guide | None = None
+    share: float = 1.0
+
+    def terms(self, features: Features) -> dict[str, Tensor]:
+        """Give the weighted terms of the picture's features."""
+        terms = self.loss(features, self.targets, *([] if self.guide is None else [self.guide]))
+        if self.name == self.loss.name and self.share == 1.0:
+            return dict(terms)
+        return {self.name + key.removeprefix(self.loss.name): term * self.share for key, term in terms.items()}
 
 
 class Objective(nn.Module):
@@ -22,12 +51,13 @@ class Objective(nn.Module):
     Args:
         encoder: Gives the feature maps.
         losses: At least one; names must differ.
+        guide_propagation: How masks reach deeper layers; see `propagate_guide`.
 
     Raises:
         UserError: If there is no loss, two have the same name, or one taps a layer the encoder lacks.
     """
 
-    def __init__(self, encoder: VGG19, losses: Sequence[Loss]) -> None:
+    def __init__(self, encoder: VGG19, losses: Sequence[Loss], guide_propagation: Propagation = "simple") -> None:
         super().__init__()
         if not losses:
             raise UserError("there is nothing to optimise; give at least one of content, style and variation.")
@@ -37,7 +67,8 @@ class Objective(nn.Module):
                 raise UserError(f"two losses are named {name!r}; give one of them another name (init_args.name).")
         self.encoder = encoder
         self.losses = nn.ModuleList(losses)
-        self.targets: dict[str, Measured] = {}
+        self.guide_propagation: Propagation = guide_propagation
+        self.comparisons: list[Comparison] = []
         encoder.check(self.taps(), 2**15, 2**15)  # names only: the size is not known yet
 
     def taps(self, *references: str) -> list[str]:
@@ -52,35 +83,80 @@ class Objective(nn.Module):
         return sorted(wanted, key=lambda name: LAYERS.index(name) if name in LAYERS else -1)
 
     @torch.no_grad()
-    def measure(self, content: Tensor | None, styles: Sequence[Tensor], style_weights: Sequence[float]) -> None:
-        """Measure the reference pictures; what was measured before is forgotten.
+    def measure(
+        self,
+        content: Tensor | None,
+        styles: Sequence[Tensor],
+        style_weights: Sequence[float],
+        guides: Guides | None = None,
+    ) -> None:
+        r"""Measure the reference pictures; what was measured before is forgotten.
 
-        Several styles are blended: their measurements are averaged with the weights.
+        Without guides several styles are blended: their measurements are averaged with the weights. With
+        guides each style is compared in its own region, and its terms, called `style_1/…`, `style_2/…`, are
+        multiplied by the region's share :math:`w_r a_r / \sum_s w_s a_s` of the weights :math:`w` and areas
+        :math:`a`: a position then weighs the same in a small region as in a large one. Gatys et al. 2017
+        leave these factors to the user.
 
         Args:
             content: `(1, 3, H, W)` in [0, 1], or `None`.
             styles: Each `(1, 3, h, w)` in [0, 1], with its own size.
             style_weights: One for each style, summing to 1.
+            guides: Masks of the sizes of the pictures; `None` for none.
 
         Raises:
-            UserError: If a loss needs a picture that is not there, or a picture is too small for a layer.
+            UserError: If a loss needs a picture that is not there or can't be guided, a picture is too small
+                for a layer, or a region has no position at one.
         """
-        self.targets = {}
-        features: dict[str, list[Features]] = {"content": [], "style": [], "none": []}
-        weights: dict[str, Sequence[float]] = {"content": [1.0], "style": style_weights, "none": []}
-        if content is not None and (taps := self.taps("content")):
-            features["content"] = [self.encoder(content, taps)]
-        if taps := self.taps("style"):
-            features["style"] = [self.encoder(style, taps) for style in styles]
+        self.comparisons = []
+        guides = guides or Guides()
+        shown = self.encoder(content, self.taps("content")) if content is not None and self.taps("content") else None
+        painted = [self.encoder(style, taps) for style in styles] if (taps := self.taps("style")) else []
         for loss in self.terms():
-            pictures = features[loss.reference]
-            if loss.reference != "none" and not pictures:
-                raise UserError(
-                    f"the loss {loss.name!r} compares with a {loss.reference} picture, but there is none; "
-                    f"set data.{loss.reference} or remove the loss."
-                )
-            measured = [loss.measure(picture) for picture in pictures]
-            self.targets[loss.name] = loss.prepare(_blend(measured, weights[loss.reference]))
+            if loss.reference == "style":
+                self.comparisons += self._compare_styles(loss, painted, style_weights, guides)
+            elif loss.reference == "content":
+                self.comparisons.append(self._compare_content(loss, shown, guides))
+            else:
+                self.comparisons.append(Comparison(loss, loss.name, loss.prepare({})))
+
+    def _compare_content(self, loss: Loss, features: Features | None, guides: Guides) -> Comparison:
+        if features is None:
+            raise _missing(loss)
+        guide = None
+        if guides.content is not None:
+            guide = self._propagate(guides.content, loss, "data.content_guide")
+        return Comparison(loss, loss.name, loss.prepare(loss.measure(features)), guide)
+
+    def _compare_styles(
+        self, loss: Loss, features: Sequence[Features], weights: Sequence[float], guides: Guides
+    ) -> list[Comparison]:
+        if not features:
+            raise _missing(loss)
+        measured = []
+        for index, style in enumerate(features):
+            part = guides.styles[index] if guides.styles else None
+            guide = [] if part is None else [self._propagate(part, loss, f"of style {index + 1}")]
+            measured.append(loss.measure(style, *guide))
+        if not guides.regions:
+            return [Comparison(loss, loss.name, loss.prepare(_blend(measured, weights)))]
+        areas = [weight * float(region.mean()) for weight, region in zip(weights, guides.regions, strict=True)]
+        return [
+            Comparison(
+                loss,
+                f"{loss.name}_{index + 1}",
+                loss.prepare(measured[index]),
+                self._propagate(region, loss, guides.names[index]),
+                areas[index] / sum(areas),
+            )
+            for index, region in enumerate(guides.regions)
+            if areas[index] > 0
+        ]
+
+    def _propagate(self, guide: Tensor, loss: Loss, name: str) -> Guide:
+        if not loss.guidable:
+            raise UserError(f"the loss {loss.name!r} can't be guided; remove the masks or the loss.")
+        return propagate_guide(guide, loss.layers, self.guide_propagation, name=name)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Give every weighted term.
@@ -93,8 +169,8 @@ class Objective(nn.Module):
         """
         features = self.encoder(image, self.taps())
         terms: dict[str, Tensor] = {}
-        for loss in self.terms():
-            terms.update(loss(features, self.targets[loss.name]))
+        for comparison in self.comparisons:
+            terms.update(comparison.terms(features))
         return terms
 
     def terms(self) -> list[Loss]:
@@ -102,10 +178,17 @@ class Objective(nn.Module):
         return [loss for loss in self.losses if isinstance(loss, Loss)]
 
 
+def _missing(loss: Loss) -> UserError:
+    return UserError(
+        f"the loss {loss.name!r} compares with a {loss.reference} picture, but there is none; "
+        f"set data.{loss.reference} or remove the loss."
+    )
+
+
 def _blend(measured: Sequence[Measured], weights: Sequence[float]) -> Measured:
     if len(measured) == 1:
         return measured[0]
-    keys = measured[0].keys() if measured else ()
     return {
-        key: torch.stack([m[key] * weight for m, weight in zip(measured, weights, strict=True)]).sum(0) for key in keys
+        key: torch.stack([m[key] * weight for m, weight in zip(measured, weights, strict=True)]).sum(0)
+        for key in measured[0]
     }

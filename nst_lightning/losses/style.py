@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from nst_lightning.losses.functional import gram_matrix, nonzero_energy, squared_distance, squared_norm
-from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Loss, Measured, check_choice
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """The layers of Gatys et al. 2015, after the rectifier."""
 
-GramConvention = Literal["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch"]
+Positions = Mapping[str, float | Tensor]
+
+GramConvention = Literal["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch", "octaves0911"]
 
 
 class StyleLoss(Loss):
@@ -22,35 +24,42 @@ class StyleLoss(Loss):
     `measure` and `forward` are made of two steps that subclasses give: `statistics`, which are means over
     positions, and `compare`. So the loss of a picture, and its gradient, can be had from its tiles: the
     statistics of the whole are the mean of those of the parts, weighted by their positions.
+
+
+    With a guide the means are weighted by it, on the side of the picture (which region is painted) and on that
+    of the style (which part of it is used): the guided Gram matrices of Gatys et al. 2017.
     """
 
     reference = "style"
+    guidable = True
 
     @abstractmethod
-    def statistics(self, features: Features) -> Measured:
+    def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return means over positions of functions of one position's feature vector, with gradient."""
 
     @abstractmethod
-    def compare(self, statistics: Measured, targets: Measured, positions: Mapping[str, int]) -> dict[str, Tensor]:
+    def compare(self, statistics: Measured, targets: Measured, positions: Positions) -> dict[str, Tensor]:
         """Return the weighted terms.
 
         Args:
             statistics: Those of the image.
             targets: What `prepare` returned.
-            positions: The number of positions of the image, height times width, at each of `taps`.
+            positions: The number of positions of the image, height times width, at each of `taps`; with a guide
+                the sum of their weights, except for "input", the image itself.
         """
 
-    def measure(self, features: Features) -> Measured:
-        """Return the statistics of a style picture, without gradient."""
+    def measure(self, features: Features, guide: Guide | None = None) -> Measured:
+        """Return the statistics of a style picture, or of the part that a guide picks, without gradient."""
         with torch.no_grad():
-            return self.statistics(features)
+            return self.statistics(features, guide)
 
-    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+    def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
         """Return the weighted distance of each layer.
 
         Args:
             features: Those of the image, at least `taps`.
             targets: What `prepare` returned.
+            guide: Where in the image; `None` for everywhere.
 
         Returns:
             `{f"{name}/{layer}": scalar}`.
@@ -58,8 +67,12 @@ class StyleLoss(Loss):
         Raises:
             UserError: If the number of channels is not that of the targets.
         """
-        positions = {tap: tensor.shape[2] * tensor.shape[3] for tap, tensor in features.items()}
-        return self.compare(self.statistics(features), targets, positions)
+        positions: dict[str, float | Tensor] = {
+            tap: tensor.shape[2] * tensor.shape[3] for tap, tensor in features.items()
+        }
+        if guide is not None:
+            positions.update((layer, guide[layer].sum()) for layer in self.layers)
+        return self.compare(self.statistics(features, guide), targets, positions)
 
 
 class GramStyleLoss(StyleLoss):
@@ -83,6 +96,9 @@ class GramStyleLoss(StyleLoss):
       written in Johnson et al. 2016 (arXiv 1603.08155).
     * `gatys_pytorch`: :math:`1 / C^2`, Gram matrices over :math:`HW` and the mean of squared differences.
       Gatys' PyTorch notebook and pystiche; the same number as `johnson2016`, four times `gatys2015`.
+    * `octaves0911`: :math:`M^2 / C^2`, raw Gram matrices and the mean of squared differences, in
+      Octaves0911/Neural_Style_Transfer. It grows with the fourth power of the picture's size. Differs where
+      the style picture has another size, as `keras` does.
 
     Several styles are blended by a weighted mean of their Gram matrices. With a batch of pictures each has
     its own distance, and the mean of these counts.
@@ -115,9 +131,9 @@ class GramStyleLoss(StyleLoss):
         """The layers; for `keras` also "input", whose size is in the formula."""
         return (*self.layers, "input") if self.convention == "keras" else self.layers
 
-    def statistics(self, features: Features) -> Measured:
+    def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return the per-position Gram matrix of each layer, `(N, C, C)`."""
-        return {layer: gram_matrix(features[layer]) for layer in self.layers}
+        return {layer: gram_matrix(features[layer], guide and guide[layer]) for layer in self.layers}
 
     def prepare(self, measured: Measured) -> Measured:
         """Add, for `relative`, the squared norm of each target, `(N,)`."""
@@ -126,7 +142,7 @@ class GramStyleLoss(StyleLoss):
         energies = {f"{layer}/energy": nonzero_energy(squared_norm(measured[layer])) for layer in self.layers}
         return {**measured, **energies}
 
-    def compare(self, statistics: Measured, targets: Measured, positions: Mapping[str, int]) -> dict[str, Tensor]:
+    def compare(self, statistics: Measured, targets: Measured, positions: Positions) -> dict[str, Tensor]:
         """Return the weighted distance of each layer; see `StyleLoss.compare`."""
         terms = {}
         for layer in self.layers:
@@ -138,12 +154,14 @@ class GramStyleLoss(StyleLoss):
             terms[f"{self.name}/{layer}"] = self.weigh(layer, distance)
         return terms
 
-    def _factor(self, layer: str, channels: int, positions: Mapping[str, int]) -> float:
+    def _factor(self, layer: str, channels: int, positions: Positions) -> float | Tensor:
         """Return what an absolute convention multiplies the distance of per-position matrices by."""
         if self.convention == "gatys2015":
             return 1 / (4 * channels**2)
         if self.convention == "keras":
             return (positions[layer] / positions["input"]) ** 2 / (4 * 3**2)
+        if self.convention == "octaves0911":
+            return (positions[layer] / channels) ** 2
         return 1 / channels**4 if self.convention == "tutorial" else 1 / channels**2
 
     def extra_repr(self) -> str:

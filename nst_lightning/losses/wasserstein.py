@@ -13,9 +13,9 @@ from nst_lightning.losses.functional import (
     nonzero_energy,
     squared_norm,
 )
-from nst_lightning.losses.loss import Features, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Measured, check_choice
 from nst_lightning.losses.matrix_root import symmetric_root
-from nst_lightning.losses.style import STYLE_LAYERS, StyleLoss
+from nst_lightning.losses.style import STYLE_LAYERS, Positions, StyleLoss
 
 WassersteinConvention = Literal["relative", "crowsonkb"]
 
@@ -66,11 +66,13 @@ class WassersteinStyleLoss(StyleLoss):
         check_choice(convention, get_args(WassersteinConvention), f"{name}: convention")
         self.convention = convention
 
-    def statistics(self, features: Features) -> Measured:
+    def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return the mean `(N, C)` and the second raw moment `(N, C, C)` of each layer."""
         measured = {}
         for layer in self.layers:
-            measured[f"{layer}/mean"], measured[f"{layer}/moment"] = gaussian_moments(features[layer])
+            measured[f"{layer}/mean"], measured[f"{layer}/moment"] = gaussian_moments(
+                features[layer], guide and guide[layer]
+            )
         return measured
 
     def prepare(self, measured: Measured) -> Measured:
@@ -94,7 +96,7 @@ class WassersteinStyleLoss(StyleLoss):
             targets[f"{layer}/divisor"] = divisor
         return targets
 
-    def compare(self, statistics: Measured, targets: Measured, positions: Mapping[str, int]) -> dict[str, Tensor]:
+    def compare(self, statistics: Measured, targets: Measured, positions: Positions) -> dict[str, Tensor]:
         """Return the weighted distance of each layer; see `StyleLoss.compare`."""
         terms = {}
         for layer in self.layers:
