@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nst_lightning.data.schedule import Level, Schedule
+from nst_lightning.images.guides import Guides
 
 
 @dataclass(eq=False)
@@ -20,8 +21,9 @@ class TransferBatch:
         content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis.
         styles: Each `(1, 3, h, w)` with its own size; empty for feature inversion.
         style_weights: One weight for each style; they sum to 1.
+        guides: Masks of this level's sizes; `None` for none.
         initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others.
-        digest: Identifies the content and style pictures, whatever the level.
+        digest: Identifies the pictures, their guides and colours, whatever the level.
     """
 
     level: int
@@ -31,6 +33,7 @@ class TransferBatch:
     style_weights: tuple[float, ...]
     initial: Tensor | None
     digest: str
+    guides: Guides | None = None
 
     @property
     def size(self) -> Level:
@@ -48,4 +51,5 @@ class TransferBatch:
             content=move(self.content),
             styles=tuple(style.to(device, non_blocking=True) for style in self.styles),
             initial=move(self.initial),
+            guides=None if self.guides is None else self.guides.to(device),
         )

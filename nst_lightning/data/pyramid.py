@@ -11,11 +11,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.colors import ColorKeeper, ColorPreservation
+from nst_lightning.data.guides import GuideMasks
+from nst_lightning.data.inits import Start
 from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.errors import UserError
-from nst_lightning.images.files import Picture, read_image
-from nst_lightning.images.resize import cover, fit_long_side, resize
+from nst_lightning.images.files import read_image
+from nst_lightning.images.resize import fit_long_side, resize
 
 
 class TransferData(LightningDataModule):
@@ -35,8 +38,15 @@ class TransferData(LightningDataModule):
         sizes: The long sides themselves, ascending, instead of `size` and `min_size`.
         steps: Optimiser steps at each level, or one number for each.
         first_steps: Steps at the first level where `steps` is one number.
-        init: What the picture starts from: `content`, `noise` (uniform, seeded by `seed_everything`), `style`
-            (the first one), or a picture. A picture of another shape is cropped at its centre, not squashed.
+        init: What the picture starts from: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or a
+            picture; `Start` in data/inits.py says what each is.
+        guides: For each style the mask of where it goes: a picture (white is 1, black 0, greys are weights), `alpha`
+            for the content's opacity, or for one of them `rest`, what the others leave.
+        style_guides: For each style the mask of the part of it that is used: a picture, `alpha` or `null`.
+        content_guide: Mask of how much the content counts: a picture or `alpha`.
+        preserve_color: Keep the content's colours: `luminance` paints brightness only; `cholesky`, `pca`,
+            `symmetric` and `histogram` give the styles the content's colours before the run.
+        color_strength: How far, from 0 to 1.
         max_pixels: Pictures of more pixels are refused, as decompression bombs.
         keep_alpha: Give the result the content's alpha channel.
 
@@ -56,6 +66,11 @@ class TransferData(LightningDataModule):
         steps: int | list[int] = 150,
         first_steps: int | None = None,
         init: str = "content",
+        guides: list[str] | None = None,
+        style_guides: list[str | None] | None = None,
+        content_guide: str | None = None,
+        preserve_color: ColorPreservation | None = None,
+        color_strength: float = 1.0,
         max_pixels: int = 200_000_000,
         keep_alpha: bool = False,
     ) -> None:
@@ -63,12 +78,8 @@ class TransferData(LightningDataModule):
         styles = [style] if isinstance(style, str) else list(style or ())
         if content is None and not styles:
             raise UserError("there is no picture to work from; set data.content, data.style or both.")
-        if init == "content" and content is None:
-            raise UserError(
-                "data.init is content, but data.content is not set; set data.init to noise or to a picture."
-            )
-        if init == "style" and not styles:
-            raise UserError("data.init is style, but data.style is not set; set data.init to content or noise.")
+        if preserve_color is not None and content is None:
+            raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
         if style_scale <= 0:
             raise UserError(f"data.style_scale must be above 0, but {style_scale} was given.")
         self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
@@ -77,12 +88,17 @@ class TransferData(LightningDataModule):
         self.style_scale = style_scale
         self.init = init
         self.keep_alpha = keep_alpha
-        self._paths = [Path(p).expanduser() for p in (content, *styles, init) if p is not None]
+        read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide)
+        self._paths = [Path(path).expanduser() for path in read if path is not None]
         self._moved: tuple[TransferBatch, TransferBatch] | None = None
         self.content = None if content is None else read_image(content, max_pixels=max_pixels)
         self.styles = [read_image(path, max_pixels=max_pixels) for path in styles]
-        is_path = init not in ("content", "noise", "style")
-        self.initial = _read_initial(init, max_pixels) if is_path else None
+        self.guides = GuideMasks(guides, style_guides, content_guide, self.content, self.styles, max_pixels)
+        self.colors = ColorKeeper(preserve_color, color_strength)
+        self._shown = None if self.content is None else self.colors.prepare_content(self.content.pixels)
+        self._painted = self._prepare_styles()
+        self._start = Start(init, self._shown, self._painted, self.style_weights, max_pixels)
+        self._finishing: Tensor | None = None
         self.schedule = Schedule(
             [Level(*self._fit(long_side), steps) for long_side, steps in zip(self.sizes, self.steps, strict=True)]
         )
@@ -115,27 +131,33 @@ class TransferData(LightningDataModule):
             The batch of each of the level's steps, on the CPU.
         """
         size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
-        content = self.content
+        styles = tuple(self._resize_style(style, self.sizes[level]) for style in self._painted)
         return TransferBatch(
             level=level,
             schedule=self.schedule,
-            content=None if content is None else resize(content.pixels, size),
-            styles=tuple(self._resize_style(style, self.sizes[level]) for style in self.styles),
+            content=None if self._shown is None else resize(self._shown, size),
+            styles=styles,
             style_weights=self.style_weights,
-            initial=self._initial(size) if level == 0 else None,
+            initial=self._start.picture(size) if level == 0 else None,
             digest=self._digest(),
+            guides=self.guides.at(size, [_size(style) for style in styles]),
         )
 
     def finish(self, picture: Tensor) -> Tensor:
-        """Turn what was optimised into what is shown and written.
+        """Turn what was optimised into what is shown and written: with the content's chrominance, if that is kept.
 
         Args:
             picture: `(1, 3, H, W)` in [0, 1].
 
         Returns:
-            Of the same shape and range.
+            Of the same shape, range and device.
         """
-        return picture
+        if self.content is None or not self.colors.finishes:
+            return picture
+        size = _size(picture)
+        if self._finishing is None or _size(self._finishing) != size:
+            self._finishing = resize(self.content.pixels, size)
+        return self.colors.finish(picture, self._finishing.to(picture))
 
     def alpha(self, size: tuple[int, int]) -> Tensor | None:
         """Give the content's opacity, if the result is to have it.
@@ -154,34 +176,28 @@ class TransferData(LightningDataModule):
         """Tell whether a file is one of the pictures."""
         return path.exists() and any(path.samefile(p) for p in self._paths if p.exists())
 
-    def _resize_style(self, style: Picture, long_side: int) -> Tensor:
-        wanted = max(1, round(long_side * self.style_scale))
-        height, width = style.pixels.shape[-2:]
-        return resize(style.pixels, fit_long_side(height, width, wanted))
+    def _prepare_styles(self) -> list[Tensor]:
+        pixels = [style.pixels for style in self.styles]
+        if self.content is None or self.colors.method is None:
+            return pixels
+        guides = self.guides.at(_size(self.content.pixels), [_size(style) for style in pixels])
+        return [
+            self.colors.prepare_style(style, self.content.pixels, guides, index) for index, style in enumerate(pixels)
+        ]
 
-    def _initial(self, size: tuple[int, int]) -> Tensor:
-        if self.init == "noise":
-            # A generator of its own: the noise depends on the seed only, not on what was drawn before.
-            generator = torch.Generator().manual_seed(torch.initial_seed())
-            return torch.rand(1, 3, *size, generator=generator)
-        if self.initial is not None:
-            return cover(self.initial.pixels, size)
-        if self.init == "style":
-            return cover(self.styles[0].pixels, size)
-        assert self.content is not None  # checked in __init__
-        return resize(self.content.pixels, size)
+    def _resize_style(self, style: Tensor, long_side: int) -> Tensor:
+        wanted = max(1, round(long_side * self.style_scale))
+        return resize(style, fit_long_side(*_size(style), wanted))
 
     def _digest(self) -> str:
         # An absent content leaves its line empty: else it would be the same as one style less.
         digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
+        digests += [digest for digest in (self.guides.digest(), self.colors.digest()) if digest]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def _read_initial(init: str, max_pixels: int) -> Picture:
-    try:
-        return read_image(init, max_pixels=max_pixels)
-    except UserError as error:
-        raise UserError(f"data.init is content, noise, style or a picture, but: {error}") from error
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[-2], picture.shape[-1]
 
 
 def _check_sizes(sizes: list[int]) -> list[int]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nst_lightning.data.batch import TransferBatch
+from nst_lightning.encoders.guides import Propagation
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss
@@ -52,6 +53,8 @@ class StyleTransfer(LightningModule):
         optimizer: Makes the optimiser of the picture, anew at each pyramid level.
         lr_scheduler: Makes a schedule that advances every step.
         average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
+        guide_propagation: How masks reach deeper layers: `simple` averages, `inside` counts only positions
+            that see nothing but their region, `all` every position that sees it.
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
@@ -68,6 +71,7 @@ class StyleTransfer(LightningModule):
         optimizer: OptimizerCallable = _adam,
         lr_scheduler: LRSchedulerCallable | None = None,
         average: float = 0.99,
+        guide_propagation: Propagation = "simple",
         clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
     ) -> None:
         super().__init__()
@@ -75,7 +79,7 @@ class StyleTransfer(LightningModule):
             raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
-        self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
+        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.clamp = clamp
@@ -121,7 +125,7 @@ class StyleTransfer(LightningModule):
 
     def on_train_start(self) -> None:
         """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
-        self.objective.targets = {}
+        self.objective.comparisons = []
         if self.trainer.global_step == 0:
             self.level = None
             self.loss = None
@@ -131,7 +135,7 @@ class StyleTransfer(LightningModule):
     def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> None:
         """Enter the batch's level if it is not the present one; measure the targets once per level."""
         del batch_idx
-        if batch.level == self.level and self.objective.targets:
+        if batch.level == self.level and self.objective.comparisons:
             return
         size = (batch.size.height, batch.size.width)
         if self.level is None:
@@ -144,13 +148,13 @@ class StyleTransfer(LightningModule):
         self.level = batch.level
         self._pictures_digest = batch.digest
         self.objective.encoder.check(self.objective.taps(), *size)
-        self.objective.measure(batch.content, batch.styles, batch.style_weights)
+        self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
 
     def _check_resumed(self, batch: TransferBatch) -> None:
         if batch.digest != self._pictures_digest:
             raise UserError(
-                "the checkpoint was painted from other content or style pictures; restore data.content and "
-                "data.style, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."
+                "the checkpoint was painted from other content or style pictures, guides or colours; restore the data "
+                "options, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."
             )
 
     def _replace_image(self, image: Tensor) -> None:
