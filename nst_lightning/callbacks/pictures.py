@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -46,6 +48,10 @@ class PictureWriter(Callback):
         every_n_steps: Also write at each such step, and keep that picture as `steps/000100.png`.
         bits: Bits per channel of PNG files, 8 or 16.
         quality: Of JPEG and WebP, 1 to 100.
+        gain: Factor of each of red, green and blue in the files.
+        offset: Added to each after that; 1 is the whole range from black to white. The picture that is optimised,
+            and what TensorBoard shows, have neither. With the Keras example's constants changed from its
+            (123.68, 116.779, 103.939) to (r, g, b) the offset is their difference over 255.
 
     Raises:
         UserError: If a number is out of range or the suffix is unknown.
@@ -57,17 +63,23 @@ class PictureWriter(Callback):
         every_n_steps: int | None = None,
         bits: Literal[8, 16] = 8,
         quality: int = 95,
+        gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"output.every_n_steps must be at least 1, but {every_n_steps} was given.")
         if not 1 <= quality <= 100:
             raise UserError(f"output.quality must be from 1 to 100, but {quality} was given.")
+        if not all(math.isfinite(number) for number in (*gain, *offset)):
+            raise UserError(f"output.gain and output.offset must be finite, but {gain} and {offset} were given.")
         if path is not None:
             check_output(path)  # not after minutes of painting
         self.path = None if path is None else Path(path).expanduser()
         self.every_n_steps = every_n_steps
         self.bits = bits
         self.quality = quality
+        self.gain = gain
+        self.offset = offset
         self.written: Path | None = None
         self._data: TransferData | None = None
 
@@ -113,6 +125,10 @@ class PictureWriter(Callback):
 
     def _write_to(self, path: Path, trainer: Trainer, module: LightningModule) -> None:
         bits = self.bits if path.suffix.lower() == ".png" else 8
-        picture = painted(trainer, module)
+        picture = self._balanced(painted(trainer, module))
         alpha = self._data.alpha((picture.shape[-2], picture.shape[-1])) if self._data is not None else None
         write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)
+
+    def _balanced(self, picture: Tensor) -> Tensor:
+        gain, offset = (torch.tensor(numbers).view(1, 3, 1, 1).to(picture) for numbers in (self.gain, self.offset))
+        return (picture * gain + offset).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,17 +11,19 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from nst_lightning.callbacks.final import comparable_data, final_terms
 from nst_lightning.callbacks.pictures import painted
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
+from nst_lightning.images.guides import Guides
 from nst_lightning.tasks.transfer import StyleTransfer
 
 
 class TensorBoardPictures(Callback):
     """Log pictures and hyper-parameters to every TensorBoard logger of the trainer.
 
-    The content and the styles are logged once, the picture every so many steps and at the end.
+    The content, the styles and the guides are logged once, the picture every so many steps and at the end.
 
     Args:
         every_n_steps: Steps between two logged pictures.
@@ -47,6 +50,8 @@ class TensorBoardPictures(Callback):
                 _add(writer, "reference/content", batch.content, 0)
             for index, style in enumerate(batch.styles):
                 _add(writer, f"reference/style{index + 1}", style, 0)
+            for name, guide in _named(batch.guides):
+                _add(writer, f"guide/{name}", guide, 0)
 
     @rank_zero_only
     def on_train_batch_end(
@@ -59,17 +64,31 @@ class TensorBoardPictures(Callback):
 
     @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the final picture, the settings and the final loss."""
+        """Log the final picture, the settings, the last step's loss and the final picture's by kind."""
         self._log_picture(trainer, pl_module, "picture/final")
         assert isinstance(pl_module, StyleTransfer)
         if pl_module.loss is None:
             return
+        terms = {f"final/{name}": value for name, value in final_terms(trainer, pl_module).items() if "/" not in name}
         for logger in _loggers(trainer):
-            logger.log_hyperparams(pl_module.settings(), {"final_loss": float(pl_module.loss)})
+            settings = {**comparable_data(trainer), **pl_module.settings()}
+            logger.log_hyperparams(settings, {"final_loss": float(pl_module.loss), **terms})
 
     def _log_picture(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
         for writer in _writers(trainer):
             _add(writer, tag, painted(trainer, module), trainer.global_step)
+
+
+def _named(guides: Guides | None) -> Iterator[tuple[str, Tensor]]:
+    if guides is None:
+        return
+    for index, region in enumerate(guides.regions):
+        yield f"region{index + 1}", region
+    for index, part in enumerate(guides.styles):
+        if part is not None:
+            yield f"style{index + 1}", part
+    if guides.content is not None:
+        yield "content", guides.content
 
 
 def _loggers(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -85,7 +85,7 @@ class ContentLoss(Loss):
         }
 
     def _distance(self, layer: str, features: Tensor, targets: Measured, guide: Guide | None) -> Tensor:
-        error = squared_distance(features, targets[layer], guide and guide[layer])
+        error = squared_distance(features, targets[layer], None if guide is None else guide[layer])
         if self.convention == "relative":
             return error / targets[f"{layer}/energy"]
         if self.convention == "mean":

@@ -133,7 +133,7 @@ class GramStyleLoss(StyleLoss):
 
     def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return the per-position Gram matrix of each layer, `(N, C, C)`."""
-        return {layer: gram_matrix(features[layer], guide and guide[layer]) for layer in self.layers}
+        return {layer: gram_matrix(features[layer], None if guide is None else guide[layer]) for layer in self.layers}
 
     def prepare(self, measured: Measured) -> Measured:
         """Add, for `relative`, the squared norm of each target, `(N,)`."""

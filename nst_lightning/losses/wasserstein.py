@@ -71,7 +71,7 @@ class WassersteinStyleLoss(StyleLoss):
         measured = {}
         for layer in self.layers:
             measured[f"{layer}/mean"], measured[f"{layer}/moment"] = gaussian_moments(
-                features[layer], guide and guide[layer]
+                features[layer], None if guide is None else guide[layer]
             )
         return measured
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,11 +27,17 @@ RUN = Path("lightning_logs/starry/version_0")
 OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem != "distill_compact")
 
 
+IN_THE_PACKAGE = {"compact": "compact", "imagenet": "compact", "caffe": "compact_caffe"}
+
+
 @pytest.mark.parametrize("config", OURS)
-def test_every_config_runs_a_step_as_shipped(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_config_runs_a_step(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shipped, but for weights that would be downloaded."""
     monkeypatch.chdir(tmp_path)
+    weights = yaml.safe_load((CONFIGS / config).read_text())["model"]["init_args"]["encoder"]["init_args"]["weights"]
     small = ["--data.sizes", "[32]", "--data.steps", "1", "--data.first_steps", "null", "--trainer.accelerator", "cpu"]
-    assert main(["fit", "--config", str(CONFIGS / config), *small]) == 0
+    encoder = ["--model.encoder.weights", IN_THE_PACKAGE[weights]]
+    assert main(["fit", "--config", str(CONFIGS / config), *small, *encoder]) == 0
     picture = Image.open(next(tmp_path.glob("lightning_logs/*/version_0/stylized.png")))
     assert max(picture.size) == 32
 
@@ -89,6 +96,28 @@ def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) 
     settings = session.session_start_info.hparams
     assert settings["style/weight"].number_value == 20.0
     assert settings["optimizer"].string_value == "Adam"
+
+
+def test_gain_and_offset_change_the_files_alone(nst: Callable[..., int]) -> None:
+    assert nst() == 0
+    assert nst("--output.gain", "[0.5, 1, 1]", "--output.offset", "[0, 0.25, 0]", "--output.path", "out.png") == 0
+    plain, changed = (np.asarray(Image.open(path), np.float64) / 255 for path in (RUN / "stylized.png", "out.png"))
+    expected = np.clip(plain * [0.5, 1, 1] + [0, 0.25, 0], 0, 1)
+    np.testing.assert_allclose(changed, expected, atol=1 / 255)  # each is rounded once
+
+
+def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], content: str) -> None:
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (0, 0, 20, 30))
+    mask.save("left.png")
+    assert nst("--data.guides", "[left.png]", "--data.content_guide", "left.png", "--output.path", "a.png") == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    shown = Image.open(io.BytesIO(events.Images("guide/region1")[0].encoded_image_string))
+    assert np.asarray(shown.convert("L"))[:, :16].min() > 250
+    assert np.asarray(shown.convert("L"))[:, 18:].max() < 5
+    assert len(events.Images("guide/content")) == 1
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "content_guide: left.png" in text
 
 
 def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:

@@ -1,0 +1,59 @@
+"""Keeps each run's config beside its pictures."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from nst_lightning.callbacks.checkpoint import run_folder
+
+_log = logging.getLogger(__name__)
+
+
+class ConfigKeeper(SaveConfigCallback):
+    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and says what changed."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose a free name, then save."""
+        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+        if earlier and self.config.ckpt_path and trainer.is_global_zero and not self.already_saved:
+            now = self.parser.dump(self.config, skip_none=False)
+            changes = changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
+            if not changes:
+                self.already_saved = True
+            else:
+                _log.info("continuing with changed settings: %s", "; ".join(changes))
+                self.config_filename = f"config-{len(earlier) + 1}.yaml"
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Show the config as text in TensorBoard; called where it was written to the run's folder."""
+        text = self.parser.dump(self.config, skip_none=False)
+        version = len(list(run_folder(trainer).glob("config*.yaml"))) - 1
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("config", f"```yaml\n{text}\n```", version)
+
+
+def changed_settings(before: Any, after: Any, key: str = "") -> list[str]:
+    """Tell what differs between two configs, apart from the checkpoint they start from.
+
+    Args:
+        before: Settings, nested.
+        after: The same, later.
+        key: Of both, where they are part of something.
+
+    Returns:
+        Such as `model.average 0.99 → 0.9`, sorted.
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        found = []
+        for name in before.keys() | after.keys():
+            found += changed_settings(before.get(name), after.get(name), f"{key}.{name}" if key else str(name))
+        return sorted(found)
+    return [] if before == after or key == "ckpt_path" else [f"{key} {before} → {after}"]
