@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from nst_lightning.losses.functional import nonzero_energy, squared_distance, squared_norm
@@ -62,11 +63,18 @@ class ContentLoss(Loss):
         return {layer: features[layer].detach() for layer in self.layers}
 
     def prepare(self, measured: Measured) -> Measured:
-        """Add, for `relative`, the energy of each layer: the sum of squares, `(N,)`."""
-        if self.convention != "relative":
-            return measured
-        energies = {f"{layer}/energy": nonzero_energy(squared_norm(measured[layer])) for layer in self.layers}
-        return {**measured, **energies}
+        """Add what the sum of squared differences of each layer is divided by, `(N,)`.
+
+        It belongs to the whole picture: so the terms of its parts add up to those of the whole.
+        """
+        return {**measured, **{f"{layer}/divisor": self._divisor(measured[layer]) for layer in self.layers}}
+
+    def _divisor(self, target: Tensor) -> Tensor:
+        energy = squared_norm(target)
+        if self.convention == "relative":
+            return nonzero_energy(energy)
+        factor = {"mean": target[0].numel(), "gatys2015": 2, "keras": 1}[self.convention]
+        return torch.full_like(energy, factor)
 
     def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
         """Return the weighted distance of each layer.
@@ -86,11 +94,7 @@ class ContentLoss(Loss):
 
     def _distance(self, layer: str, features: Tensor, targets: Measured, guide: Guide | None) -> Tensor:
         error = squared_distance(features, targets[layer], None if guide is None else guide[layer])
-        if self.convention == "relative":
-            return error / targets[f"{layer}/energy"]
-        if self.convention == "mean":
-            return error / features[0].numel()
-        return error / 2 if self.convention == "gatys2015" else error
+        return error / targets[f"{layer}/divisor"]
 
     def extra_repr(self) -> str:
         """Tell the settings in `print(loss)`."""

@@ -36,7 +36,8 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
 
     Args:
         features: `(N, C, H, W)`.
-        guide: Weights of the positions, `(1, 1, H, W)`, 0 or more and not all 0; `None` for 1 everywhere.
+        guide: Weights of the positions, `(1, 1, H, W)`, 0 or more; where all are 0 so is the result. `None` for 1
+            everywhere.
         normalize: Divide by the number of positions :math:`HW`, which makes pictures of different sizes
             comparable. Without it the result is the raw sum, as written in Gatys et al. 2015.
 
@@ -54,7 +55,7 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
         gram = (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
     if not normalize:
         return gram
-    return gram / flat.shape[2] if weights is None else gram / weights.sum()
+    return gram / flat.shape[2] if weights is None else gram / nonzero_energy(weights.sum())
 
 
 def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -78,7 +79,7 @@ def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Ten
     if guide is None:
         return features.mean(dim=(2, 3)), gram_matrix(features)
     weights = _position_weights(features, guide)
-    return (features.flatten(2) * weights).sum(dim=2) / weights.sum(), gram_matrix(features, guide)
+    return (features.flatten(2) * weights).sum(dim=2) / nonzero_energy(weights.sum()), gram_matrix(features, guide)
 
 
 def covariance_matrix(mean: Tensor, second_moment: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
+from nst_lightning.losses.style import StyleLoss
+from nst_lightning.losses.tiling import TiledObjective, check_tileable, tiled_features, tiled_statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +38,12 @@ class Comparison:
 
     def terms(self, features: Features) -> dict[str, Tensor]:
         """Give the weighted terms of the picture's features."""
-        terms = self.loss(features, self.targets, *([] if self.guide is None else [self.guide]))
+        return self.scaled(self.loss(features, self.targets, *([] if self.guide is None else [self.guide])))
+
+    def scaled(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give the loss's own terms under this comparison's name and with its share."""
         if self.name == self.loss.name and self.share == 1.0:
-            return dict(terms)
+            return terms
         return {self.name + key.removeprefix(self.loss.name): term * self.share for key, term in terms.items()}
 
 
@@ -52,12 +57,21 @@ class Objective(nn.Module):
         encoder: Gives the feature maps.
         losses: At least one; names must differ.
         guide_propagation: How masks reach deeper layers; see `propagate_guide`.
+        tile_size: Side of the tiles that value and gradient are computed by, pixels (see losses/tiling.py);
+            `None` for the whole picture at once.
 
     Raises:
-        UserError: If there is no loss, two have the same name, or one taps a layer the encoder lacks.
+        UserError: If there is no loss, two have the same name, one taps a layer the encoder lacks, or one can't
+            be tiled.
     """
 
-    def __init__(self, encoder: VGG19, losses: Sequence[Loss], guide_propagation: Propagation = "simple") -> None:
+    def __init__(
+        self,
+        encoder: VGG19,
+        losses: Sequence[Loss],
+        guide_propagation: Propagation = "simple",
+        tile_size: int | None = None,
+    ) -> None:
         super().__init__()
         if not losses:
             raise UserError("there is nothing to optimise; give at least one of content, style and variation.")
@@ -68,7 +82,12 @@ class Objective(nn.Module):
         self.encoder = encoder
         self.losses = nn.ModuleList(losses)
         self.guide_propagation: Propagation = guide_propagation
+        self.tile_size = tile_size
         self.comparisons: list[Comparison] = []
+        if tile_size is not None:
+            if tile_size < 1:
+                raise UserError(f"model.tile_size must be at least 1 pixel or null, but {tile_size} was given.")
+            check_tileable(losses)
         encoder.check(self.taps(), 2**15, 2**15)  # names only: the size is not known yet
 
     def taps(self, *references: str) -> list[str]:
@@ -110,11 +129,10 @@ class Objective(nn.Module):
         """
         self.comparisons = []
         guides = guides or Guides()
-        shown = self.encoder(content, self.taps("content")) if content is not None and self.taps("content") else None
-        painted = [self.encoder(style, taps) for style in styles] if (taps := self.taps("style")) else []
+        shown = self._features(content, taps) if content is not None and (taps := self.taps("content")) else None
         for loss in self.terms():
             if loss.reference == "style":
-                self.comparisons += self._compare_styles(loss, painted, style_weights, guides)
+                self.comparisons += self._compare_styles(loss, styles, style_weights, guides)
             elif loss.reference == "content":
                 self.comparisons.append(self._compare_content(loss, shown, guides))
             else:
@@ -129,15 +147,15 @@ class Objective(nn.Module):
         return Comparison(loss, loss.name, loss.prepare(loss.measure(features)), guide)
 
     def _compare_styles(
-        self, loss: Loss, features: Sequence[Features], weights: Sequence[float], guides: Guides
+        self, loss: Loss, styles: Sequence[Tensor], weights: Sequence[float], guides: Guides
     ) -> list[Comparison]:
-        if not features:
+        if not styles:
             raise _missing(loss)
         measured = []
-        for index, style in enumerate(features):
+        for index, style in enumerate(styles):
             part = guides.styles[index] if guides.styles else None
-            guide = [] if part is None else [self._propagate(part, loss, f"of style {index + 1}")]
-            measured.append(loss.measure(style, *guide))
+            guide = None if part is None else self._propagate(part, loss, f"of style {index + 1}")
+            measured.append(self._measure_style(loss, style, guide))
         if not guides.regions:
             return [Comparison(loss, loss.name, loss.prepare(_blend(measured, weights)))]
         areas = [weight * float(region.mean()) for weight, region in zip(weights, guides.regions, strict=True)]
@@ -153,25 +171,40 @@ class Objective(nn.Module):
             if areas[index] > 0
         ]
 
+    def _measure_style(self, loss: Loss, style: Tensor, guide: Guide | None) -> Measured:
+        if self.tile_size is not None:
+            assert isinstance(loss, StyleLoss)  # check_tileable
+            return tiled_statistics(self.encoder, style, [(loss, guide)], self.tile_size)[0]
+        return loss.measure(self.encoder(style, loss.taps), *([] if guide is None else [guide]))
+
+    def _features(self, image: Tensor, taps: Sequence[str]) -> Features:
+        if self.tile_size is None:
+            features: Features = self.encoder(image, taps)
+            return features
+        return tiled_features(self.encoder, image, taps, self.tile_size)
+
     def _propagate(self, guide: Tensor, loss: Loss, name: str) -> Guide:
         if not loss.guidable:
             raise UserError(f"the loss {loss.name!r} can't be guided; remove the masks or the loss.")
         return propagate_guide(guide, loss.layers, self.guide_propagation, name=name)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Give every weighted term.
+    def forward(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Evaluate the objective.
 
         Args:
             image: `(1, 3, H, W)` in [0, 1].
 
         Returns:
-            Float32 scalars such as `content/relu4_2`, `style/relu1_1`, `tv`; the objective is their sum.
+            The sum of all weighted terms, a float32 scalar whose gradient reaches the image, and the terms by
+            name, such as `content/relu4_2`, `style/relu1_1`, `tv`, without gradient.
         """
+        if self.tile_size is not None:
+            return TiledObjective(self.encoder, self.comparisons, self.tile_size)(image)
         features = self.encoder(image, self.taps())
         terms: dict[str, Tensor] = {}
         for comparison in self.comparisons:
             terms.update(comparison.terms(features))
-        return terms
+        return torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()}
 
     def terms(self) -> list[Loss]:
         """Give the losses, in the order they were given."""

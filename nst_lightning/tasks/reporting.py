@@ -32,15 +32,29 @@ def step_metrics(terms: Mapping[str, Tensor], optimizer: Optimizer, batch: Trans
         `loss/…` for each term, for each loss of several layers and for the `total`; the learning rate; the
         level's index and long side.
     """
-    metrics: dict[str, Any] = {f"loss/{name}": value for name, value in terms.items()}
-    for group in {name.split("/")[0] for name in terms if "/" in name}:
-        parts = [value for name, value in terms.items() if name.startswith(f"{group}/")]
-        metrics[f"loss/{group}"] = torch.stack(parts).sum()
-    metrics["loss/total"] = torch.stack(list(terms.values())).sum()
+    metrics: dict[str, Any] = {f"loss/{name}": value for name, value in grouped(terms).items()}
     metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
     metrics["pyramid/level"] = float(batch.level)
     metrics["pyramid/size"] = float(max(batch.size.height, batch.size.width))
     return metrics
+
+
+def grouped(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add sums to the terms.
+
+    Args:
+        terms: As the objective names them, such as `style/relu3_1` and `tv`; scalars.
+
+    Returns:
+        The `total` first, then the terms, each loss of several layers (`style`) before its own.
+    """
+    sums = {"total": torch.stack(list(terms.values())).sum()}
+    for name, value in terms.items():
+        group = name.split("/")[0]
+        if group != name and group not in sums:
+            sums[group] = torch.stack([part for key, part in terms.items() if key.startswith(f"{group}/")]).sum()
+        sums[name] = value
+    return sums
 
 
 def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str, Any]:

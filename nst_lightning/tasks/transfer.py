@@ -55,6 +55,8 @@ class StyleTransfer(LightningModule):
         average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
         guide_propagation: How masks reach deeper layers: `simple` averages, `inside` counts only positions
             that see nothing but their region, `all` every position that sees it.
+        tile_size: Side of the tiles that the objective and its exact gradient are computed by, pixels: memory for
+            features follows the tile, not the picture. `None` for the whole picture at once.
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
@@ -72,6 +74,7 @@ class StyleTransfer(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         average: float = 0.99,
         guide_propagation: Propagation = "simple",
+        tile_size: int | None = None,
         clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
     ) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class StyleTransfer(LightningModule):
             raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
-        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
+        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation, tile_size)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.clamp = clamp
@@ -181,12 +184,11 @@ class StyleTransfer(LightningModule):
         if self.clamp == "before_evaluation":
             with torch.no_grad():
                 self.image.clamp_(0, 1)
-        terms = self.objective(self.image)
-        loss = torch.stack(list(terms.values())).sum()
+        loss: Tensor
+        loss, terms = self.objective(self.image)
         self.loss = loss.detach()
         if is_logging_step(self.trainer):
-            detached = {name: term.detach() for name, term in terms.items()}
-            self.log_dict(step_metrics(detached, self.trainer.optimizers[0], batch), batch_size=1)
+            self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch), batch_size=1)
         return loss
 
     def on_after_backward(self) -> None:

@@ -40,7 +40,14 @@ def gatys_pytorch(image, style, pixels):
     return np.mean((raw_gram(image) / image[0].size - raw_gram(style) / style[0].size) ** 2)
 
 
-FORMULAS = {formula.__name__: formula for formula in (relative, gatys2015, keras, tutorial, johnson2016, gatys_pytorch)}
+def octaves0911(image, style, pixels):
+    return np.mean((raw_gram(image) - raw_gram(style) * image[0].size / style[0].size) ** 2)
+
+
+FORMULAS = {
+    formula.__name__: formula
+    for formula in (relative, gatys2015, keras, tutorial, johnson2016, gatys_pytorch, octaves0911)
+}
 
 
 def evaluate(loss, image, style):
@@ -137,7 +144,7 @@ def test_a_raw_gram_matrix_is_the_sum_over_tiles(picture):
     torch.testing.assert_close(parts / (8 * 14), gram_matrix(features))
 
 
-@pytest.mark.parametrize("convention", ["relative", "keras"])
+@pytest.mark.parametrize("convention", ["relative", "keras", "octaves0911"])
 def test_loss_and_gradient_of_tiles_are_those_of_the_whole(convention, picture):
     image, style = picture(8, 12, seed=1), picture(9, 9, seed=2)
     loss = GramStyleLoss(["relu1_1"], convention=convention)

@@ -1,0 +1,64 @@
+"""Tiles against the whole picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nst_lightning import VGG19
+from nst_lightning.encoders.tiles import halo, plan_tiles, stride_of
+from nst_lightning.encoders.topology import LAYERS
+
+TAPS = ["input", "relu1_1", "pool1", "conv2_2", "relu3_1", "pool3", "conv4_1"]
+
+
+@pytest.mark.parametrize("tap", ["conv1_1", "relu1_2", "pool1", "conv3_4", "relu4_2", "pool4", "relu5_1"])
+def test_the_halo_is_the_reach_of_gradients(tap: str, encoder_file: str) -> None:
+    """The pixels that one position of the real network depends on, by autograd, lie within the halo."""
+    encoder = VGG19(encoder_file, pooling="avg").cast(torch.float64)
+    stride = stride_of(tap)
+    image = torch.rand(1, 3, 256 // 16 * 16 + 16, stride, dtype=torch.float64, requires_grad=True)
+    features = encoder(image, [tap])[tap]
+    row = features.shape[2] // 2
+    features[:, :, row].sum().backward()
+    assert image.grad is not None
+    touched = image.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
+    reach = max(row * stride - int(touched.min()), int(touched.max()) + 1 - (row + 1) * stride)
+    assert reach <= halo([tap]) < reach + 2 * stride
+    assert halo([tap]) % stride == 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (70, 101), (33, 160), (65, 64), (8, 200)])
+@pytest.mark.parametrize("tile_size", [16, 30, 64])
+def test_every_position_of_every_tap_is_owned_once(height: int, width: int, tile_size: int) -> None:
+    tiles = plan_tiles(height, width, TAPS, tile_size)
+    for tap in TAPS:
+        stride = stride_of(tap)
+        owners = torch.zeros(height // stride, width // stride)
+        for tile in tiles:
+            owners[tile.outer(tap)] += 1
+            inner, outer = tile.inner(tap), tile.outer(tap)
+            assert [s.stop - s.start for s in inner] == [s.stop - s.start for s in outer]
+            assert all(s.stop > s.start for s in outer)
+        assert torch.equal(owners, torch.ones_like(owners))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "replicate", "reflect"])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_maps_of_tiles_are_those_of_the_whole(padding: str, pooling: str, encoder_file: str) -> None:
+    encoder = VGG19(encoder_file, padding=padding, pooling=pooling).double()
+    for height, width in [(90, 131), (67, 112)]:
+        image = torch.rand(1, 3, height, width, dtype=torch.float64)
+        whole = encoder(image, TAPS)
+        for tile in plan_tiles(height, width, TAPS, 32):
+            features = encoder(image[..., tile.pixels[0], tile.pixels[1]], TAPS)
+            for tap in TAPS:
+                part, expected = features[tap][(..., *tile.inner(tap))], whole[tap][(..., *tile.outer(tap))]
+                torch.testing.assert_close(part, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_picture_no_larger_than_a_tile_is_one() -> None:
+    (tile,) = plan_tiles(48, 64, ["relu5_1"], 64)
+    assert tile.pixels == (slice(0, 48), slice(0, 64))
+    assert halo(["relu5_1"]) == 80
+    assert all(halo(LAYERS[:depth]) <= halo(LAYERS[: depth + 1]) for depth in range(1, len(LAYERS)))
