@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
 from nst_lightning.callbacks.pictures import PictureWriter, painted
 from nst_lightning.callbacks.progress import TransferProgressBar
@@ -68,7 +69,7 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
     wanted = [
         callback
         for callback in _listed(settings.get("callbacks"))
-        if paints or not isinstance(callback, (PictureWriter, TensorBoardPictures))
+        if paints or not isinstance(callback, (PictureWriter, Animation, TensorBoardPictures))
     ]
     if paints and settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
         wanted.append(TransferProgressBar())

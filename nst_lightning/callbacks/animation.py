@@ -1,0 +1,153 @@
+"""Writes the run as an animation: how the picture came to be."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.callbacks.pictures import PictureWriter, painted
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.images.animation import check_animation, frame_size, write_animation
+from nst_lightning.images.files import write_image
+from nst_lightning.images.resize import resize
+
+_log = logging.getLogger(__name__)
+
+FOLDER = "frames"
+_RANGES = {"every_n_steps": (1, 1_000_000), "fps": (1, 60), "size": (16, 4096), "hold": (0, 60)}
+
+
+class Animation(Callback):
+    """Write an animation of the run: what it starts from, every so many steps, and the result.
+
+    The frames are kept as `frames/000010.png` and so on in the run's folder, named by the steps done, and put
+    together when the run ends or is stopped. A run that is interrupted and resumed gives the same file, to the
+    byte, as one that is not. A run that fails leaves its frames, of which the resumed run makes the animation.
+    A checkpoint continued under another `--name` has no earlier frames: its animation begins there.
+
+    The frames have the size of the final picture or, if that is larger, fitted to `size`; coarse levels are
+    enlarged. They are opaque, whatever `data.keep_alpha` says.
+
+    Args:
+        path: File to write; `.webp`, `.gif`, `.png` and `.apng` (both APNG) or `.mp4` by suffix. `None` for none.
+        every_n_steps: Steps between two frames.
+        fps: Frames per second.
+        size: Long side of the frames, pixels; never more than the picture's own.
+        hold: How long the result stays before the animation starts again, seconds.
+
+    Raises:
+        UserError: If a number is out of range, the suffix is unknown, the folder can't be written to, or MP4 is
+            asked for without PyAV.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        every_n_steps: int = 10,
+        fps: int = 15,
+        size: int = 480,
+        hold: float = 2.0,
+    ) -> None:
+        given = {"every_n_steps": every_n_steps, "fps": fps, "size": size, "hold": hold}
+        for name, (lowest, highest) in _RANGES.items():
+            if not lowest <= given[name] <= highest:
+                raise UserError(f"animation.{name} must be from {lowest} to {highest}, but {given[name]} was given.")
+        if path is not None:
+            check_animation(path, fps)  # not after minutes of painting
+        self.path = None if path is None else Path(path).expanduser()
+        self.every_n_steps = every_n_steps
+        self.fps = fps
+        self.size = size
+        self.hold = hold
+        self._begun = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove frames that a run without the interruption would not have.
+
+        Those are the result as it was when the run was stopped, and those that the run had reached after the
+        checkpoint that it goes on from: they are painted again.
+        """
+        del pl_module
+        if self.path is None or not trainer.is_global_zero:
+            return
+        self._check_path(self.path, trainer)
+        self._begun = trainer.global_step > 0
+        for step, file in _frames(trainer).items():
+            if step % self.every_n_steps or step > trainer.global_step:
+                file.unlink()
+
+    def _check_path(self, path: Path, trainer: Trainer) -> None:
+        data = _transfer_data(trainer)
+        if data is not None and data.reads(path):
+            raise UserError(f"--animation.path {path} is one of the pictures read; choose another name.")
+        writers = [c for c in getattr(trainer, "callbacks") if isinstance(c, PictureWriter)]  # noqa: B009 - a connector's
+        if any(writer.path is not None and writer.path.absolute() == path.absolute() for writer in writers):
+            raise UserError(f"--animation.path and --output.path are both {path}; choose another name for one of them.")
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Keep what the run starts from: the picture is there, and no step has been done.
+
+        At `on_train_batch_start` it is not there yet: callbacks come before the module, which makes it.
+        """
+        del loss
+        if not self._begun:  # L-BFGS comes here several times before the first step is done
+            self._begun = True
+            self._write_frame(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep each `every_n_steps`-th step."""
+        del outputs, batch, batch_idx
+        if trainer.global_step % self.every_n_steps == 0:
+            self._write_frame(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the result, and put the animation together.
+
+        That comes after every callback's `on_train_end`: the picture has been written by then, whatever happens
+        here, and the progress bar is closed.
+        """
+        self._write_frame(trainer, pl_module)
+        if self.path is None or not trainer.is_global_zero:
+            return
+        try:
+            write_animation(self.path, list(_frames(trainer).values()), fps=self.fps, hold=self.hold)
+        except UserError as error:
+            _log.warning("the animation was not written, its frames are in %s: %s", _folder(trainer), error)
+        else:
+            _log.info("animation: %s", self.path)
+
+    def _write_frame(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.path is None or not trainer.is_global_zero:
+            return
+        picture = painted(trainer, module)
+        data = _transfer_data(trainer)
+        final = data.schedule.levels[-1] if data is not None else None
+        height, width = (final.height, final.width) if final is not None else picture.shape[-2:]
+        file = _folder(trainer) / f"{trainer.global_step:06d}.png"
+        try:
+            write_image(file, resize(picture, frame_size(height, width, self.size)))
+        except UserError as error:
+            _log.warning("the animation will lack a frame: %s", error)
+
+
+def _transfer_data(trainer: Trainer) -> TransferData | None:
+    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
+    return data if isinstance(data, TransferData) else None
+
+
+def _folder(trainer: Trainer) -> Path:
+    return run_folder(trainer) / FOLDER
+
+
+def _frames(trainer: Trainer) -> dict[int, Path]:
+    """Give the frames there are, by step, in order."""
+    files = {int(file.stem): file for file in _folder(trainer).glob("*.png") if file.stem.isdecimal()}
+    return dict(sorted(files.items()))
