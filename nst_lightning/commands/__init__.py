@@ -1,0 +1,1 @@
+"""Commands that run many times, or look at what was run."""
