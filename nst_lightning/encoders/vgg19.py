@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.preprocessing import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest, smallest_side
-from nst_lightning.encoders.weights import load_weights
+from nst_lightning.encoders.weights import Preprocessing, load_weights
 from nst_lightning.errors import UserError
 
 _PREPROCESSING = {
@@ -19,6 +19,8 @@ _PREPROCESSING = {
     "imagenet": ((0, 1, 2), 1.0, IMAGENET_MEAN, IMAGENET_STD),
     # Caffe's networks: BGR in [0, 255], mean only.
     "caffe": ((2, 1, 0), 255.0, CAFFE_MEAN, (1.0, 1.0, 1.0)),
+    # RGB in [0, 1] as it is: what a program does that forgets to normalise (Octaves0911/Neural_Style_Transfer).
+    "none": ((0, 1, 2), 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 _AVERAGE_POOLING_RESCALE = 2.0  # crowsonkb/style-transfer-pytorch: what keeps the scale of max-pooled activations
 
@@ -31,8 +33,9 @@ class VGG19(nn.Module):
     rounding.
 
     Args:
-        weights: `compact` (in the package), `imagenet` (torchvision's, 548 MB once), `caffe` (the network of
-            Gatys et al. 2015, 548 MB once), `random`, or a path to a `.pth` or `.safetensors` file.
+        weights: `compact` (in the package), `compact_caffe` (the same with maps like those of
+            Caffe's network), `imagenet` (torchvision's, 548 MB once), `caffe` (the network of Gatys et al. 2015, 548 MB
+            once), `random`, or a path to a `.pth` or `.safetensors` file.
         pooling: `max` as trained, or `avg` as Gatys et al. 2015 prefer for images.
         rescale_pooling: With `avg`, multiply each pooled map by 2 so that activations keep the scale they
             have under max pooling (crowsonkb/style-transfer-pytorch). The paper does not rescale.
@@ -40,7 +43,8 @@ class VGG19(nn.Module):
             `reflect` for fewer artefacts along the border.
         padding_layers: Whether `padding` holds for `all` convolutions or only the `first`, the others having
             zeros.
-        preprocessing: `imagenet` or `caffe`; `None` takes what belongs to the weights.
+        preprocessing: `imagenet`, `caffe` or `none` (pixels in [0, 1] as they are); `None` takes what belongs to
+            the weights.
         seed: Seed of `random` weights.
 
     Raises:
@@ -55,13 +59,14 @@ class VGG19(nn.Module):
         rescale_pooling: bool = False,
         padding: Literal["zeros", "replicate", "reflect"] = "zeros",
         padding_layers: Literal["first", "all"] = "all",
-        preprocessing: Literal["imagenet", "caffe"] | None = None,
+        preprocessing: Preprocessing | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         loaded = load_weights(weights, seed=seed)
         self.weights_name = weights
         self.digest = loaded.digest
+        self._copies = loaded.copies
         self.pooling = pooling
         self.rescale_pooling = rescale_pooling
         self.padding = padding
@@ -125,8 +130,17 @@ class VGG19(nn.Module):
             else:
                 x = self._pool(x)
             if name in wanted:
-                features[name] = x
+                features[name] = x if self._copies == 1 else x.repeat_interleave(self._copies, dim=1)
         return features
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the convolutions run in."""
+        return self.get_buffer(_buffer_name("conv1_1.weight")).dtype
+
+    def width(self, convolution: str) -> int:
+        """Give the channels of a convolution such as `conv3_1`."""
+        return self.get_buffer(_buffer_name(f"{convolution}.weight")).shape[0]
 
     def cast(self, dtype: torch.dtype) -> VGG19:
         """Convert the convolutions' weights once, so that they run in that precision without autocast.
@@ -159,8 +173,7 @@ class VGG19(nn.Module):
         scale, shift = self.get_buffer("_scale"), self.get_buffer("_shift")
         normalized = torch.addcmul(shift.to(images.dtype), images, scale.to(images.dtype))
         # Channels last is what convolutions run fastest in: 13 % of a step on two CPU cores (benchmarks/README.md).
-        dtype = self.get_buffer(_buffer_name("conv1_1.weight")).dtype
-        return normalized.to(dtype, memory_format=torch.channels_last)
+        return normalized.to(self.dtype, memory_format=torch.channels_last)
 
     def _convolve(self, x: Tensor, name: str) -> Tensor:
         weight = self.get_buffer(_buffer_name(f"{name}.weight"))

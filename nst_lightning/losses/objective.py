@@ -15,7 +15,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
-from nst_lightning.losses.tiling import TiledObjective, check_tileable, tiled_features, tiled_statistics
+from nst_lightning.losses.tiling import TiledObjective, tiled_features, tiled_statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,13 @@ class Objective(nn.Module):
         encoder: Gives the feature maps.
         losses: At least one; names must differ.
         guide_propagation: How masks reach deeper layers; see `propagate_guide`.
+
+    Attributes:
         tile_size: Side of the tiles that value and gradient are computed by, pixels (see losses/tiling.py);
-            `None` for the whole picture at once.
+            `None` for the whole picture at once. It may be set at any time.
 
     Raises:
-        UserError: If there is no loss, two have the same name, one taps a layer the encoder lacks, or one can't
-            be tiled.
+        UserError: If there is no loss, two have the same name, or one taps a layer the encoder lacks.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Objective(nn.Module):
         encoder: VGG19,
         losses: Sequence[Loss],
         guide_propagation: Propagation = "simple",
-        tile_size: int | None = None,
     ) -> None:
         super().__init__()
         if not losses:
@@ -82,12 +82,8 @@ class Objective(nn.Module):
         self.encoder = encoder
         self.losses = nn.ModuleList(losses)
         self.guide_propagation: Propagation = guide_propagation
-        self.tile_size = tile_size
+        self.tile_size: int | None = None
         self.comparisons: list[Comparison] = []
-        if tile_size is not None:
-            if tile_size < 1:
-                raise UserError(f"model.tile_size must be at least 1 pixel or null, but {tile_size} was given.")
-            check_tileable(losses)
         encoder.check(self.taps(), 2**15, 2**15)  # names only: the size is not known yet
 
     def taps(self, *references: str) -> list[str]:
@@ -173,7 +169,7 @@ class Objective(nn.Module):
 
     def _measure_style(self, loss: Loss, style: Tensor, guide: Guide | None) -> Measured:
         if self.tile_size is not None:
-            assert isinstance(loss, StyleLoss)  # check_tileable
+            assert isinstance(loss, StyleLoss)  # check_tile_size
             return tiled_statistics(self.encoder, style, [(loss, guide)], self.tile_size)[0]
         return loss.measure(self.encoder(style, loss.taps), *([] if guide is None else [guide]))
 

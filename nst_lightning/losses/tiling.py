@@ -33,12 +33,20 @@ if TYPE_CHECKING:
     from nst_lightning.losses.objective import Comparison
 
 
-def check_tileable(losses: Sequence[Loss]) -> None:
-    """Refuse losses that are not functions of sums over positions.
+def check_tile_size(tile_size: int | str | None, losses: Sequence[Loss]) -> None:
+    """Refuse a tile size that makes no sense, or losses that are not functions of sums over positions.
+
+    Args:
+        tile_size: Pixels, `auto`, or `None` for no tiles.
+        losses: All of the objective.
 
     Raises:
-        UserError: With the name of the first one.
+        UserError: With the name of the first loss that can't be tiled.
     """
+    if tile_size is None:
+        return
+    if tile_size != "auto" and (not isinstance(tile_size, int) or tile_size < 1):
+        raise UserError(f"model.tile_size must be at least 1 pixel, auto or null, but {tile_size} was given.")
     for loss in losses:
         if not isinstance(loss, StyleLoss | ContentLoss) and set(loss.taps) != {INPUT}:
             raise UserError(

@@ -19,9 +19,11 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss
 from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.tiling import check_tile_size
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.levels import carry_moments, resize_iterate
+from nst_lightning.tasks.memory import TileSizes
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, gave_up_scaling, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
 from nst_lightning.tasks.resume import configured_settings, continue_with_config
@@ -56,7 +58,8 @@ class StyleTransfer(LightningModule):
         guide_propagation: How masks reach deeper layers: `simple` averages, `inside` counts only positions
             that see nothing but their region, `all` every position that sees it.
         tile_size: Side of the tiles that the objective and its exact gradient are computed by, pixels: memory for
-            features follows the tile, not the picture. `None` for the whole picture at once.
+            features follows the tile, not the picture. `auto` picks what the free memory allows at the start of
+            the run; `None` is for the whole picture at once.
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
@@ -74,7 +77,7 @@ class StyleTransfer(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         average: float = 0.99,
         guide_propagation: Propagation = "simple",
-        tile_size: int | None = None,
+        tile_size: int | Literal["auto"] | None = None,
         clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
     ) -> None:
         super().__init__()
@@ -82,7 +85,9 @@ class StyleTransfer(LightningModule):
             raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
-        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation, tile_size)
+        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
+        check_tile_size(tile_size, losses)
+        self._tile_sizes = TileSizes(tile_size)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.clamp = clamp
@@ -134,6 +139,7 @@ class StyleTransfer(LightningModule):
             self.loss = None
             self._average.restart()
             self._guard = DivergenceGuard()
+            self._tile_sizes.by_level = []
 
     def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> None:
         """Enter the batch's level if it is not the present one; measure the targets once per level."""
@@ -151,6 +157,8 @@ class StyleTransfer(LightningModule):
         self.level = batch.level
         self._pictures_digest = batch.digest
         self.objective.encoder.check(self.objective.taps(), *size)
+        self._tile_sizes.choose(batch.schedule, self.objective, self.device)
+        self.objective.tile_size = self._tile_sizes.by_level[batch.level]
         self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
 
     def _check_resumed(self, batch: TransferBatch) -> None:
@@ -247,6 +255,7 @@ class StyleTransfer(LightningModule):
             "configured": configured_settings(self.optimizer([self.image])),
             "average": self._average.state_dict(),
             "guard": self._guard.state_dict(),
+            "tile_sizes": self._tile_sizes.state_dict(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -262,3 +271,4 @@ class StyleTransfer(LightningModule):
         self._pictures_digest = saved["pictures"]
         self._average.load_state_dict(saved["average"], self.device)
         self._guard.load_state_dict(saved["guard"], self.device)
+        self._tile_sizes.load_state_dict(saved["tile_sizes"])

@@ -8,8 +8,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from nst_lightning.encoders import download, weights
+from nst_lightning.encoders import VGG19, download, weights
+from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.weights import load_weights, state_digest
+from nst_lightning.encoders.widening import widen
 from nst_lightning.errors import UserError
 
 
@@ -27,7 +29,9 @@ def one_line(caught):
 
 
 def test_unknown_names():
-    with pytest.raises(UserError, match=r"compact, imagenet, caffe, random.*did you mean 'imagenet'\?") as caught:
+    with pytest.raises(
+        UserError, match=r"compact, compact_caffe, imagenet, caffe, random.*did you mean 'imagenet'\?"
+    ) as caught:
         load_weights("imagnet")
     one_line(caught)
     with pytest.raises(UserError, match=r"'nowhere/net\.pth'; check the path"):
@@ -54,6 +58,20 @@ def test_compact_comes_from_the_package(tmp_path, monkeypatch, tiny_state):
     assert_same(load_weights("compact").state, tiny_state())
 
 
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_compact_caffe_is_the_wide_network_at_caffes_scale(pooling, tmp_path):
+    image = torch.rand(1, 3, 40, 36, generator=torch.Generator().manual_seed(0))
+    compact = load_weights("compact")
+    save_file(widen(compact.state), tmp_path / "wide.safetensors", metadata={"preprocessing": "imagenet"})
+    wide = VGG19(str(tmp_path / "wide.safetensors"), pooling=pooling)(image, LAYERS)
+    maps = VGG19("compact_caffe", pooling=pooling)(image, [*LAYERS, "input"])
+    assert torch.equal(maps["input"], image)
+    for name, value in wide.items():
+        expected = 220 * value
+        torch.testing.assert_close(maps[name], expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+    assert load_weights("compact_caffe").digest != compact.digest
+
+
 @pytest.mark.parametrize("name", ["imagenet", "caffe"])
 def test_downloaded_networks(tmp_path, monkeypatch, name, tiny_state):
     """The network is a copy on this disk: `test_download` has the real transfers."""
@@ -73,16 +91,24 @@ def test_downloaded_networks(tmp_path, monkeypatch, name, tiny_state):
     assert loaded.preprocessing == name
 
 
-@pytest.mark.parametrize("preprocessing", ["caffe", "imagenet"])
+@pytest.mark.parametrize("preprocessing", ["caffe", "imagenet", "none"])
 def test_preprocessing_from_the_metadata(tmp_path, preprocessing, tiny_state):
     path = tmp_path / "net.safetensors"
     save_file(tiny_state(), path, metadata={"preprocessing": preprocessing})
     assert load_weights(str(path)).preprocessing == preprocessing
 
 
+def test_no_preprocessing_hands_the_picture_over_as_it_is(tiny_file):
+    image = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(0))
+    for encoder in (VGG19(tiny_file(preprocessing="none")), VGG19(tiny_file(), preprocessing="none")):
+        weight, bias = (encoder.get_buffer(f"conv1_1_{part}") for part in ("weight", "bias"))
+        expected = torch.nn.functional.conv2d(image, weight, bias, padding=1)
+        torch.testing.assert_close(encoder(image, ["conv1_1"])["conv1_1"], expected)
+
+
 def test_unknown_preprocessing(tmp_path, tiny_state):
-    save_file(tiny_state(), tmp_path / "net.safetensors", metadata={"preprocessing": "none"})
-    with pytest.raises(UserError, match="found 'none'") as caught:
+    save_file(tiny_state(), tmp_path / "net.safetensors", metadata={"preprocessing": "keras"})
+    with pytest.raises(UserError, match="found 'keras'") as caught:
         load_weights(str(tmp_path / "net.safetensors"))
     one_line(caught)
 

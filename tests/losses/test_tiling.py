@@ -18,6 +18,7 @@ from nst_lightning.losses.functional import VariationKind
 from nst_lightning.losses.loss import Features, Measured
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.style import GramConvention
+from nst_lightning.losses.tiling import check_tile_size
 
 
 def evaluate(objective: Objective, image: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -74,7 +75,8 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Ten
         guides = Guides((region, 1 - region), (None, picture(1, 70, 50)), picture(1, height, width), ("a", "b"))
     references = (picture(3, height, width), [picture(3, 80, 64), picture(3, 70, 50)], [0.3, 0.7], guides)
     whole = Objective(encoder, losses)
-    tiled = Objective(encoder, losses, tile_size=draw.choice([16, 40, 64]))
+    tiled = Objective(encoder, losses)
+    tiled.tile_size = draw.choice([16, 40, 64])
     for objective in (whole, tiled):
         objective.measure(*references)
     return whole, tiled, picture(3, height, width), references
@@ -118,7 +120,8 @@ def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
     image = torch.rand(1, 3, 187, 301)
     found = []
     for size in (None, 64):
-        objective = Objective(encoder, losses, tile_size=size)
+        objective = Objective(encoder, losses)
+        objective.tile_size = size
         objective.measure(*references)
         found.append(evaluate(objective, image))
     assert relative(found[1][2], found[0][2]) < 1e-5
@@ -147,11 +150,13 @@ class Corner(Loss):
         return {"corner": features["relu1_1"][..., 0, 0].sum()}
 
 
-def test_a_loss_that_cannot_be_tiled_is_named(encoder_file: str) -> None:
+def test_a_loss_that_cannot_be_tiled_is_named() -> None:
+    losses = [ContentLoss(), Corner(layers=["relu1_1"], name="corner")]
     with pytest.raises(UserError, match="the loss 'corner' can't be tiled"):
-        Objective(VGG19(encoder_file), [Corner(layers=["relu1_1"], name="corner")], tile_size=64)
+        check_tile_size("auto", losses)
 
 
-def test_the_tile_size_is_checked(encoder_file: str) -> None:
+@pytest.mark.parametrize("tile_size", [0, -64, "most"])
+def test_the_tile_size_is_checked(tile_size: int | str) -> None:
     with pytest.raises(UserError, match=r"model\.tile_size must be at least 1"):
-        Objective(VGG19(encoder_file), [TotalVariationLoss()], tile_size=0)
+        check_tile_size(tile_size, [TotalVariationLoss()])

@@ -1,0 +1,115 @@
+"""How large a tile the free memory allows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import psutil
+import torch
+
+from nst_lightning.data.schedule import Schedule
+from nst_lightning.encoders.tiles import halo, stride_of
+from nst_lightning.encoders.topology import LAYERS, deepest
+from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.losses.objective import Objective
+
+_log = logging.getLogger(__name__)
+
+_COPIES = 3
+"""Feature maps that an evaluation holds for each convolution's output: itself for the backward pass, a copy with
+padding, and a share for pooling indices and gradients. Measured: 1003 bytes a pixel of the compact encoder up to
+relu5_1 in float32, 3447 of the full one, where this gives 934 and 3544 (benchmarks/README.md)."""
+_IMAGE_BYTES = 64  # a pixel of the picture itself: its gradient and what total variation needs
+_PART = 0.5  # of the free memory: the rest is for the optimiser, the targets and other programs
+_SMALLEST, _STEP = 128, 64  # pixels
+
+
+def bytes_per_pixel(encoder: VGG19, taps: Sequence[str]) -> float:
+    """Estimate the memory of one evaluation of the objective with its gradient.
+
+    Args:
+        encoder: The network, in the precision it will run in.
+        taps: The layers that losses read.
+
+    Returns:
+        Bytes for each pixel of the picture, or of the tile with its halo.
+    """
+    channels = sum(
+        encoder.width(layer) / stride_of(layer) ** 2 for layer in LAYERS[: deepest(taps)] if layer.startswith("conv")
+    )
+    return _COPIES * encoder.dtype.itemsize * channels + _IMAGE_BYTES
+
+
+def free_memory(device: torch.device) -> int:
+    """Give the bytes that a device can still give out; of a CPU those of the machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return int(psutil.virtual_memory().available)
+
+
+def pick_tile_size(height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int) -> int | None:
+    """Pick the largest tile that half of the free memory holds.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        encoder: The network, in the precision it will run in.
+        taps: The layers that losses read.
+        free: Bytes.
+
+    Returns:
+        Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits.
+    """
+    pixels = _PART * free / bytes_per_pixel(encoder, taps)
+    if height * width <= pixels:
+        return None
+    side = int(pixels**0.5) - 2 * halo(taps)
+    return max(_SMALLEST, side // _STEP * _STEP)
+
+
+class TileSizes:
+    """The tiles of each pyramid level.
+
+    Those of `auto` are chosen for all levels at once and kept in the checkpoint: a resumed run may find other
+    memory, and is to tile alike.
+
+    Args:
+        wanted: Pixels, `auto`, or `None` for the whole picture at once.
+
+    Attributes:
+        by_level: What was chosen; empty before that.
+    """
+
+    def __init__(self, wanted: int | Literal["auto"] | None) -> None:
+        self.wanted = wanted
+        self.by_level: list[int | None] = []
+
+    def choose(self, schedule: Schedule, objective: Objective, device: torch.device) -> None:
+        """Choose for the levels that have none yet.
+
+        Args:
+            schedule: All levels.
+            objective: Its encoder and taps say what memory a pixel takes.
+            device: Where it runs.
+        """
+        for level in schedule.levels[len(self.by_level) :]:
+            tile_size = self.wanted
+            if tile_size == "auto":
+                free = free_memory(device)
+                tile_size = pick_tile_size(level.height, level.width, objective.encoder, objective.taps(), free)
+                if tile_size is not None:
+                    _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)
+            self.by_level.append(tile_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what was chosen, for a checkpoint."""
+        return {"wanted": self.wanted, "by_level": list(self.by_level)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Tile as before, unless the user asks for something else now."""
+        self.by_level = list(state["by_level"]) if state["wanted"] == self.wanted else []

@@ -1,0 +1,78 @@
+"""Tiles chosen by memory, and that a run through them paints what an untiled one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData, fit
+from nst_lightning.encoders.tiles import halo
+from nst_lightning.tasks import memory
+from nst_lightning.tasks.memory import bytes_per_pixel, pick_tile_size
+
+TAPS = ["relu1_1", "relu3_1"]
+QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+def model(encoder_file: str, **options: Any) -> StyleTransfer:
+    return StyleTransfer(
+        VGG19(encoder_file, padding="replicate"),
+        content=ContentLoss(["relu3_1"]),
+        style=GramStyleLoss(TAPS, weight=5.0),
+        variation=TotalVariationLoss(weight=0.5),
+        **options,
+    )
+
+
+def test_the_estimate_counts_the_channels_of_each_block(encoder_file: str) -> None:
+    """4 channels at full size in two layers, 8 at a half in two, 8 at a quarter in one."""
+    encoder = VGG19(encoder_file)
+    assert bytes_per_pixel(encoder, TAPS) == 3 * 4 * (2 * 4 + 2 * 8 / 4 + 8 / 16) + 64
+    assert bytes_per_pixel(encoder.cast(torch.bfloat16), TAPS) == 3 * 2 * (2 * 4 + 2 * 8 / 4 + 8 / 16) + 64
+
+
+def test_the_largest_tile_that_half_the_memory_holds(encoder_file: str) -> None:
+    encoder = VGG19(encoder_file)
+    each, margin = bytes_per_pixel(encoder, TAPS), 2 * halo(TAPS)
+    assert pick_tile_size(1000, 1000, encoder, TAPS, round(2 * each * 1000**2) + 1) is None
+    tile = pick_tile_size(1000, 1000, encoder, TAPS, round(2 * each * 999**2))
+    assert tile is not None
+    assert tile % 64 == 0
+    assert (tile + margin) ** 2 <= 999**2 < (tile + 64 + margin) ** 2
+    assert pick_tile_size(1000, 1000, encoder, TAPS, 1) == 128
+
+
+def test_a_tiled_run_paints_the_untiled_picture(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    pictures = []
+    for tile_size in (None, 16):
+        data = TransferData(content, style, sizes=[48, 64], steps=[4, 3])
+        painted = fit(model(encoder_file, tile_size=tile_size), data, default_root_dir=tmp_path, **QUIET).picture
+        pictures.append(painted)
+    torch.testing.assert_close(pictures[1], pictures[0], atol=1e-3, rtol=0)
+    assert (pictures[1] - pictures[0]).abs().mean() < 1e-5
+
+
+def test_what_auto_picked_is_said_and_kept_on_resume(
+    encoder_file: str,
+    content: str,
+    style: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def paint(name: str, free: int, **settings: Any) -> StyleTransfer:
+        monkeypatch.setattr(memory, "free_memory", lambda device: free)
+        made = model(encoder_file, tile_size="auto")
+        data = TransferData(content, style, sizes=[100, 200], steps=2)
+        fit(made, data, name=name, default_root_dir=tmp_path, **{**QUIET, **settings})
+        return made
+
+    with caplog.at_level("INFO", logger="nst_lightning"):
+        first = paint("cut", 10**6, max_steps=1)
+    assert first._tile_sizes.by_level == [128, 128]
+    assert "200×150 pixels go in tiles of 128" in caplog.text
+    assert paint("plenty", 10**12)._tile_sizes.by_level == [None, None]
+    assert paint("cut", 10**12, ckpt_path="last")._tile_sizes.by_level == [128, 128]
