@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.luminance import luminance
 from nst_lightning.images.files import Picture, read_image
+from nst_lightning.images.luminance import luminance
 from nst_lightning.images.resize import resize
 
 ALPHA = "alpha"
