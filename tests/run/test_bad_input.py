@@ -59,7 +59,18 @@ MISTAKES = {
         ["--data.content", "dot.png", "--output.path", "dot.png"],
         "one of the pictures read",
     ),
-    "init misspelt": (["--data.init", "contnet"], "content, noise, style or a picture"),
+    "init misspelt": (["--data.init", "contnet"], "style_stats or a picture, but"),
+    "a mask too few": (["--data.style", "[small.png, small.png]", "--data.guides", "[small.png]"], "1 masks for 2"),
+    "missing mask": (["--data.guides", "[mask.png]"], "found nothing at mask.png"),
+    "mask of another shape": (["--data.guides", "[small.png]"], "shape of its picture, 40×30, found small.png"),
+    "region that vanishes": (
+        ["--data.guides", "[corner.png]", "--model.guide_propagation", "inside"],
+        "the guide corner.png has no pixels left at relu",
+    ),
+    "unknown colours": (["--data.preserve_color", "lumnance"], "did you mean luminance"),
+    "colour strength": (["--data.preserve_color", "pca", "--data.color_strength", "2"], "from 0 to 1"),
+    "tile size zero": (["--model.tile_size", "0"], "at least 1 pixel, auto or null"),
+    "animation suffix": (["--animation.path", "run.mkv"], "run.mkv"),
     "nothing to resume": (["--ckpt_path", "last"], "found no checkpoint"),
     "text for a checkpoint": (["--ckpt_path", "text.jpg"], "damaged or not a checkpoint"),
     "missing config": (["--config", "configs/stary.yaml"], "did you mean configs/starry.yaml"),
@@ -77,6 +88,9 @@ def bad_files(nst: Callable[..., int]) -> None:
     picture = Image.effect_noise((64, 64), 80).convert("RGB")
     picture.save("small.png")
     picture.save("whole.jpg")
+    corner = Image.new("L", (40, 30))
+    corner.paste(255, (0, 0, 8, 8))
+    corner.save("corner.png")
     Path("cut.jpg").write_bytes(Path("whole.jpg").read_bytes()[:900])
     for name, side in (("zero.png", 0), ("bomb.png", 30_000)):
         header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
