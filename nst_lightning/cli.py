@@ -10,24 +10,30 @@ from nst_lightning.errors import UserError
 
 HELP = """\
 usage: nst fit [--config FILE] [options]
+       nst sweep [--config FILE] --grid.OPTION VALUES ... [options]
+       nst compare PICTURE_OR_RUN ... [--output FILE] [options]
 
 Neural style transfer: paint a photo in the manner of a painting.
 
 commands:
   fit          paint a picture, or go on with one
+  sweep        paint a grid of pictures, and lay them out on a sheet
+  compare      show pictures and runs side by side on a sheet
 
 example:
   nst fit --config configs/starry.yaml
   nst fit --config configs/starry.yaml --data.content me.jpg --data.style painting.jpg --output.path me.png
   nst fit --config configs/starry.yaml --ckpt_path last
+  nst sweep --config configs/starry.yaml --grid.style_weight '[6, 60, 600]' --data.size 256
+  nst sweep --config configs/sweeps/content_layers.yaml
 
 options:
-  -h, --help   show this; nst fit --help shows every option, nst fit --print_config the settings
+  -h, --help   show this; so does nst COMMAND --help; nst fit --print_config shows the settings
   --version    show the version
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
-COMMANDS = ("fit",)
+COMMANDS = ("fit", "sweep", "compare")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -37,7 +43,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Words after `nst`; `None` for those of the process.
 
     Returns:
-        The exit code: 0, 2 for a mistake in what was asked, 130 or 143 after Ctrl-C or SIGTERM.
+        The exit code: 0, 1 if a run of a sweep failed, 2 for a mistake in what was asked, 130 or 143 after Ctrl-C or
+        SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args)
     _configure_messages()
@@ -55,7 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"there is no command {words[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
             )
-        return _fit(words)
+        return {"fit": _fit, "sweep": _sweep, "compare": _compare}[words[0]](words)
     except UserError as error:
         sys.stderr.write(f"nst: {error}\n")
         return 2
@@ -68,6 +75,26 @@ def _fit(words: list[str]) -> int:
     from nst_lightning.run.command import run_command
 
     return run_command(words)
+
+
+def _sweep(words: list[str]) -> int:
+    from nst_lightning.commands.usage import SWEEP_HELP
+
+    if any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(SWEEP_HELP)
+        return 0
+    from nst_lightning.commands.processes import worker_context
+
+    worker_context()  # the workers' imports and ours take seconds: they go on at the same time
+    from nst_lightning.commands.sweep import run_sweep
+
+    return run_sweep(words[1:])
+
+
+def _compare(words: list[str]) -> int:
+    from nst_lightning.commands.compare import run_compare
+
+    return run_compare(words)
 
 
 def _configure_messages() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -96,6 +98,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Mapping[str, Any] | None = None
     ) -> None:
-        """Write a checkpoint so that at `path` there is the old one or the new one, whole, at every moment."""
+        """Write a checkpoint so that at `path` there is the old one or the new one, whole, at every moment.
+
+        Equal checkpoints give the same bytes, that of a resumed run and that of one that never stopped.
+        """
         with atomic_path(path) as temporary:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
+            super().save_checkpoint(_rebuilt(checkpoint), temporary, storage_options)
+
+
+def _rebuilt(value: Any) -> Any:
+    """Copy containers and unite equal strings; pickle writes an object that it has met before as a reference.
+
+    Which equal objects are the same one depends on whether they come from a file or from the program.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if isinstance(value, OrderedDict):  # state_dict, whose versions are an attribute
+        rebuilt = OrderedDict((_rebuilt(key), _rebuilt(part)) for key, part in value.items())
+        vars(rebuilt).update(_rebuilt(vars(value)))
+        return rebuilt
+    if type(value) is dict:
+        return {_rebuilt(key): _rebuilt(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_rebuilt, value))
+    return value

@@ -13,14 +13,16 @@ from typing import Any
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from nst_lightning.callbacks.checkpoint import CheckpointWriter, run_folder
+from nst_lightning.callbacks.animation import Animation
+from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.callbacks.pictures import PictureWriter
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
+from nst_lightning.run.config import ConfigKeeper
 from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
 from nst_lightning.run.parser import OneLineParser, config_name, find_configs
 from nst_lightning.run.trainer import TRAINER_DEFAULTS, build_trainer, result_of
@@ -29,38 +31,22 @@ from nst_lightning.tasks.transfer import StyleTransfer
 _log = logging.getLogger(__name__)
 
 
-class ConfigKeeper(SaveConfigCallback):
-    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and says what changed."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose a free name, then save."""
-        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
-        if earlier and self.config.ckpt_path and trainer.is_global_zero and not self.already_saved:
-            now = self.parser.dump(self.config, skip_none=False)
-            changes = _changes(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
-            if not changes:
-                self.already_saved = True
-            else:
-                _log.info("continuing with changed settings: %s", "; ".join(changes))
-                self.config_filename = f"config-{len(earlier) + 1}.yaml"
-        super().setup(trainer, pl_module, stage)
-
-
 class NSTCommand(LightningCLI):
     """LightningCLI with the project's defaults, run folders and one-line errors."""
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
         """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
 
         Args:
             args: The command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
+            callbacks: Watch the run beside those of the config.
         """
         self.folder = RunFolder(Path(RUNS), "run")
         super().__init__(
             LightningModule,
             LightningDataModule,
             save_config_callback=ConfigKeeper,
-            trainer_defaults=dict(TRAINER_DEFAULTS),
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": list(callbacks)},
             seed_everything_default=0,
             parser_class=OneLineParser,
             subclass_mode_model=True,
@@ -83,6 +69,7 @@ class NSTCommand(LightningCLI):
             help="Runs live in lightning_logs/NAME; the config's name if unset.",
         )
         parser.add_lightning_class_args(PictureWriter, "output")
+        parser.add_lightning_class_args(Animation, "animation")
         parser.add_lightning_class_args(TensorBoardPictures, "tensorboard")
         parser.add_lightning_class_args(CheckpointWriter, "checkpoint")
 
@@ -154,27 +141,59 @@ class NSTCommand(LightningCLI):
             _log.info("picture: %s", result.path)
 
 
+class _ParsedCommand(NSTCommand):
+    """`nst fit` up to the point where something would be made or run."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        del subcommand
+
+    def settings(self) -> dict[str, Any]:
+        """Give every setting in force, as `config.yaml` would hold them."""
+        subcommand = str(self.subcommand)
+        text = self._parser(subcommand).dump(self.config[subcommand])
+        settings: dict[str, Any] = yaml.safe_load(text)
+        return settings
+
+
 def _is_about_settings(error: Exception) -> bool:
     # Lightning checks accelerator, precision and the like where the Trainer is made.
     steps = traceback.extract_tb(error.__traceback__)
     return isinstance(error, MisconfigurationException) or "lightning/pytorch/trainer" in steps[-1].filename
 
 
-def _changes(before: Any, after: Any, key: str = "") -> list[str]:
-    """Tell what differs between two configs, apart from the checkpoint they start from."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        found = []
-        for name in before.keys() | after.keys():
-            found += _changes(before.get(name), after.get(name), f"{key}.{name}" if key else str(name))
-        return sorted(found)
-    return [] if before == after or key == "ckpt_path" else [f"{key} {before} → {after}"]
+def resolve_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Read the words of `nst fit …` without making or running anything.
+
+    Args:
+        words: The command and its options.
+
+    Returns:
+        Every setting in force, as `config.yaml` would hold them.
+
+    Raises:
+        UserError: If an option or a config can't be read.
+    """
+    _quieten()
+    return _ParsedCommand(words).settings()
 
 
-def run_command(words: Sequence[str]) -> int:
+def _quieten() -> None:
+    # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
+    # when it is imported, so this comes after.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+
+
+def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
     """Run `nst fit …`.
 
     Args:
         words: The command and its options.
+        callbacks: Watch the run beside those of the config.
 
     Returns:
         0, or 128 and the signal's number after a run that was stopped.
@@ -182,13 +201,9 @@ def run_command(words: Sequence[str]) -> int:
     Raises:
         UserError: If something the user gave can't be used.
     """
-    # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
-    # when it is imported, so this comes after.
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+    _quieten()
     try:
-        command = NSTCommand(words)
+        command = NSTCommand(words, callbacks)
     except torch.OutOfMemoryError as error:
         raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
     except SystemExit as stop:

@@ -52,9 +52,9 @@ def find_configs(args: Sequence[str]) -> list[str]:
     expects_path = False
     for arg in args:
         if expects_path:
-            found.append(_find_config(arg))
+            found.append(_settings_only(find_config(arg)))
         elif arg.startswith("--config="):
-            found.append("--config=" + _find_config(arg.removeprefix("--config=")))
+            found.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
         else:
             found.append(arg)
         expects_path = arg in ("--config", "-c")
@@ -63,17 +63,40 @@ def find_configs(args: Sequence[str]) -> list[str]:
     return found
 
 
-def _find_config(given: str) -> str:
+def find_config(given: str) -> str:
+    """Give the file that a `--config` means.
+
+    Args:
+        given: A file, or a shipped config's name: `starry`, `configs/starry.yaml`, `configs/sweeps/inits.yaml`.
+
+    Returns:
+        The path of a YAML file that holds a mapping.
+
+    Raises:
+        UserError: If there is no such file or it holds none.
+    """
     if Path(given).is_file():
         return _check_yaml(given)
     shipped = shipped_configs()
-    name = Path(given).with_suffix(".yaml").name
-    if Path(given).parent.name in ("", "configs") and (shipped / name).is_file():
-        return str(shipped / name)
-    names = sorted(path.name for path in shipped.glob("*.yaml"))
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    hint = f"did you mean configs/{nearest[0]}?" if nearest else f"shipped are {', '.join(names)}."
+    files = {path.stem: path for path in [*shipped.glob("sweeps/*.yaml"), *shipped.glob("*.yaml")]}
+    name = Path(given).with_suffix("").name
+    if Path(given).parent.name in ("", "configs", "sweeps") and name in files:
+        return str(files[name])
+    nearest = difflib.get_close_matches(name, files, n=1, cutoff=0.6)
+    names = ", ".join(sorted(path.name for path in files.values()))
+    hint = f"did you mean configs/{files[nearest[0]].relative_to(shipped)}?" if nearest else f"shipped are {names}."
     raise UserError(f"--config {given} is not a file; {hint}")
+
+
+def is_sweep(config: str) -> bool:
+    """Tell whether a config is that of a sweep: whether it has a grid."""
+    return "grid" in yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+
+
+def _settings_only(config: str) -> str:
+    if is_sweep(config):
+        raise UserError(f"--config {config} is a sweep of many runs; start it by nst sweep --config {config}")
+    return config
 
 
 def _check_yaml(path: str) -> str:

@@ -1,0 +1,58 @@
+"""The loss of the finished picture, by which runs are compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from nst_lightning.data.pyramid import TransferData
+from nst_lightning.tasks.reporting import grouped
+from nst_lightning.tasks.transfer import StyleTransfer
+
+
+def final_terms(trainer: Trainer, module: LightningModule) -> dict[str, float]:
+    """Evaluate the objective on the result.
+
+    That is not the loss of the last step, which is the last iterate's before it moved: the result may be an average
+    of iterates. It is evaluated before the data module finishes the picture (`painted`), without rounding.
+
+    Args:
+        trainer: Of a run that has ended, one that was resumed with nothing left to do included.
+        module: A `StyleTransfer`.
+
+    Returns:
+        Weighted terms such as `style/relu3_1`, the sum of each loss of several layers (`style`), and the `total`;
+        nothing before the first step.
+    """
+    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
+    if not isinstance(module, StyleTransfer) or not isinstance(data, TransferData) or module.level is None:
+        return {}
+    batch = data.transfer_batch_to_device(data.batch(module.level), module.device, 0)
+    module.on_train_batch_start(batch, 0)  # measures the targets if no step did
+    with torch.no_grad():
+        _, terms = module.objective(module.result())
+    return {name: float(term) for name, term in grouped(terms).items()}
+
+
+def comparable_data(trainer: Trainer) -> dict[str, Any]:
+    """Give the data's settings that one compares runs by.
+
+    Args:
+        trainer: Of a run.
+
+    Returns:
+        Long side in pixels, steps of all levels, the number of levels, what the picture starts
+        from and the styles' scale; nothing if the data is not a `TransferData`.
+    """
+    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
+    if not isinstance(data, TransferData):
+        return {}
+    return {
+        "size": data.sizes[-1],
+        "levels": len(data.sizes),
+        "steps": data.schedule.total_steps,
+        "init": data.init,
+        "style_scale": float(data.style_scale),
+    }
