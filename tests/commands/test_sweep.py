@@ -111,7 +111,7 @@ def test_a_failing_run_is_marked_and_the_others_go_on(
 def test_a_crashing_run_does_not_take_the_sweep_along(
     sweep: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("mine.py").write_text(
+    Path("crashing.py").write_text(
         "import os\n"
         "from nst_lightning.losses import TotalVariationLoss\n"
         "class Crash(TotalVariationLoss):\n"
@@ -122,13 +122,13 @@ def test_a_crashing_run_does_not_take_the_sweep_along(
         "        raise RuntimeError('a bug of mine')\n"
     )
     monkeypatch.syspath_prepend(str(Path.cwd()))
-    variation = "{crash: {class_path: mine.Crash}, bug: {class_path: mine.Bug}, fine: null}"
+    variation = "{crash: {class_path: crashing.Crash}, bug: {class_path: crashing.Bug}, fine: null}"
     assert sweep("--name", "grid", "--grid.model.variation", variation) == 1
     assert [row["status"] for row in table()] == ["failed", "failed", "complete"]
     assert "SIGABRT" in (FOLDER / "variation=crash/failed.txt").read_text()
     assert (FOLDER / "variation=bug/failed.txt").read_text() == "RuntimeError: a bug of mine\n"
-    assert "mine.py" in (FOLDER / "variation=bug/log.txt").read_text()  # the traceback
-    assert "mine.Crash" not in capsys.readouterr().err
+    assert "crashing.py" in (FOLDER / "variation=bug/log.txt").read_text()  # the traceback
+    assert "crashing.Crash" not in capsys.readouterr().err
 
 
 def test_another_sweep_under_the_same_name_is_refused(
