@@ -54,5 +54,5 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
         "levels": len(data.sizes),
         "steps": data.schedule.total_steps,
         "init": data.init,
-        "style_scale": float(data.style_scale),
+        "style_scale": " ".join(f"{scale:g}" for scale in data.style_scales),
     }

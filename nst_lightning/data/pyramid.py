@@ -32,7 +32,8 @@ class TransferData(LightningDataModule):
         content: The picture whose objects are kept.
         style: The picture or pictures whose manner is taken over.
         style_weights: How much each style counts, in proportion; `None` for equal parts.
-        style_scale: Long side of the styles over the long side of the result: larger makes larger strokes.
+        style_scale: Long side of the styles over the long side of the result: larger makes larger strokes. One number,
+            or one for each style.
         size: Long side of the result, pixels.
         min_size: The pyramid starts at the smallest size, √2 apart, that is not below this.
         sizes: The long sides themselves, ascending, instead of `size` and `min_size`.
@@ -59,7 +60,7 @@ class TransferData(LightningDataModule):
         content: str | None = None,
         style: str | list[str] | None = None,
         style_weights: list[float] | None = None,
-        style_scale: float = 1.0,
+        style_scale: float | list[float] = 1.0,
         size: int = 512,
         min_size: int = 128,
         sizes: list[int] | None = None,
@@ -80,12 +81,10 @@ class TransferData(LightningDataModule):
             raise UserError("there is no picture to work from; set data.content, data.style or both.")
         if preserve_color is not None and content is None:
             raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
-        if style_scale <= 0:
-            raise UserError(f"data.style_scale must be above 0, but {style_scale} was given.")
         self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
         self.steps = steps_per_level(steps, first_steps, len(self.sizes))
         self.style_weights = _normalize(style_weights, len(styles))
-        self.style_scale = style_scale
+        self.style_scales = _scales(style_scale, len(styles))
         self.init = init
         self.keep_alpha = keep_alpha
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide)
@@ -131,7 +130,11 @@ class TransferData(LightningDataModule):
             The batch of each of the level's steps, on the CPU.
         """
         size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
-        styles = tuple(self._resize_style(style, self.sizes[level]) for style in self._painted)
+        long_sides = [max(1, round(self.sizes[level] * scale)) for scale in self.style_scales]
+        styles = tuple(
+            resize(style, fit_long_side(*_size(style), long_side))
+            for style, long_side in zip(self._painted, long_sides, strict=True)
+        )
         return TransferBatch(
             level=level,
             schedule=self.schedule,
@@ -185,10 +188,6 @@ class TransferData(LightningDataModule):
             self.colors.prepare_style(style, self.content.pixels, guides, index) for index, style in enumerate(pixels)
         ]
 
-    def _resize_style(self, style: Tensor, long_side: int) -> Tensor:
-        wanted = max(1, round(long_side * self.style_scale))
-        return resize(style, fit_long_side(*_size(style), wanted))
-
     def _digest(self) -> str:
         # An absent content leaves its line empty: else it would be the same as one style less.
         digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
@@ -204,6 +203,15 @@ def _check_sizes(sizes: list[int]) -> list[int]:
     if not sizes or min(sizes) < 1 or sizes != sorted(set(sizes)):
         raise UserError(f"data.sizes must be ascending numbers of pixels from 1 up, but {sizes} was given.")
     return sizes
+
+
+def _scales(scale: float | list[float], count: int) -> list[float]:
+    scales = scale if isinstance(scale, list) else [scale] * count
+    if len(scales) != count:
+        raise UserError(f"data.style_scale lists {len(scales)} numbers for {count} styles; give one for each.")
+    if not all(0 < scale < math.inf for scale in scales):
+        raise UserError(f"data.style_scale must be above 0, but {scale} was given.")
+    return scales
 
 
 def _normalize(weights: list[float] | None, count: int) -> tuple[float, ...]:

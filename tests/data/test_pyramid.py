@@ -73,6 +73,8 @@ def test_pictures_are_resampled_from_the_originals(photo, painting):
 def test_the_style_may_have_a_scale_of_its_own(photo, painting):
     batch = TransferData(photo, painting, sizes=[40], steps=1, style_scale=1.5).batch(0)
     assert batch.styles[0].shape == (1, 3, 60, 43)
+    two = TransferData(photo, [painting, painting], sizes=[40], steps=1, style_scale=[0.5, 2]).batch(0)
+    assert [max(style.shape) for style in two.styles] == [20, 80]
     tiny = TransferData(photo, painting, sizes=[40], steps=1, style_scale=0.001).batch(0)
     assert tiny.styles[0].shape == (1, 3, 1, 1)
 
@@ -191,6 +193,7 @@ def test_a_batch_is_copied_to_the_device_once(picture, painting):
         ({"style": None, "init": "style"}, "data.style is not set"),
         ({"style_scale": 0}, "above 0, but 0"),
         ({"style_scale": -1}, "above 0, but -1"),
+        ({"style_scale": [1.0, 2.0]}, "lists 2 numbers for 1 styles"),
         ({"size": 0}, "at least 1, but 0"),
         ({"min_size": 0}, "at least 1, but 512 and 0"),
         ({"sizes": []}, r"ascending numbers .*\[\] was given"),
