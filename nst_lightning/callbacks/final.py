@@ -54,5 +54,6 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
         "levels": len(data.sizes),
         "steps": data.schedule.total_steps,
         "init": data.init,
-        "style_scale": " ".join(f"{scale:g}" for scale in data.style_scales),
+        # A number where there is one: TensorBoard sorts and filters by it.
+        "style_scale": data.style_scales[0] if len(set(data.style_scales)) == 1 else str(data.style_scales),
     }

@@ -1,0 +1,91 @@
+"""Peak memory of whole runs, tiled and untiled.
+
+    python benchmarks/memory.py [--cases compact:512 compact:2048:512 full:4096:512 …]
+
+A case is ENCODER:SIZE[:TILE]. Each is two steps of `nst fit` on the sample pictures in a process of its own, with the
+picture and a checkpoint written at the end; printed is the largest resident memory that the process ever had, and the
+seconds of the second step. The full encoder is the compact one widened to VGG19's channels: the real cost without a
+download. The table goes into memory.json beside this file as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from nst_lightning.encoders.weights import load_weights
+from nst_lightning.encoders.widening import widen
+
+CASES = ["compact:512", "compact:2048", "compact:2048:512", "full:512", "full:1024", "full:1024:512"]
+RUN = """
+import resource, sys, time
+from lightning.pytorch import Callback
+from nst_lightning.run.command import run_command
+
+class Clock(Callback):
+    def on_train_batch_start(self, *_):
+        self.begun = time.perf_counter()
+    def on_train_batch_end(self, *_):
+        self.seconds = time.perf_counter() - self.begun
+
+clock = Clock()
+code = run_command(sys.argv[1:], [clock])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
+sys.stdout.write(f"{code} {peak} {clock.seconds}")
+"""
+
+
+def measure(encoder: str, size: int, tile: int | None, folder: Path) -> tuple[float, float]:
+    """Run two steps.
+
+    Returns:
+        Peak in GiB, and seconds of the second step.
+    """
+    words = ["fit", "--config=starry.yaml", f"--model.encoder.weights={encoder}", f"--data.sizes=[{size}]"]
+    words += ["--data.steps=2", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    words += [f"--model.tile_size={tile or 'null'}"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words], cwd=folder, env=here, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    _, peak, seconds = done.stdout.split()
+    return int(peak) / 2**20, float(seconds)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=CASES)
+    arguments = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        full = folder / "full.safetensors"
+        save_file(
+            {key: value.contiguous() for key, value in widen(load_weights("compact").state, 4).items()},
+            full,
+            {"preprocessing": "imagenet"},
+        )
+        print(f"{'encoder':8} {'pixels':>11} {'tile':>6} {'peak GiB':>9} {'s/step':>8}")
+        for case in arguments.cases:
+            encoder, size, *tile = case.split(":")
+            side = int(tile[0]) if tile else None
+            peak, seconds = measure(str(full) if encoder == "full" else encoder, int(size), side, folder)
+            rows.append({"encoder": encoder, "size": int(size), "tile": side, "peak_gib": peak, "seconds": seconds})
+            print(
+                f"{encoder:8} {size:>6}×{int(size) * 3 // 4:<4} {side or '-':>6} {peak:9.2f} {seconds:8.2f}", flush=True
+            )
+    Path(__file__).with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
