@@ -44,7 +44,7 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
 
     Returns:
         Long side in pixels, steps of all levels, the number of levels, what the picture starts
-        from and the styles' scale; nothing if the data is not a `TransferData`.
+        from, what is done to colours and the styles' scale; nothing if the data is not a `TransferData`.
     """
     data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
     if not isinstance(data, TransferData):
@@ -54,6 +54,7 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
         "levels": len(data.sizes),
         "steps": data.schedule.total_steps,
         "init": data.init,
+        "preserve_color": data.colors.method or "no",
         # A number where there is one: TensorBoard sorts and filters by it.
         "style_scale": data.style_scales[0] if len(set(data.style_scales)) == 1 else str(data.style_scales),
     }
