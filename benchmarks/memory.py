@@ -49,7 +49,12 @@ def measure(encoder: str, size: int, tile: int | None, folder: Path) -> tuple[fl
         Peak in GiB, and seconds of the second step.
     """
     words = ["fit", "--config=starry.yaml", f"--model.encoder.weights={encoder}", f"--data.sizes=[{size}]"]
-    words += ["--data.steps=2", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+    words += [
+        "--data.steps=2",
+        "--data.first_steps=null",
+        "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
+    ]
     words += [f"--model.tile_size={tile or 'null'}"]
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(
