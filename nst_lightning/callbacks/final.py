@@ -43,13 +43,15 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
         trainer: Of a run.
 
     Returns:
-        Long side in pixels, steps of all levels, the number of levels, what the picture starts
-        from, what is done to colours and the styles' scale; nothing if the data is not a `TransferData`.
+        The pictures' names, the seed, long side in pixels, steps of all levels, the number of levels, what the
+        picture starts from, what is done to colours and the styles' scale; nothing if the data is not a `TransferData`.
     """
     data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
     if not isinstance(data, TransferData):
         return {}
     return {
+        **data.names,
+        "seed": torch.initial_seed(),
         "size": data.sizes[-1],
         "levels": len(data.sizes),
         "steps": data.schedule.total_steps,

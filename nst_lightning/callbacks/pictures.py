@@ -84,10 +84,11 @@ class PictureWriter(Callback):
         self._data: TransferData | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to write over a picture that is being read."""
-        del pl_module
+        """Refuse to write over a picture that is being read, or a finished one that is not of these pictures."""
         data = trainer.datamodule  # type: ignore[attr-defined]  # set by one of Lightning's connectors
         self._data = data if isinstance(data, TransferData) else None
+        if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
+            pl_module.check_pictures(self._data.digest())
         if self.path is not None and self._data is not None and self._data.reads(self.path):
             raise UserError(f"--output.path {self.path} is one of the pictures read; choose another name.")
 

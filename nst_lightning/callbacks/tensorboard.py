@@ -28,6 +28,9 @@ class TensorBoardPictures(Callback):
     Args:
         every_n_steps: Steps between two logged pictures.
 
+    Attributes:
+        axes: Further hyper-parameters: what the run is in the grid of a sweep.
+
     Raises:
         UserError: If the number is below 1.
     """
@@ -36,6 +39,7 @@ class TensorBoardPictures(Callback):
         if every_n_steps < 1:
             raise UserError(f"tensorboard.every_n_steps must be at least 1, but {every_n_steps} was given.")
         self.every_n_steps = every_n_steps
+        self.axes: dict[str, str] = {}
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,7 +75,7 @@ class TensorBoardPictures(Callback):
             return
         terms = {f"final/{name}": value for name, value in final_terms(trainer, pl_module).items() if "/" not in name}
         for logger in _loggers(trainer):
-            settings = {**comparable_data(trainer), **pl_module.settings()}
+            settings = {**comparable_data(trainer), **pl_module.settings(), **self.axes}
             logger.log_hyperparams(settings, {"final_loss": float(pl_module.loss), **terms})
 
     def _log_picture(self, trainer: Trainer, module: LightningModule, tag: str) -> None:

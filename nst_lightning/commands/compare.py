@@ -6,14 +6,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from nst_lightning.commands.differences import differences
-from nst_lightning.commands.found import Found, distinct_names, find_picture
+from nst_lightning.commands.found import Found, distinct_names, find_picture, read_small
 from nst_lightning.commands.parser import CommandParser
 from nst_lightning.errors import UserError
-from nst_lightning.images.files import check_output, read_image, write_image
-from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.files import check_output, write_image
 from nst_lightning.images.sheets import Cell, contact_sheet
 
 _log = logging.getLogger(__name__)
@@ -50,7 +47,8 @@ def run_compare(words: Sequence[str]) -> int:
         if Path(picture.file).resolve() == output.resolve():
             raise UserError(f"--output {output} is one of the pictures compared; choose another name.")
     cells = [
-        Cell(_read(picture.file, options.size), note) for picture, note in zip(pictures, _notes(pictures), strict=True)
+        Cell(read_small(picture.file, options.size), note)
+        for picture, note in zip(pictures, _notes(pictures), strict=True)
     ]
     columns = options.columns or _columns(len(cells))
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
@@ -73,12 +71,6 @@ def _parser() -> CommandParser:
     parser.add_argument("--size", type=int, default=320, help="Long side of each picture on the sheet, in pixels.")
     parser.add_argument("--title", type=str, default="", help="Stands above the pictures.")
     return parser
-
-
-def _read(file: str, size: int) -> Tensor:
-    """Read a picture no larger than needed, so that many large ones fit into memory."""
-    pixels = read_image(file).pixels
-    return resize(pixels, fit_long_side(pixels.shape[-2], pixels.shape[-1], size))
 
 
 def _notes(pictures: Sequence[Found]) -> list[str]:

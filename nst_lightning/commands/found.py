@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from nst_lightning.errors import UserError
+from nst_lightning.images.files import read_image
+from nst_lightning.images.resize import fit_long_side, resize
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,20 @@ def _endings(folder: Path) -> list[str]:
     """Give the last part of a path, the last two and so on, each with a slash at its end."""
     parts = [part for part in folder.parts if part != folder.anchor]
     return ["".join(f"{part}/" for part in parts[-n:]) for n in range(1, len(parts) + 1)]
+
+
+def read_small(file: str | Path, size: int) -> Tensor:
+    """Read a picture no larger than a sheet needs, so that many large ones fit into memory.
+
+    Args:
+        file: A picture file or `sample:NAME`.
+        size: Long side in pixels.
+
+    Returns:
+        `(1, 3, h, w)` sRGB in [0, 1].
+
+    Raises:
+        UserError: If it can't be read.
+    """
+    pixels = read_image(file).pixels
+    return resize(pixels, fit_long_side(pixels.shape[-2], pixels.shape[-1], size))

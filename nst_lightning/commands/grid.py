@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -121,16 +122,18 @@ def expand(axes: Sequence[Axis]) -> list[Run]:
     Returns:
         The runs, each with a label of its own.
     """
-    runs: list[Run] = []
-    taken: set[str] = set()
+    plain: list[Run] = []
     for choices in itertools.product(*(axis.choices for axis in axes)):
         label = ",".join(f"{_slug(axis.name)}={_slug(c.text)}" for axis, c in zip(axes, choices, strict=True))
-        run = Run(label, choices)
-        if len(label.encode()) > _LONGEST_LABEL or label in taken:
-            run = Run(f"{label[: _LONGEST_LABEL // 4]}-{_digest(run.options)}", choices)
-        taken.add(run.label)
-        runs.append(run)
-    return runs
+        plain.append(Run(label, choices))
+    counts = Counter(run.label for run in plain)
+    # All of those that share a label get a digest: which comes first must not matter.
+    return [
+        Run(f"{run.label[: _LONGEST_LABEL // 4]}-{_digest(run.options)}", run.choices)
+        if counts[run.label] > 1 or len(run.label.encode()) > _LONGEST_LABEL
+        else run
+        for run in plain
+    ]
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.pictures import FILE_NAME
-from nst_lightning.commands.grid import Axis, Run
+from nst_lightning.commands.found import read_small
+from nst_lightning.commands.grid import Axis, Run, axis_name
 from nst_lightning.commands.request import Sheet
 from nst_lightning.commands.worker import FAILED, RESULT, SECONDS, VERSION
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
-from nst_lightning.images.files import read_image, write_image
+from nst_lightning.images.files import write_image
 from nst_lightning.images.sheets import Cell, contact_sheet
 
 TABLE = "results.csv"
@@ -127,7 +128,7 @@ def write_sheet(
         rows,
         row_titles=row_titles,
         column_titles=column_titles,
-        corner=_references(axes, data),
+        corner=_references(axes, data, sheet.size),
         title=sheet.title,
         cell_size=sheet.size,
     )
@@ -138,10 +139,10 @@ def _arrange(
     axes: Sequence[Axis], outcomes: Sequence[Outcome], sheet: Sheet
 ) -> tuple[list[list[Cell]], list[str], list[str]]:
     if sheet.steps:
-        rows = [[_cell(outcome, f"steps/{step:06d}.png") for step in sheet.steps] for outcome in outcomes]
+        rows = [[_cell(outcome, sheet.size, f"steps/{step:06d}.png") for step in sheet.steps] for outcome in outcomes]
         return rows, [_titles(outcome) for outcome in outcomes], [f"step {step}" for step in sheet.steps]
     titles = [choice.title for choice in axes[-1].choices]
-    cells = [_cell(outcome) for outcome in outcomes]
+    cells = [_cell(outcome, sheet.size) for outcome in outcomes]
     if len(axes) > 1:
         lines = range(0, len(cells), len(titles))
         return (
@@ -159,22 +160,22 @@ def _titles(outcome: Outcome, end: int | None = None) -> str:
     return ", ".join(choice.title for choice in outcome.run.choices[:end])
 
 
-def _cell(outcome: Outcome, picture: str = FILE_NAME) -> Cell:
+def _cell(outcome: Outcome, size: int, picture: str = FILE_NAME) -> Cell:
     note = "" if outcome.status == "complete" else outcome.status
     file = outcome.folder / picture
     if outcome.status == "failed" or not file.exists():
         return Cell(None, note)
-    return Cell(read_image(file).pixels, note)
+    return Cell(read_small(file, size), note)
 
 
-def _references(axes: Sequence[Axis], data: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
-    varied = {axis.name for axis in axes}
+def _references(axes: Sequence[Axis], data: Mapping[str, Any], size: int) -> list[tuple[str, Tensor]]:
+    varied = {axis_name(key) for axis in axes for choice in axis.choices for key, _ in choice.options}
     found: list[tuple[str, Tensor]] = []
     for name in ("content", "style"):
         given = data.get(name) or []
         for path in [given] if isinstance(given, str) else given:
             try:
-                found += [(name, read_image(path).pixels)] if name not in varied else []
+                found += [(name, read_small(path, size))] if name not in varied else []
             except UserError:  # moved away since the runs were painted
                 continue
     return found

@@ -18,6 +18,7 @@ _FILE_KEYS = ("config", "options", "grid", "sheet")
 _REFUSED = {
     "--output.path": "each run writes stylized.png into its own folder.",
     "--animation.path": "all runs would write the same file; give it to nst fit.",
+    "--print_config": "it has many; give it to nst fit.",
     "--ckpt_path": "a sweep that is started again goes on by itself.",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import yaml
 
-from nst_lightning.commands.grid import Axis, Run, axis_name, expand, make_axes, option_words
+from nst_lightning.commands.grid import Axis, Choice, Run, axis_name, expand, make_axes, option_words
 from nst_lightning.commands.jobs import JobRunner
 from nst_lightning.commands.progress import SweepBar
 from nst_lightning.commands.report import SHEET, TABLE, Outcome, read_outcome, write_sheet, write_table
@@ -54,7 +54,8 @@ def run_sweep(words: Sequence[str]) -> int:
     axes = make_axes(request.grid)
     runs = expand(axes)
     settings = resolve_settings(["fit", *request.base])
-    resolve_settings(["fit", *request.base, *option_words(runs[0].options)])  # a mistake that all runs would share
+    for run in _covering(runs):  # a mistyped last value must not show after hours
+        resolve_settings(["fit", *request.base, *option_words(run.options)])
     _check_steps(request.sheet, settings)
     folder = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS / request.name
     _keep_manifest(folder, settings, runs)
@@ -80,6 +81,18 @@ def _check_steps(sheet: Sheet, settings: Mapping[str, Any]) -> None:
             f"the sheet shows the pictures at steps {', '.join(map(str, sheet.steps))}, but output.every_n_steps is "
             f"{every or 'not set'}; set it to a number that divides them."
         )
+
+
+def _covering(runs: Sequence[Run]) -> list[Run]:
+    """Give few runs in which every choice of every axis appears."""
+    seen: list[Choice] = []
+    chosen = []
+    for run in runs:
+        new = [choice for choice in run.choices if choice not in seen]
+        if new:
+            seen += new
+            chosen.append(run)
+    return chosen
 
 
 def _run(jobs: Sequence[Job], total: int, at_once: int) -> int | None:

@@ -23,6 +23,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
 from nst_lightning.callbacks.final import final_terms
+from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
@@ -83,7 +84,6 @@ def work(job: Job, threads: int, pipe: Connection) -> None:
         _write_output_to(job.folder / LOG, tell)
         status, message = _paint(job, tell)
         if status == "complete":
-            (job.folder / FAILED).unlink(missing_ok=True)
             (job.folder / LOG).unlink(missing_ok=True)
     tell(status, message)
 
@@ -97,7 +97,8 @@ def _paint(job: Job, tell: Tell) -> tuple[Status, str]:
         options = ["--ckpt_path", "last"]
     elif run.exists():
         shutil.rmtree(run)
-    watcher = Watcher(tell)
+    (job.folder / FAILED).unlink(missing_ok=True)
+    watcher = Watcher(tell, job.settings)
     try:
         code = run_command([*job.words, *options], [watcher])
     except UserError as error:
@@ -123,9 +124,11 @@ class Watcher(Callback):
 
     Args:
         tell: Called with `"progress"` and the part of the run's work that is done, from 0 to 1.
+        axes: What the run is in the grid, for TensorBoard's table.
     """
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, axes: dict[str, str]) -> None:
+        self._axes = axes
         self.steps = 0
         self.terms: dict[str, float] = {}
         self._tell = tell
@@ -133,8 +136,11 @@ class Watcher(Callback):
         self._seconds_before = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; let TensorBoard compare the runs by the axes, whatever those set."""
         del pl_module
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+            if isinstance(callback, TensorBoardPictures):
+                callback.axes = {f"grid/{name}": text for name, text in self._axes.items()}
         file = run_folder(trainer) / SECONDS
         self._seconds_before = float(file.read_text()) if file.exists() else 0.0
         self._started = self._noted = time.monotonic()

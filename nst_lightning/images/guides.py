@@ -60,6 +60,8 @@ def read_guide(mask: str | os.PathLike[str], picture: Picture | None, *, max_pix
     if mask == ALPHA:
         if picture is None or picture.alpha is None:
             raise UserError("a guide is the word alpha, but the picture it guides is opaque; give a mask picture")
+        if not bool(picture.alpha.any()):
+            raise UserError("a guide is the word alpha, but the picture it guides is transparent all over")
         return picture.alpha
     guide = luminance(read_image(mask, max_pixels=max_pixels).pixels).clamp(0, 1)
     if not bool(guide.any()):

@@ -164,7 +164,7 @@ class Objective(nn.Module):
                 areas[index] / sum(areas),
             )
             for index, region in enumerate(guides.regions)
-            if areas[index] > 0
+            if weights[index] > 0
         ]
 
     def _measure_style(self, loss: Loss, style: Tensor, guide: Guide | None) -> Measured:

@@ -94,6 +94,8 @@ def tiled_statistics(
     Returns:
         For each loss what its `statistics` are for the whole picture.
     """
+    if not losses:
+        return []
     taps = sorted({layer for loss, _ in losses for layer in loss.layers})
     sums: list[Measured] = [{} for _ in losses]
     for tile, features in _walk(encoder, image, taps, tile_size):
@@ -148,7 +150,7 @@ class TiledObjective:
             for (comparison, loss), statistics in zip(self.styles, measured, strict=True)
         ]
         gradient = self._evaluate_pixels(image, terms)
-        if not with_gradient and not self.contents:
+        if not self.taps or not (with_gradient or self.contents):
             return gradient
         for tile in plan_tiles(image.shape[-2], image.shape[-1], self.taps, self.tile_size):
             rows, columns = tile.pixels
@@ -181,7 +183,7 @@ class TiledObjective:
         return {key: slope / positions[_layer(key)] for key, slope in zip(leaves, slopes, strict=True)}
 
     def _content_terms(self, tile: Tile, features: Features, terms: dict[str, Tensor]) -> Tensor:
-        total = torch.zeros((), device=next(iter(features.values())).device)
+        total = torch.zeros((), device=features[self.taps[0]].device)
         for comparison in self.contents:
             targets = dict(comparison.targets)
             for layer in comparison.loss.layers:

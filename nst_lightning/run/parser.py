@@ -43,24 +43,26 @@ def find_configs(args: Sequence[str]) -> list[str]:
         args: Of `nst fit`, without the command itself.
 
     Returns:
-        The same, with paths that exist; `--config starry.yaml` put first if no config was given.
+        The same, with paths that exist and configs first, so that options win wherever they stand; `starry.yaml` if
+        no config was given.
 
     Raises:
         UserError: If a config is neither a file nor shipped.
     """
-    found: list[str] = []
+    configs: list[str] = []
+    options: list[str] = []
     expects_path = False
     for arg in args:
-        if expects_path:
-            found.append(_settings_only(find_config(arg)))
-        elif arg.startswith("--config="):
-            found.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
-        else:
-            found.append(arg)
+        if expects_path or arg.startswith("--config="):
+            configs.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
+        elif arg not in ("--config", "-c"):
+            options.append(arg)
         expects_path = arg in ("--config", "-c")
-    if not any(arg in ("--config", "-c", "--help", "-h") or arg.startswith("--config=") for arg in args):
-        found = ["--config", str(shipped_configs() / "starry.yaml"), *found]
-    return found
+    if expects_path:
+        raise UserError("--config wants a file; give for example --config configs/starry.yaml")
+    if not configs and not {"--help", "-h"} & set(args):
+        configs = [f"--config={shipped_configs() / 'starry.yaml'}"]
+    return [*configs, *options]
 
 
 def find_config(given: str) -> str:

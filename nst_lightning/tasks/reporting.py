@@ -77,5 +77,6 @@ def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str,
     }
     for loss in objective.terms():
         settings[f"{loss.name}/weight"] = loss.weight
-        settings[f"{loss.name}/layers"] = " ".join(loss.layers)
+        settings[f"{loss.name}/layers"] = " ".join(f"{layer}:{w:.3g}" for layer, w in loss.layer_weights.items())
+        settings[f"{loss.name}/loss"] = " ".join([type(loss).__name__, str(getattr(loss, "convention", ""))]).strip()
     return settings

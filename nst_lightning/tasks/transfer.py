@@ -151,7 +151,7 @@ class StyleTransfer(LightningModule):
             assert batch.initial is not None  # the first level's batch brings it
             self._replace_image(batch.initial.clone())
         else:
-            self._check_resumed(batch)
+            self.check_pictures(batch.digest)
             if batch.level != self.level:
                 self._replace_image(resize_iterate(self._iterate(), size, clamp=self.clamp != "never"))
         self.level = batch.level
@@ -161,8 +161,16 @@ class StyleTransfer(LightningModule):
         self.objective.tile_size = self._tile_sizes.by_level[batch.level]
         self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
 
-    def _check_resumed(self, batch: TransferBatch) -> None:
-        if batch.digest != self._pictures_digest:
+    def check_pictures(self, digest: str) -> None:
+        """Refuse to go on from a checkpoint with other pictures.
+
+        Args:
+            digest: Of the data module.
+
+        Raises:
+            UserError: If the checkpoint was painted from others.
+        """
+        if digest != self._pictures_digest:
             raise UserError(
                 "the checkpoint was painted from other content or style pictures, guides or colours; restore the data "
                 "options, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."

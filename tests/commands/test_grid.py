@@ -77,6 +77,7 @@ def test_labels_are_unique_stable_and_short() -> None:
     assert len(set(all_labels)) == 3
     assert labels({"content": pictures[:2]}) == all_labels[:2]
     assert labels({"content": [*pictures[:2], "d.jpg"]})[:2] == all_labels[:2]
+    assert labels({"content": pictures[::-1]}) == all_labels[::-1]  # whichever comes first
     layers = [f"relu{block}_{n}" for block in (1, 2, 3, 4, 5) for n in (1, 2)]
     long = labels({"style_layers": [layers, layers[:-1]], "content_layers": [layers]})
     assert len(set(long)) == 2

@@ -111,6 +111,18 @@ def test_mistakes_get_a_line(options: dict[str, object], message: str, content: 
         data(content, style, **options)
 
 
+def test_a_region_that_is_empty_from_the_start_is_refused(
+    tmp_path: Path, content: str, style: str, mask: Callable[..., str]
+) -> None:
+    with pytest.raises(UserError, match="the other masks leave nothing"):
+        data(content, style, guides=[mask("white.png", 1.0), "rest"])
+    picture = Image.open(content).convert("RGBA")
+    picture.putalpha(0)
+    picture.save(tmp_path / "clear.png")
+    with pytest.raises(UserError, match="transparent all over"):
+        data(str(tmp_path / "clear.png"), style, guides=["alpha", "rest"])
+
+
 def test_a_black_mask_and_one_of_another_shape_are_refused(content: str, style: str, mask: Callable[..., str]) -> None:
     with pytest.raises(UserError, match="black all over"):
         data(content, style, guides=[mask("black.png", 0.0), "rest"])

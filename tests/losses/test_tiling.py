@@ -143,6 +143,16 @@ def test_without_gradient_the_value_alone(encoder_file: str) -> None:
         assert float(tiled(image)[0]) == pytest.approx(float(whole(image)[0]), rel=1e-5)
 
 
+def test_total_variation_alone_needs_no_tiles(encoder_file: str) -> None:
+    image, found = torch.rand(1, 3, 40, 50), []
+    for size in (None, 16):
+        objective = Objective(VGG19(encoder_file), [TotalVariationLoss()])
+        objective.tile_size = size
+        objective.measure(None, [], [])
+        found.append(evaluate(objective, image))
+    torch.testing.assert_close(found[1], found[0])
+
+
 class Corner(Loss):
     reference = "content"
 

@@ -127,8 +127,11 @@ def test_configs_are_found_from_any_folder(given: str, tmp_path: Path, monkeypat
     """A wheel's user has no `configs/` beside them: the shipped one is taken."""
     monkeypatch.chdir(tmp_path)
     shipped = str(shipped_configs() / "starry.yaml")
-    assert find_configs(["--config", given]) == ["--config", shipped]
+    assert find_configs(["--config", given]) == [f"--config={shipped}"]
     assert find_configs([f"--config={given}"]) == [f"--config={shipped}"]
-    assert find_configs(["--data.size", "64"]) == ["--config", shipped, "--data.size", "64"]
+    assert find_configs(["--data.size", "64"]) == [f"--config={shipped}", "--data.size", "64"]
+    assert find_configs(["--data.size", "64", "-c", given, "--help"]) == [
+        *(f"--config={shipped}", "--data.size", "64", "--help")  # configs first, so that options win
+    ]
     Path("starry.yaml").write_text("seed_everything: 1\n")
-    assert find_configs(["-c", "starry.yaml"]) == ["-c", "starry.yaml"]  # one's own file comes first
+    assert find_configs(["-c", "starry.yaml"]) == ["--config=starry.yaml"]  # one's own file comes first

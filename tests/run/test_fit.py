@@ -184,6 +184,13 @@ def test_a_loss_of_the_users_own_from_yaml(nst: Callable[..., int], monkeypatch:
     assert means[1] > means[0] + 40
 
 
+def test_options_win_wherever_they_stand(nst: Callable[..., int]) -> None:
+    """The fixture's options say 34 pixels; the config that is named after them must not undo that."""
+    Path("more.yaml").write_text("data:\n  init_args:\n    sizes: [30, 40]\n")
+    assert nst("--config", "more.yaml") == 0
+    assert Image.open(RUN / "stylized.png").size == (34, 26)
+
+
 def test_python_api_does_the_same_as_the_command(
     nst: Callable[..., int], encoder_file: str, content: str, style: str
 ) -> None:

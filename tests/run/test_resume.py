@@ -118,6 +118,14 @@ def test_what_cannot_be_resumed_is_refused(
     assert (RUNS / "starry/version_0/checkpoints/last.ckpt").read_bytes() == before
 
 
+@pytest.mark.parametrize("options", [["--data.content", "sample:town"], ["--data.preserve_color", "luminance"]])
+def test_a_finished_run_is_not_written_over_with_other_pictures(options: list[str], nst: Callable[..., int]) -> None:
+    assert nst() == 0
+    before = picture("starry")
+    assert nst(*options, "--ckpt_path", "last") == 2
+    assert picture("starry") == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_its_step_and_it_resumes_exactly(
     number: signal.Signals, nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
