@@ -10,8 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import run_folder
-from nst_lightning.callbacks.pictures import PictureWriter, painted
-from nst_lightning.data.pyramid import TransferData
+from nst_lightning.callbacks.pictures import PictureWriter, painted, transfer_data
 from nst_lightning.errors import UserError
 from nst_lightning.images.animation import check_animation, frame_size, write_animation
 from nst_lightning.images.files import write_image
@@ -83,7 +82,7 @@ class Animation(Callback):
                 file.unlink()
 
     def _check_path(self, path: Path, trainer: Trainer) -> None:
-        data = _transfer_data(trainer)
+        data = transfer_data(trainer)
         if data is not None and data.reads(path):
             raise UserError(f"--animation.path {path} is one of the pictures read; choose another name.")
         writers = [c for c in getattr(trainer, "callbacks") if isinstance(c, PictureWriter)]  # noqa: B009 - a connector's
@@ -128,7 +127,7 @@ class Animation(Callback):
         if self.path is None or not trainer.is_global_zero:
             return
         picture = painted(trainer, module)
-        data = _transfer_data(trainer)
+        data = transfer_data(trainer)
         final = data.schedule.levels[-1] if data is not None else None
         height, width = (final.height, final.width) if final is not None else picture.shape[-2:]
         file = _folder(trainer) / f"{trainer.global_step:06d}.png"
@@ -136,11 +135,6 @@ class Animation(Callback):
             write_image(file, resize(picture, frame_size(height, width, self.size)))
         except UserError as error:
             _log.warning("the animation will lack a frame: %s", error)
-
-
-def _transfer_data(trainer: Trainer) -> TransferData | None:
-    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
-    return data if isinstance(data, TransferData) else None
 
 
 def _folder(trainer: Trainer) -> Path:

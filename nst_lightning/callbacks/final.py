@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from nst_lightning.data.pyramid import TransferData
+from nst_lightning.callbacks.pictures import transfer_data
 from nst_lightning.tasks.reporting import grouped
 from nst_lightning.tasks.transfer import StyleTransfer
 
@@ -26,8 +26,8 @@ def final_terms(trainer: Trainer, module: LightningModule) -> dict[str, float]:
         Weighted terms such as `style/relu3_1`, the sum of each loss of several layers (`style`), and the `total`;
         nothing before the first step.
     """
-    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
-    if not isinstance(module, StyleTransfer) or not isinstance(data, TransferData) or module.level is None:
+    data = transfer_data(trainer)
+    if not isinstance(module, StyleTransfer) or data is None or module.level is None:
         return {}
     batch = data.transfer_batch_to_device(data.batch(module.level), module.device, 0)
     module.on_train_batch_start(batch, 0)  # measures the targets if no step did
@@ -46,8 +46,8 @@ def comparable_data(trainer: Trainer) -> dict[str, Any]:
         The pictures' names, the seed, long side in pixels, steps of all levels, the number of levels, what the
         picture starts from, what is done to colours and the styles' scale; nothing if the data is not a `TransferData`.
     """
-    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
-    if not isinstance(data, TransferData):
+    data = transfer_data(trainer)
+    if data is None:
         return {}
     return {
         **data.names,

@@ -23,6 +23,12 @@ _log = logging.getLogger(__name__)
 FILE_NAME = "stylized.png"
 
 
+def transfer_data(trainer: Trainer) -> TransferData | None:
+    """Give the run's pictures; `None` if it has them from a loader or a data module of the user's own."""
+    data = getattr(trainer, "datamodule", None)  # set by one of Lightning's connectors
+    return data if isinstance(data, TransferData) else None
+
+
 def painted(trainer: Trainer, module: LightningModule) -> Tensor:
     """Give the picture as it is shown and written: the module's result, finished by the data module.
 
@@ -34,8 +40,8 @@ def painted(trainer: Trainer, module: LightningModule) -> Tensor:
         sRGB in [0, 1], `(1, 3, H, W)`, detached.
     """
     assert isinstance(module, StyleTransfer)  # run/trainer.py adds these callbacks to no other
-    data = getattr(trainer, "datamodule")  # noqa: B009 - set by a connector, unknown to type checkers
-    return data.finish(module.result()) if isinstance(data, TransferData) else module.result()
+    data = transfer_data(trainer)
+    return module.result() if data is None else data.finish(module.result())
 
 
 class PictureWriter(Callback):
@@ -85,8 +91,7 @@ class PictureWriter(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to write over a picture that is being read, or a finished one that is not of these pictures."""
-        data = trainer.datamodule  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-        self._data = data if isinstance(data, TransferData) else None
+        self._data = transfer_data(trainer)
         if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
             pl_module.check_pictures(self._data.digest())
         if self.path is not None and self._data is not None and self._data.reads(self.path):

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from nst_lightning.callbacks.final import comparable_data, final_terms
-from nst_lightning.callbacks.pictures import painted
+from nst_lightning.callbacks.pictures import painted, transfer_data
 from nst_lightning.data.batch import TransferBatch
-from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.tasks.transfer import StyleTransfer
@@ -45,8 +44,8 @@ class TensorBoardPictures(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the references once, at the size they have for the final picture."""
         del pl_module
-        data = trainer.datamodule  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-        if trainer.global_step > 0 or not isinstance(data, TransferData):  # a resumed run has logged them
+        data = transfer_data(trainer)
+        if trainer.global_step > 0 or data is None:  # a resumed run has logged them
             return
         batch = data.batch(len(data.schedule.levels) - 1)
         for writer in _writers(trainer):

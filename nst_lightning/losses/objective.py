@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,38 +12,11 @@ from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
+from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
-from nst_lightning.losses.tiling import TiledObjective, tiled_features, tiled_statistics
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A loss with what it compares the picture to.
-
-    Attributes:
-        loss: The loss.
-        name: Prefix of its terms: the loss's own, or with the region's number after it.
-        targets: What `loss.prepare` returned.
-        guide: Where in the picture it is compared; `None` for everywhere.
-        share: Factor of the terms.
-    """
-
-    loss: Loss
-    name: str
-    targets: Measured
-    guide: Guide | None = None
-    share: float = 1.0
-
-    def terms(self, features: Features) -> dict[str, Tensor]:
-        """Give the weighted terms of the picture's features."""
-        return self.scaled(self.loss(features, self.targets, *([] if self.guide is None else [self.guide])))
-
-    def scaled(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Give the loss's own terms under this comparison's name and with its share."""
-        if self.name == self.loss.name and self.share == 1.0:
-            return terms
-        return {self.name + key.removeprefix(self.loss.name): term * self.share for key, term in terms.items()}
+from nst_lightning.losses.tiled_statistics import tiled_features, tiled_statistics
+from nst_lightning.losses.tiling import TiledObjective
 
 
 class Objective(nn.Module):

@@ -15,22 +15,28 @@ variation, are evaluated on the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from nst_lightning.encoders.tiles import Tile, plan_tiles, stride_of
+from nst_lightning.encoders.tiles import Tile, plan_tiles
 from nst_lightning.encoders.topology import INPUT
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
+from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.content import ContentLoss
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
-
-if TYPE_CHECKING:
-    from nst_lightning.losses.objective import Comparison
+from nst_lightning.losses.tiled_statistics import (
+    crop_guide,
+    layer_of,
+    owned,
+    picture_positions,
+    tile_positions,
+    tiled_statistics,
+)
 
 
 def check_tile_size(tile_size: int | str | None, losses: Sequence[Loss]) -> None:
@@ -53,60 +59,6 @@ def check_tile_size(tile_size: int | str | None, losses: Sequence[Loss]) -> None
                 f"the loss {loss.name!r} can't be tiled, only StyleLoss, ContentLoss and losses of the pixels can; "
                 "remove it or set model.tile_size to null."
             )
-
-
-def tiled_features(encoder: VGG19, image: Tensor, taps: Sequence[str], tile_size: int) -> dict[str, Tensor]:
-    """Give the whole picture's feature maps, computed tile by tile; equal to `encoder(image, taps)`.
-
-    Args:
-        encoder: The network.
-        image: `(1, 3, H, W)` in [0, 1].
-        taps: Layer names.
-        tile_size: Side of a tile's own part, pixels.
-
-    Returns:
-        For each tap `(1, C, h, w)`, without gradient.
-    """
-    maps: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for tile, features in _walk(encoder, image, taps, tile_size):
-            for tap, part in features.items():
-                if tap not in maps:
-                    height, width = (side // stride_of(tap) for side in image.shape[-2:])
-                    maps[tap] = part.new_empty(1, part.shape[1], height, width)
-                rows, columns = tile.outer(tap)
-                maps[tap][..., rows, columns] = part
-    return maps
-
-
-@torch.no_grad()
-def tiled_statistics(
-    encoder: VGG19, image: Tensor, losses: Sequence[tuple[StyleLoss, Guide | None]], tile_size: int
-) -> list[Measured]:
-    """Give style statistics of a whole picture, tile by tile.
-
-    Args:
-        encoder: The network.
-        image: `(1, 3, H, W)` in [0, 1].
-        losses: Each with its guide, of the whole picture.
-        tile_size: Side of a tile's own part, pixels.
-
-    Returns:
-        For each loss what its `statistics` are for the whole picture.
-    """
-    if not losses:
-        return []
-    taps = sorted({layer for loss, _ in losses for layer in loss.layers})
-    sums: list[Measured] = [{} for _ in losses]
-    for tile, features in _walk(encoder, image, taps, tile_size):
-        for total, (loss, guide) in zip(sums, losses, strict=True):
-            for key, value in loss.statistics(features, _crop(guide, tile)).items():
-                part = value * _positions(features, _crop(guide, tile), _layer(key))
-                total[key] = total[key] + part if key in total else part
-    return [
-        {key: value / _all_positions(image, guide, _layer(key)) for key, value in total.items()}
-        for total, (_, guide) in zip(sums, losses, strict=True)
-    ]
 
 
 class TiledObjective:
@@ -156,10 +108,10 @@ class TiledObjective:
             rows, columns = tile.pixels
             part = image[..., rows, columns].detach().clone().requires_grad_(with_gradient)
             with torch.set_grad_enabled(with_gradient):
-                features = _owned(self.encoder(part, self.taps), tile)
+                features = owned(self.encoder(part, self.taps), tile)
                 share = self._content_terms(tile, features, terms)
                 for (comparison, loss), slope in zip(self.styles, slopes, strict=True):
-                    share = share + _slope_times_statistics(loss, slope, features, _crop(comparison.guide, tile))
+                    share = share + _slope_times_statistics(loss, slope, features, crop_guide(comparison.guide, tile))
             if with_gradient:
                 gradient[..., rows, columns] += torch.autograd.grad(share, part)[0]
         return gradient
@@ -173,14 +125,14 @@ class TiledObjective:
         terms: dict[str, Tensor],
     ) -> Measured:
         """Fill in the style's terms; give the gradient with respect to each tile's statistics times its positions."""
-        positions = {layer: _all_positions(image, comparison.guide, layer) for layer in loss.layers}
+        positions = {layer: picture_positions(image, comparison.guide, layer) for layer in loss.layers}
         positions[INPUT] = image.shape[-2] * image.shape[-1]
         with torch.enable_grad():
             leaves = {key: value.requires_grad_() for key, value in statistics.items()}
             found = comparison.scaled(loss.compare(leaves, comparison.targets, positions))
             slopes = torch.autograd.grad(torch.stack(list(found.values())).sum(), list(leaves.values()))
         terms.update((name, term.detach()) for name, term in found.items())
-        return {key: slope / positions[_layer(key)] for key, slope in zip(leaves, slopes, strict=True)}
+        return {key: slope / positions[layer_of(key)] for key, slope in zip(leaves, slopes, strict=True)}
 
     def _content_terms(self, tile: Tile, features: Features, terms: dict[str, Tensor]) -> Tensor:
         total = torch.zeros((), device=features[self.taps[0]].device)
@@ -189,7 +141,7 @@ class TiledObjective:
             for layer in comparison.loss.layers:
                 rows, columns = tile.outer(layer)
                 targets[layer] = targets[layer][..., rows, columns]
-            guide = _crop(comparison.guide, tile)
+            guide = crop_guide(comparison.guide, tile)
             for name, term in comparison.scaled(comparison.loss(features, targets, guide)).items():
                 terms[name] = terms[name] + term.detach() if name in terms else term.detach()
                 total = total + term
@@ -221,41 +173,9 @@ class _Total(torch.autograd.Function):
         return gradient * slopes[0], None, None
 
 
-def _walk(
-    encoder: VGG19, image: Tensor, taps: Sequence[str], tile_size: int
-) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
-    """Give each tile with the feature maps of what it owns."""
-    for tile in plan_tiles(image.shape[-2], image.shape[-1], taps, tile_size):
-        rows, columns = tile.pixels
-        yield tile, _owned(encoder(image[..., rows, columns], taps), tile)
-
-
-def _owned(features: Features, tile: Tile) -> dict[str, Tensor]:
-    return {tap: tensor[(..., *tile.inner(tap))] for tap, tensor in features.items()}
-
-
 def _slope_times_statistics(loss: StyleLoss, slope: Measured, features: Features, guide: Guide | None) -> Tensor:
     statistics = loss.statistics(features, guide)
-    parts = [(slope[key] * value).sum() * _positions(features, guide, _layer(key)) for key, value in statistics.items()]
+    parts = [
+        (slope[key] * value).sum() * tile_positions(features, guide, layer_of(key)) for key, value in statistics.items()
+    ]
     return torch.stack(parts).sum()
-
-
-def _crop(guide: Guide | None, tile: Tile) -> Guide | None:
-    return None if guide is None else {tap: weights[(..., *tile.outer(tap))] for tap, weights in guide.items()}
-
-
-def _layer(key: str) -> str:
-    return key.split("/")[0]  # statistics are called by their layer, or by it and a word
-
-
-def _positions(features: Features, guide: Guide | None, layer: str) -> Tensor | float:
-    """Give the positions of a tile, counted by the guide's weights if there is one."""
-    if guide is not None:
-        return guide[layer].sum()
-    return features[layer].shape[2] * features[layer].shape[3]
-
-
-def _all_positions(image: Tensor, guide: Guide | None, layer: str) -> Tensor | float:
-    if guide is not None:
-        return guide[layer].sum()
-    return (image.shape[2] // stride_of(layer)) * (image.shape[3] // stride_of(layer))
