@@ -82,6 +82,8 @@ def read_request(words: Sequence[str]) -> Request:
     asked = _read_file(sweeps[0]) if sweeps else {}
     bases = asked.get("config") or []
     bases = [find_config(str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
+    if own["name"] is not None and (Path(own["name"]).is_absolute() or ".." in Path(own["name"]).parts):
+        raise UserError(f"--name {own['name']} leads out of lightning_logs; give a plain name.")
     configs = [*bases, *(path for path in files if path not in sweeps)]
     grid = {**asked.get("grid", {}), **own["grid"]}
     return Request(

@@ -48,14 +48,14 @@ class GuideMasks:
         if self.names.count(REST) > 1:
             raise UserError("data.guides has the word rest more than once; one style at most takes what is left.")
         self.regions = [
-            None if name == REST else read_guide(name, content_picture, max_pixels=max_pixels) for name in self.names
+            None if name == REST else _read("data.guides", name, content_picture, max_pixels) for name in self.names
         ]
         self._check_rest()
         self.styles = [
-            None if name is None else read_guide(name, picture, max_pixels=max_pixels)
+            None if name is None else _read("data.style_guides", name, picture, max_pixels)
             for name, picture in zip(styles or (), style_pictures, strict=bool(styles))
         ]
-        self.content = None if content is None else read_guide(content, content_picture, max_pixels=max_pixels)
+        self.content = None if content is None else _read("data.content_guide", content, content_picture, max_pixels)
 
     def _check_rest(self) -> None:
         given = [region for region in self.regions if region is not None]
@@ -96,6 +96,13 @@ class GuideMasks:
             return ""
         parts = [b"" if mask is None else mask.contiguous().numpy().tobytes() for mask in masks]
         return hashlib.sha256(b"\n".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _read(option: str, mask: str, picture: Picture | None, max_pixels: int) -> Tensor:
+    try:
+        return read_guide(mask, picture, max_pixels=max_pixels)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
 
 
 def _check_count(masks: Sequence[str | None] | None, styles: Sequence[Picture], option: str) -> None:

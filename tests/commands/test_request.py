@@ -75,6 +75,7 @@ def test_six_sweeps_are_shipped() -> None:
         (["--grid.seed", "[1"], "--grid.seed is not valid YAML"),
         (["--grid.seed", "[1]", "--jobs", "0"], "--jobs wants a whole number from 1 up, but 0"),
         (["--grid.seed", "[1]", "--jobs", "two"], "--jobs wants a whole number from 1 up, but two"),
+        (["--grid.seed", "[1]", "--name", "../out"], "leads out of lightning_logs"),
         (["--grid.seed", "[1]", "--output.path", "x.png"], "--output.path can't be given to a sweep"),
         (["--grid.seed", "[1]", "--ckpt_path", "last"], "--ckpt_path can't be given to a sweep"),
         (["--grid.seed", "[1]", "--sheet.sise", "3"], "no setting sheet.sise; there are sheet.title, sheet.size"),

@@ -119,7 +119,7 @@ def test_a_region_that_is_empty_from_the_start_is_refused(
     picture = Image.open(content).convert("RGBA")
     picture.putalpha(0)
     picture.save(tmp_path / "clear.png")
-    with pytest.raises(UserError, match="transparent all over"):
+    with pytest.raises(UserError, match=r"data\.guides: .*transparent all over"):
         data(str(tmp_path / "clear.png"), style, guides=["alpha", "rest"])
 
 
