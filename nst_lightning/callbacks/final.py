@@ -29,8 +29,9 @@ def final_terms(trainer: Trainer, module: LightningModule) -> dict[str, float]:
     data = transfer_data(trainer)
     if not isinstance(module, StyleTransfer) or data is None or module.level is None:
         return {}
-    batch = data.transfer_batch_to_device(data.batch(module.level), module.device, 0)
-    module.on_train_batch_start(batch, 0)  # measures the targets if no step did
+    if not module.objective.comparisons:  # no step measured the targets
+        batch = data.transfer_batch_to_device(data.batch(module.level), module.device, 0)
+        module.on_train_batch_start(batch, 0)
     with torch.no_grad():
         _, terms = module.objective(module.result())
     return {name: float(term) for name, term in grouped(terms).items()}

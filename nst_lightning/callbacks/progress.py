@@ -18,6 +18,11 @@ _FILE_INTERVAL = 10.0  # a log file keeps each line
 _FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
 
 
+def redraw_interval() -> float:
+    """Give the seconds between two drawings of a bar on stderr: few on a terminal, many in a file."""
+    return _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
+
+
 class TransferProgressBar(ProgressBar):
     """One bar over all levels, right after a resume as well.
 
@@ -29,7 +34,7 @@ class TransferProgressBar(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self._bar: tqdm[Any] | None = None
-        self._interval = _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
+        self._interval = redraw_interval()
         self._drawn_at = 0.0
         self._level = -1
         self._level_started = (0.0, 0)

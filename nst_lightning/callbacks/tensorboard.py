@@ -29,6 +29,7 @@ class TensorBoardPictures(Callback):
 
     Attributes:
         axes: Further hyper-parameters: what the run is in the grid of a sweep.
+        final: What `final_terms` gave at the end of training; empty before, and if there was no step to do.
 
     Raises:
         UserError: If the number is below 1.
@@ -39,6 +40,7 @@ class TensorBoardPictures(Callback):
             raise UserError(f"tensorboard.every_n_steps must be at least 1, but {every_n_steps} was given.")
         self.every_n_steps = every_n_steps
         self.axes: dict[str, str] = {}
+        self.final: dict[str, float] = {}
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,7 +74,8 @@ class TensorBoardPictures(Callback):
         assert isinstance(pl_module, StyleTransfer)
         if pl_module.loss is None:
             return
-        terms = {f"final/{name}": value for name, value in final_terms(trainer, pl_module).items() if "/" not in name}
+        self.final = final_terms(trainer, pl_module)
+        terms = {f"final/{name}": value for name, value in self.final.items() if "/" not in name}
         for logger in _loggers(trainer):
             settings = {**comparable_data(trainer), **pl_module.settings(), **self.axes}
             logger.log_hyperparams(settings, {"final_loss": float(pl_module.loss), **terms})

@@ -9,10 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nst_lightning.callbacks.progress import redraw_interval
 from nst_lightning.commands.worker import Job
 
-_TERMINAL_INTERVAL = 0.2  # seconds
-_FILE_INTERVAL = 10.0  # a log file keeps each line
 _FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{postfix}]"
 
 
@@ -32,7 +31,7 @@ class SweepBar:
         self._begun = total - len(jobs)
         self._done = dict.fromkeys((job.label for job in jobs), 0.0)
         self._at_start: dict[str, float] = {}
-        self._interval = _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
+        self._interval = redraw_interval()
         self._drawn_at = 0.0
         self._opened_at = time.monotonic()
         self._bar = tqdm(

@@ -138,9 +138,8 @@ class Watcher(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; let TensorBoard compare the runs by the axes, whatever those set."""
         del pl_module
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-            if isinstance(callback, TensorBoardPictures):
-                callback.axes = {f"grid/{name}": text for name, text in self._axes.items()}
+        for callback in _tensorboard_callbacks(trainer):
+            callback.axes = {f"grid/{name}": text for name, text in self._axes.items()}
         file = run_folder(trainer) / SECONDS
         self._seconds_before = float(file.read_text()) if file.exists() else 0.0
         self._started = self._noted = time.monotonic()
@@ -160,15 +159,25 @@ class Watcher(Callback):
             self._note_seconds(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock; evaluate the loss of the result."""
+        """Stop the clock."""
+        del pl_module
         self._note_seconds(trainer)
         self.steps = trainer.global_step
-        self.terms = final_terms(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the loss of the result, which TensorBoard's callback has evaluated unless no step was left to do."""
+        told = [callback.final for callback in _tensorboard_callbacks(trainer) if callback.final]
+        self.terms = told[0] if told else final_terms(trainer, pl_module)
 
     def _note_seconds(self, trainer: Trainer) -> None:
         self._noted = time.monotonic()
         with atomic_path(run_folder(trainer) / SECONDS) as temporary:
             temporary.write_text(f"{self._seconds_before + self._noted - self._started:.2f}\n")
+
+
+def _tensorboard_callbacks(trainer: Trainer) -> list[TensorBoardPictures]:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
+    return [callback for callback in callbacks if isinstance(callback, TensorBoardPictures)]
 
 
 class _Teller:

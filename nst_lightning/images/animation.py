@@ -14,7 +14,7 @@ from PIL import Image
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.apng import write_apng
-from nst_lightning.images.atomic import atomic_path
+from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.profiles import srgb_profile
 from nst_lightning.images.resize import fit_long_side
 
@@ -50,11 +50,7 @@ def check_animation(path: str | os.PathLike[str], fps: int) -> None:
             f"expected PyAV for {target.name!r}, found it not installed; pip install 'nst-lightning[video]', or use "
             ".webp"
         )
-    if target.is_dir():
-        raise UserError(f"expected a file name to write to, found the folder {target}; choose another name")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"expected a folder that can be written to, found {folder} for {target.name}; choose another")
+    check_writable(target)
 
 
 def frame_size(height: int, width: int, long_side: int) -> tuple[int, int]:

@@ -1,12 +1,12 @@
 """Animated PNG out of PNG files, copied chunk by chunk: nothing is decoded, and one frame is in memory at a time."""
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from nst_lightning.images.png import PNG_SIGNATURE, png_chunk
+
 _FOREVER = 0  # number of plays
 
 
@@ -29,26 +29,21 @@ def write_apng(path: Path, frames: Iterable[bytes], durations: list[int]) -> Non
             if index == 0:
                 size = chunks[0][1][:8]
                 before = chunks[: [kind for kind, _ in chunks].index(b"IDAT")]
-                file.write(_SIGNATURE + b"".join(_chunk(*chunk) for chunk in before))
-                file.write(_chunk(b"acTL", struct.pack(">II", len(durations), _FOREVER)))
+                file.write(PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in before))
+                file.write(png_chunk(b"acTL", struct.pack(">II", len(durations), _FOREVER)))
             # offset (0, 0), leave the frame in place, overwrite the one before
             where_and_when = size + struct.pack(">IIHHBB", 0, 0, duration, 1000, 0, 0)
-            file.write(_chunk(b"fcTL", struct.pack(">I", next(numbers)) + where_and_when))
+            file.write(png_chunk(b"fcTL", struct.pack(">I", next(numbers)) + where_and_when))
             for content in data:
                 numbered = struct.pack(">I", next(numbers)) + content if index else content
-                file.write(_chunk(b"fdAT" if index else b"IDAT", numbered))
-        file.write(_chunk(b"IEND", b""))
+                file.write(png_chunk(b"fdAT" if index else b"IDAT", numbered))
+        file.write(png_chunk(b"IEND", b""))
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Give kind and data of each chunk."""
-    offset = len(_SIGNATURE)
+    offset = len(PNG_SIGNATURE)
     while offset < len(png):
         length, kind = struct.unpack_from(">I4s", png, offset)
         yield kind, png[offset + 8 : offset + 8 + length]
         offset += 12 + length
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    """Frame a chunk's data with its length, its kind and its checksum."""
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -57,3 +57,19 @@ def _flush_to_disk(path: Path) -> None:
     """Wait until the content is on the disk; else a power cut after the rename leaves an empty file."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a file that could not be written, before anything is computed for it.
+
+    Args:
+        target: The file; its folder may still be missing.
+
+    Raises:
+        UserError: If it is a folder, or the nearest folder above it that exists can't be written to.
+    """
+    if target.is_dir():
+        raise UserError(f"expected a file name to write to, found the folder {target}; choose another name")
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"expected a folder that can be written to, found {folder} for {target.name}; choose another")

@@ -1,12 +1,11 @@
 """The colours of one picture given to another, so that a style is transferred without its palette."""
 
-from difflib import get_close_matches
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import check_choice
 
 ColorMatching = Literal["cholesky", "pca", "symmetric", "histogram"]
 
@@ -65,11 +64,7 @@ def match_colors(
         UserError: If *method* is unknown.
         ValueError: If a shape is wrong, or weights are negative or sum to 0.
     """
-    methods = get_args(ColorMatching)
-    if method not in methods:
-        nearest = get_close_matches(str(method), methods, n=1, cutoff=0.4)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"choose for example '{methods[0]}'"
-        raise UserError(f"colour matching: expected one of {', '.join(methods)}, found '{method}'; {hint}")
+    check_choice(method, get_args(ColorMatching), "colour matching")
     if picture.ndim != 4 or picture.shape[:2] != reference.shape[:2] or picture.shape[0] != 1:
         raise ValueError(f"expected two pictures (1, C, H, W), got {tuple(picture.shape)}, {tuple(reference.shape)}")
     source, source_weights = _pixels(picture, picture_weights)

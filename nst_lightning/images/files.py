@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.atomic import atomic_path
+from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.profiles import srgb_profile
@@ -128,11 +128,7 @@ def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
     """
     target = Path(path).expanduser()
     _format_for(target, bits, longest_side=1)
-    if target.is_dir():
-        raise UserError(f"expected a file name to write to, found the folder {target}; choose another name")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"expected a folder that can be written to, found {folder} for {target.name}; choose another")
+    check_writable(target)
 
 
 def _find(path: str | os.PathLike[str]) -> Path:

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of every PNG file."""
+
 _COLOUR_TYPES = {3: 2, 4: 6}  # channels: colour type of the PNG specification
 _UP_FILTER = 2
 _ROWS_AT_ONCE = 64  # bounds the memory beside the picture itself
@@ -27,20 +30,20 @@ def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: by
     compressor = zlib.compressobj()
     above = np.zeros((1, width * channels * 2), np.uint8)
     with path.open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        file.write(_chunk(b"IHDR", header))
-        file.write(_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile)))
+        file.write(PNG_SIGNATURE)
+        file.write(png_chunk(b"IHDR", header))
+        file.write(png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile)))
         for start in range(0, height, _ROWS_AT_ONCE):
             rows = pixels[start : start + _ROWS_AT_ONCE].astype(">u2").view(np.uint8)
             rows = rows.reshape(len(rows), -1)
             differences = rows - np.concatenate([above, rows[:-1]])  # modulo 256, as the filter wants it
             above = rows[-1:]
             filtered = np.insert(differences, 0, _UP_FILTER, axis=1)
-            file.write(_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
-        file.write(_chunk(b"IDAT", compressor.flush()))
-        file.write(_chunk(b"IEND", b""))
+            file.write(png_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
+        file.write(png_chunk(b"IDAT", compressor.flush()))
+        file.write(png_chunk(b"IEND", b""))
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
     """Frame a chunk's data with its length, its kind and its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

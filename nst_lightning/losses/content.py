@@ -6,8 +6,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nst_lightning.errors import check_choice
 from nst_lightning.losses.functional import nonzero_energy, squared_distance, squared_norm
-from nst_lightning.losses.loss import Features, Guide, Loss, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 
 ContentConvention = Literal["relative", "mean", "gatys2015", "keras"]
 

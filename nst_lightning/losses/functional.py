@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst_lightning.errors import UserError
-from nst_lightning.losses.loss import check_choice
+from nst_lightning.errors import UserError, check_choice
 from nst_lightning.losses.matrix_root import trace_of_root
 
 VariationKind = Literal["l2", "l1", "keras", "crowsonkb", "neural_style", "neural_style_pt"]

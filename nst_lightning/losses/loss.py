@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Literal
 
 from torch import Tensor, nn
@@ -112,14 +111,6 @@ def check_weight(weight: float, what: str) -> float:
     if not math.isfinite(weight) or weight < 0:
         raise UserError(f"{what}: expected a finite number, 0 or more, found {weight}; give for example 1.0")
     return float(weight)
-
-
-def check_choice(value: str, choices: Sequence[str], what: str) -> None:
-    """Raise a UserError, naming the nearest of *choices*, if *value* (called *what*) is none of them."""
-    if value not in choices:
-        nearest = get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"choose for example '{choices[0]}'"
-        raise UserError(f"{what}: expected one of {', '.join(choices)}, found '{value}'; {hint}")
 
 
 def _layer_weights(layers: Sequence[str] | Mapping[str, float], name: str) -> dict[str, float]:

@@ -98,9 +98,10 @@ class Objective(nn.Module):
         self.comparisons = []
         guides = guides or Guides()
         shown = self._features(content, taps) if content is not None and (taps := self.taps("content")) else None
+        measured = self._measure_styles(styles, guides)
         for loss in self.terms():
             if loss.reference == "style":
-                self.comparisons += self._compare_styles(loss, styles, style_weights, guides)
+                self.comparisons += self._compare_styles(loss, measured[loss.name], style_weights, guides)
             elif loss.reference == "content":
                 self.comparisons.append(self._compare_content(loss, shown, guides))
             else:
@@ -115,15 +116,10 @@ class Objective(nn.Module):
         return Comparison(loss, loss.name, loss.prepare(loss.measure(features)), guide)
 
     def _compare_styles(
-        self, loss: Loss, styles: Sequence[Tensor], weights: Sequence[float], guides: Guides
+        self, loss: Loss, measured: Sequence[Measured], weights: Sequence[float], guides: Guides
     ) -> list[Comparison]:
-        if not styles:
+        if not measured:
             raise _missing(loss)
-        measured = []
-        for index, style in enumerate(styles):
-            part = guides.styles[index] if guides.styles else None
-            guide = None if part is None else self._propagate(part, loss, f"of style {index + 1}")
-            measured.append(self._measure_style(loss, style, guide))
         if not guides.regions:
             return [Comparison(loss, loss.name, loss.prepare(_blend(measured, weights)))]
         areas = [weight * float(region.mean()) for weight, region in zip(weights, guides.regions, strict=True)]
@@ -139,11 +135,24 @@ class Objective(nn.Module):
             if weights[index] > 0
         ]
 
-    def _measure_style(self, loss: Loss, style: Tensor, guide: Guide | None) -> Measured:
+    def _measure_styles(self, styles: Sequence[Tensor], guides: Guides) -> dict[str, list[Measured]]:
+        """Give for each style loss, by name, what it measures of each style; every style is encoded once."""
+        losses = [loss for loss in self.terms() if loss.reference == "style"]
+        measured: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
+        for index, style in enumerate(styles if losses else ()):
+            part = guides.styles[index] if guides.styles else None
+            name = f"of style {index + 1}"
+            guided = [(loss, None if part is None else self._propagate(part, loss, name)) for loss in losses]
+            for loss, found in zip(losses, self._measure_style(style, guided), strict=True):
+                measured[loss.name].append(found)
+        return measured
+
+    def _measure_style(self, style: Tensor, guided: Sequence[tuple[Loss, Guide | None]]) -> list[Measured]:
         if self.tile_size is not None:
-            assert isinstance(loss, StyleLoss)  # check_tile_size
-            return tiled_statistics(self.encoder, style, [(loss, guide)], self.tile_size)[0]
-        return loss.measure(self.encoder(style, loss.taps), *([] if guide is None else [guide]))
+            tileable = [(loss, guide) for loss, guide in guided if isinstance(loss, StyleLoss)]  # check_tile_size: all
+            return tiled_statistics(self.encoder, style, tileable, self.tile_size)
+        features = self.encoder(style, self.taps("style"))
+        return [loss.measure(features, *([] if guide is None else [guide])) for loss, guide in guided]
 
     def _features(self, image: Tensor, taps: Sequence[str]) -> Features:
         if self.tile_size is None:

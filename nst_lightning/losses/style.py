@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nst_lightning.errors import check_choice
 from nst_lightning.losses.functional import gram_matrix, nonzero_energy, squared_distance, squared_norm
-from nst_lightning.losses.loss import Features, Guide, Loss, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """The layers of Gatys et al. 2015, after the rectifier."""

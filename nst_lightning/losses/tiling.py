@@ -76,8 +76,8 @@ class TiledObjective:
         self.styles = [(c, c.loss) for c in comparisons if isinstance(c.loss, StyleLoss)]
         self.contents = [c for c in comparisons if isinstance(c.loss, ContentLoss)]
         self.pixels = [c for c in comparisons if set(c.loss.taps) == {INPUT}]
-        layers = {layer for c in comparisons for layer in c.loss.layers if c not in self.pixels}
-        self.taps = sorted(layers)
+        compared = (*(loss for _, loss in self.styles), *(c.loss for c in self.contents))
+        self.taps = sorted({layer for loss in compared for layer in loss.layers})
 
     def __call__(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Evaluate.

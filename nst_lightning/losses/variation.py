@@ -4,9 +4,9 @@ from typing import get_args
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, check_choice
 from nst_lightning.losses.functional import VariationKind, total_variation
-from nst_lightning.losses.loss import Features, Loss, Measured, check_choice
+from nst_lightning.losses.loss import Features, Loss, Measured
 
 KERAS_EXPONENT = 1.25
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nst_lightning.errors import check_choice
 from nst_lightning.losses.functional import (
     covariance_matrix,
     gaussian_distance,
@@ -13,7 +14,7 @@ from nst_lightning.losses.functional import (
     nonzero_energy,
     squared_norm,
 )
-from nst_lightning.losses.loss import Features, Guide, Measured, check_choice
+from nst_lightning.losses.loss import Features, Guide, Measured
 from nst_lightning.losses.matrix_root import symmetric_root
 from nst_lightning.losses.style import STYLE_LAYERS, Positions, StyleLoss
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -27,6 +28,26 @@ def resize_iterate(image: Tensor, size: tuple[int, int], *, clamp: bool) -> Tens
     """
     resized = F.interpolate(image, size, mode="bicubic", antialias=True)
     return resized.clamp_(0, 1) if clamp else resized
+
+
+def renew_optimizer(trainer: Trainer, size: tuple[int, int]) -> None:
+    """Build the optimiser anew, over the parameter that the module has by now.
+
+    Learning rates and schedules go on where they were; moments are carried over (`carry_moments`).
+
+    Args:
+        trainer: Its module's parameter was replaced by one of the new level.
+        size: Height and width of the new level, pixels.
+    """
+    old = trainer.optimizers[0]
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    trainer.strategy.setup_optimizers(trainer)
+    new = trainer.optimizers[0]
+    for before, config in zip(schedulers, trainer.lr_scheduler_configs, strict=True):
+        config.scheduler.load_state_dict(before.state_dict())
+    for before_group, group in zip(old.param_groups, new.param_groups, strict=True):
+        group["lr"] = before_group["lr"]
+    carry_moments(old, new, size)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.tiling import check_tile_size
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.divergence import DivergenceGuard
-from nst_lightning.tasks.levels import carry_moments, resize_iterate
+from nst_lightning.tasks.levels import renew_optimizer, resize_iterate
 from nst_lightning.tasks.memory import TileSizes
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, gave_up_scaling, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
@@ -177,16 +177,8 @@ class StyleTransfer(LightningModule):
             )
 
     def _replace_image(self, image: Tensor) -> None:
-        old = self.trainer.optimizers[0]
-        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         self.image = nn.Parameter(image)
-        self.trainer.strategy.setup_optimizers(self.trainer)
-        new = self.trainer.optimizers[0]
-        for before, config in zip(schedulers, self.trainer.lr_scheduler_configs, strict=True):
-            config.scheduler.load_state_dict(before.state_dict())
-        for before_group, group in zip(old.param_groups, new.param_groups, strict=True):
-            group["lr"] = before_group["lr"]
-        carry_moments(old, new, (image.shape[-2], image.shape[-1]))
+        renew_optimizer(self.trainer, (image.shape[-2], image.shape[-1]))
         self._average.restart()
         self._guard.start_level(image)
 

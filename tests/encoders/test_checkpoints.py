@@ -9,6 +9,7 @@ from torch import nn
 from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.errors import UserError
+from tests.encoders.helpers import assert_same, one_line
 
 
 def as_torchvision(state):
@@ -23,19 +24,6 @@ def as_torchvision(state):
 def read(path):
     state, _ = read_checkpoint(path)
     return state
-
-
-def assert_same(state, expected):
-    assert list(state) == list(expected)
-    for key, value in state.items():
-        assert value.dtype == torch.float32
-        assert torch.equal(value, expected[key]), key
-
-
-def one_line(caught):
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_torchvision_keys_classifier_ignored(tmp_path, tiny_state):

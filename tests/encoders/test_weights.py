@@ -13,19 +13,7 @@ from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.weights import load_weights, state_digest
 from nst_lightning.encoders.widening import widen
 from nst_lightning.errors import UserError
-
-
-def assert_same(state, expected):
-    assert list(state) == list(expected)
-    for key, value in state.items():
-        assert value.dtype == torch.float32
-        assert torch.equal(value, expected[key]), key
-
-
-def one_line(caught):
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+from tests.encoders.helpers import assert_same, one_line
 
 
 def test_unknown_names():
