@@ -1,5 +1,6 @@
 """Tiles of a picture whose feature maps, put together, are exactly those of the whole picture."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,11 @@ class Tile:
         """What is cut out of the picture: rows and columns."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
+    @property
+    def computed(self) -> int:
+        """The pixels that go through the network, those around its own included."""
+        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
+
     def inner(self, tap: str) -> tuple[slice, slice]:
         """Give the owned positions of a tap within the tile's own feature map."""
         stride = stride_of(tap)
@@ -93,34 +99,69 @@ def halo(taps: Sequence[str]) -> int:
     return reach * smallest_side(taps) if deepest(taps) else 0
 
 
-def plan_tiles(height: int, width: int, taps: Sequence[str], tile_size: int) -> list[Tile]:
+def plan_tiles(height: int, width: int, taps: Sequence[str], tile_size: int | None, workers: int = 1) -> list[Tile]:
     """Cut a picture into tiles.
 
     Every position of every tap is owned by exactly one tile. A tile is computed with the `halo` around it and
     begins on the grid of the deepest pooling, so that its owned positions see all they see in the whole picture;
-    at the picture's true border it ends there and gets the whole picture's padding.
+    at the picture's true border it ends there and gets the whole picture's padding. Tiles are as equal as that
+    grid allows; for several workers there are more of them, where that leaves less to do for the busiest.
 
     Args:
         height: Of the picture, pixels.
         width: Of the picture, pixels.
         taps: The layers that are to be exact.
-        tile_size: Side of the owned squares, pixels; rounded up to the deepest tap's stride.
+        tile_size: Longest side of the owned rectangles, pixels; rounded up to the deepest tap's stride. `None` for
+            as large as possible: one tile for each worker.
+        workers: Among whom the tiles will be dealt out (`deal`).
 
     Returns:
-        The tiles, row by row; one that is the whole picture if it is no larger than a tile.
+        The tiles, row by row.
     """
     margin, grid = halo(taps), smallest_side(taps)
-    side = -(-tile_size // grid) * grid
-    return [
-        Tile(rows, columns)
-        for rows in _spans(height, side, margin, grid)
-        for columns in _spans(width, side, margin, grid)
+    fewest, counts = [], []
+    for length in (height, width):
+        most = max(1, length // grid)  # a tile has at least one position of each tap
+        least = 1 if tile_size is None else min(most, -(-length // (-(-tile_size // grid) * grid)))
+        fewest.append(least)
+        counts.append(range(least, min(most, least * workers) + 1))
+    enough = fewest[0] * fewest[1] if workers == 1 else 2 * max(fewest[0] * fewest[1], workers)
+    plans = [
+        ([*_spans(height, rows, margin, grid)], [*_spans(width, columns, margin, grid)])
+        for rows, columns in itertools.product(*counts)
+        if rows * columns <= enough
     ]
+    downs, acrosses = min(plans, key=lambda plan: (_busiest(plan[0], plan[1], workers), len(plan[0]) * len(plan[1])))
+    return [Tile(down, across) for down in downs for across in acrosses]
 
 
-def _spans(length: int, side: int, margin: int, grid: int) -> Iterator[Span]:
-    starts = list(range(0, length, side))
-    if len(starts) > 1 and length - starts[-1] < grid:
-        starts.pop()  # too short for a position of the deepest tap: the tile before takes it along
-    for start, stop in zip(starts, [*starts[1:], length], strict=True):
+def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
+    """Deal tiles out so that the busiest of the workers has as little to do as a greedy choice gives.
+
+    Args:
+        tiles: All of a picture.
+        workers: How many there are.
+
+    Returns:
+        The tiles of each worker, in the order of the picture; none for some if there are too few.
+    """
+    shares: list[list[int]] = [[] for _ in range(workers)]
+    loads = [0] * workers
+    for index in sorted(range(len(tiles)), key=lambda i: -tiles[i].computed):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(index)
+        loads[lightest] += tiles[index].computed
+    return [[tiles[index] for index in sorted(share)] for share in shares]
+
+
+def _busiest(rows: Sequence[Span], columns: Sequence[Span], workers: int) -> int:
+    """Give the pixels that the busiest worker computes, were all tiles as large as the largest."""
+    tall, wide = (max(span.stop - span.start for span in spans) for spans in (rows, columns))
+    return tall * wide * -(-len(rows) * len(columns) // workers)
+
+
+def _spans(length: int, count: int, margin: int, grid: int) -> Iterator[Span]:
+    cells = -(-length // grid)
+    bounds = [cells * index // count * grid for index in range(count)] + [length]
+    for start, stop in itertools.pairwise(bounds):
         yield Span(max(0, start - margin), min(length, stop + margin), start, stop, length)

@@ -68,14 +68,23 @@ class ContentLoss(Loss):
 
         It belongs to the whole picture: so the terms of its parts add up to those of the whole.
         """
-        return {**measured, **{f"{layer}/divisor": self._divisor(measured[layer]) for layer in self.layers}}
+        energies = {layer: squared_norm(measured[layer]) for layer in self.layers}
+        return {**measured, **self.divisors(energies, {layer: measured[layer][0].numel() for layer in self.layers})}
 
-    def _divisor(self, target: Tensor) -> Tensor:
-        energy = squared_norm(target)
+    def divisors(self, energies: Measured, counts: Mapping[str, int]) -> Measured:
+        """Return what the sum of squared differences of each layer is divided by.
+
+        Args:
+            energies: The sum of squares of the whole content picture's features, `(N,)` for each layer.
+            counts: How many numbers that are, `CHW`.
+
+        Returns:
+            `{f"{layer}/divisor": (N,)}`.
+        """
         if self.convention == "relative":
-            return nonzero_energy(energy)
-        factor = {"mean": target[0].numel(), "gatys2015": 2, "keras": 1}[self.convention]
-        return torch.full_like(energy, factor)
+            return {f"{layer}/divisor": nonzero_energy(energies[layer]) for layer in self.layers}
+        factors = {layer: {"mean": counts[layer], "gatys2015": 2, "keras": 1}[self.convention] for layer in self.layers}
+        return {f"{layer}/divisor": torch.full_like(energies[layer], factors[layer]) for layer in self.layers}
 
     def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
         """Return the weighted distance of each layer.

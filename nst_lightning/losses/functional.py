@@ -9,16 +9,13 @@ Whatever the dtype of the features, arithmetic is in float32, also inside an aut
 float64).
 """
 
-from typing import Literal, get_args
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from nst_lightning.errors import UserError, check_choice
+from nst_lightning.errors import UserError
 from nst_lightning.losses.matrix_root import trace_of_root
-
-VariationKind = Literal["l2", "l1", "keras", "crowsonkb", "neural_style", "neural_style_pt"]
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -46,15 +43,40 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
     Raises:
         UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
     """
-    _check_positions(features)
-    # Cast before the product: a sum of squares of float16 features overflows at 65504.
-    flat = full_precision(features).flatten(2)
+    check_positions(features)
     weights = None if guide is None else _position_weights(features, guide)
-    with torch.autocast(flat.device.type, enabled=False):
-        gram = (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
+    gram: Tensor = _GramMatrix.apply(features, weights)
     if not normalize:
         return gram
-    return gram / flat.shape[2] if weights is None else gram / nonzero_energy(weights.sum())
+    return gram / features[0, 0].numel() if weights is None else gram / nonzero_energy(weights.sum())
+
+
+class _GramMatrix(torch.autograd.Function):
+    r""":math:`F W F^T`, with the gradient :math:`(D + D^T) F W` by one product instead of autograd's two.
+
+    The features are kept as they came, in bfloat16 if they did, and their gradient gets their memory format: neither
+    has to be copied when it meets those of the convolutions.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, weights)
+        with torch.autocast(features.device.type, enabled=False):
+            # Cast before the product: a sum of squares of float16 features overflows at 65504.
+            flat = full_precision(features).flatten(2)
+            return (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+        features, weights = ctx.saved_tensors
+        with torch.autocast(features.device.type, enabled=False):
+            flat, both = full_precision(features).flatten(2), slopes[0] + slopes[0].transpose(1, 2)
+            if features.stride(1) == 1:  # channels last
+                gradient = (flat.transpose(1, 2) @ both).transpose(1, 2)
+            else:
+                gradient = both @ flat
+            gradient = gradient if weights is None else gradient * weights
+        return gradient.unflatten(2, features.shape[2:]).to(features.dtype), None
 
 
 def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -73,7 +95,7 @@ def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Ten
     Raises:
         UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
     """
-    _check_positions(features)
+    check_positions(features)
     features = full_precision(features)
     if guide is None:
         return features.mean(dim=(2, 3)), gram_matrix(features)
@@ -147,71 +169,8 @@ def gaussian_distance(
     return squared_distance(mean, target_mean) + spread
 
 
-def total_variation(image: Tensor, kind: VariationKind = "l2", *, exponent: float = 1.25) -> Tensor:
-    r"""Return how much neighbouring pixels differ.
-
-    With :math:`a` the differences of vertical and :math:`b` those of horizontal neighbours, *kind* is
-
-    * `l2`: mean of all :math:`a^2` plus mean of all :math:`b^2`.
-    * `l1`: mean of all :math:`|a|` plus mean of all :math:`|b|`.
-    * `keras`: :math:`\sum (a^2 + b^2)^{exponent}` over channels and the :math:`(H-1)(W-1)` pixels that have
-      both a lower and a right neighbour (Keras example; Mahendran and Vedaldi 2015 with :math:`\beta = 2
-      \cdot exponent`).
-    * `neural_style`: :math:`\frac{1}{2}\sum (a^2 + b^2)` over the same pixels, the function whose gradient
-      jcjohnson/neural-style adds (it never reports the value).
-    * `neural_style_pt`: :math:`\sum |a| + \sum |b|` over all neighbours (ProGamerGov/neural-style-pt).
-    * `crowsonkb`: twice the nine-point stencil of crowsonkb/style-transfer-pytorch, the means of squares of
-      the two axis differences over 3 and of the two diagonal ones over 12, on the picture padded by
-      replication.
-
-    Args:
-        image: `(N, C, H, W)` in [0, 1]. Keras and neural_style_pt work in [0, 255], neural_style in [0, 256]:
-            their numbers are those of the image times that.
-        kind: One of the above.
-        exponent: For `keras`; at least 1, or the gradient of a flat picture is not finite.
-
-    Returns:
-        `(N,)`. A picture one pixel high or wide has no differences in that direction.
-
-    Raises:
-        UserError: If *image* is not 4-dimensional or *kind* is unknown.
-    """
-    check_choice(kind, get_args(VariationKind), "kind")
-    _check_positions(image)
-    image = full_precision(image)
-    down = image[..., 1:, :] - image[..., :-1, :]
-    across = image[..., :, 1:] - image[..., :, :-1]
-    if kind == "l2":
-        return _mean(down.square()) + _mean(across.square())
-    if kind == "l1":
-        return _mean(down.abs()) + _mean(across.abs())
-    if kind == "neural_style_pt":
-        return _sum(down.abs()) + _sum(across.abs())
-    if kind == "crowsonkb":
-        return _nine_point_variation(image)
-    squares = down[..., :, :-1].square() + across[..., :-1, :].square()
-    return _sum(squares) / 2 if kind == "neural_style" else _sum(squares.pow(exponent))
-
-
-def _nine_point_variation(image: Tensor) -> Tensor:
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    centre = padded[..., 1:-1, 1:-1]
-    axes = _mean((padded[..., 1:-1, 2:] - centre).square()) + _mean((padded[..., 2:, 1:-1] - centre).square())
-    falling = padded[..., 1:, 1:] - padded[..., :-1, :-1]
-    rising = padded[..., 1:, :-1] - padded[..., :-1, 1:]
-    return 2 * (axes / 3 + (_mean(falling.square()) + _mean(rising.square())) / 12)
-
-
-def _sum(values: Tensor) -> Tensor:
-    return values.flatten(1).sum(dim=1)
-
-
-def _mean(values: Tensor) -> Tensor:
-    # `Tensor.mean` of nothing is nan.
-    return _sum(values) / max(values[0].numel(), 1)
-
-
-def _check_positions(features: Tensor) -> None:
+def check_positions(features: Tensor) -> None:
+    """Raise a UserError unless *features* are `(N, C, H, W)` with at least one position."""
     if features.dim() != 4 or 0 in features.shape[2:]:
         raise UserError(
             "expected a tensor of shape (N, C, H, W) with at least one position, "

@@ -15,7 +15,7 @@ from nst_lightning.images.guides import Guides
 from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
-from nst_lightning.losses.tiled_statistics import tiled_features, tiled_statistics
+from nst_lightning.losses.tiled_statistics import Tiling, tiled_statistics
 from nst_lightning.losses.tiling import TiledObjective
 
 
@@ -31,8 +31,8 @@ class Objective(nn.Module):
         guide_propagation: How masks reach deeper layers; see `propagate_guide`.
 
     Attributes:
-        tile_size: Side of the tiles that value and gradient are computed by, pixels (see losses/tiling.py);
-            `None` for the whole picture at once. It may be set at any time.
+        tiling: How value and gradient are computed tile by tile (see losses/tiling.py); `None` for the whole picture
+            at once. To be set before `measure`.
 
     Raises:
         UserError: If there is no loss, two have the same name, or one taps a layer the encoder lacks.
@@ -54,8 +54,9 @@ class Objective(nn.Module):
         self.encoder = encoder
         self.losses = nn.ModuleList(losses)
         self.guide_propagation: Propagation = guide_propagation
-        self.tile_size: int | None = None
+        self.tiling: Tiling | None = None
         self.comparisons: list[Comparison] = []
+        self._tiled: TiledObjective | None = None
         encoder.check(self.taps(), 2**15, 2**15)  # names only: the size is not known yet
 
     def taps(self, *references: str) -> list[str]:
@@ -95,25 +96,31 @@ class Objective(nn.Module):
             UserError: If a loss needs a picture that is not there or can't be guided, a picture is too small
                 for a layer, or a region has no position at one.
         """
-        self.comparisons = []
+        self.comparisons, self._tiled = [], None
         guides = guides or Guides()
-        shown = self._features(content, taps) if content is not None and (taps := self.taps("content")) else None
+        shown = None
+        if self.tiling is None and content is not None and (taps := self.taps("content")):
+            shown = self.encoder(content, taps)
         measured = self._measure_styles(styles, guides)
         for loss in self.terms():
             if loss.reference == "style":
                 self.comparisons += self._compare_styles(loss, measured[loss.name], style_weights, guides)
             elif loss.reference == "content":
+                if content is None:
+                    raise _missing(loss)
                 self.comparisons.append(self._compare_content(loss, shown, guides))
             else:
                 self.comparisons.append(Comparison(loss, loss.name, loss.prepare({})))
+        if self.tiling is not None:
+            self._tiled = TiledObjective(self.encoder, self.comparisons, self.tiling, content)
 
     def _compare_content(self, loss: Loss, features: Features | None, guides: Guides) -> Comparison:
-        if features is None:
-            raise _missing(loss)
         guide = None
         if guides.content is not None:
             guide = self._propagate(guides.content, loss, "data.content_guide")
-        return Comparison(loss, loss.name, loss.prepare(loss.measure(features)), guide)
+        # Tiled, the targets are measured and kept tile by tile.
+        targets = {} if features is None else loss.prepare(loss.measure(features))
+        return Comparison(loss, loss.name, targets, guide)
 
     def _compare_styles(
         self, loss: Loss, measured: Sequence[Measured], weights: Sequence[float], guides: Guides
@@ -148,17 +155,11 @@ class Objective(nn.Module):
         return measured
 
     def _measure_style(self, style: Tensor, guided: Sequence[tuple[Loss, Guide | None]]) -> list[Measured]:
-        if self.tile_size is not None:
+        if self.tiling is not None:
             tileable = [(loss, guide) for loss, guide in guided if isinstance(loss, StyleLoss)]  # check_tile_size: all
-            return tiled_statistics(self.encoder, style, tileable, self.tile_size)
+            return tiled_statistics(self.encoder, style, tileable, self.tiling)
         features = self.encoder(style, self.taps("style"))
         return [loss.measure(features, *([] if guide is None else [guide])) for loss, guide in guided]
-
-    def _features(self, image: Tensor, taps: Sequence[str]) -> Features:
-        if self.tile_size is None:
-            features: Features = self.encoder(image, taps)
-            return features
-        return tiled_features(self.encoder, image, taps, self.tile_size)
 
     def _propagate(self, guide: Tensor, loss: Loss, name: str) -> Guide:
         if not loss.guidable:
@@ -175,8 +176,8 @@ class Objective(nn.Module):
             The sum of all weighted terms, a float32 scalar whose gradient reaches the image, and the terms by
             name, such as `content/relu4_2`, `style/relu1_1`, `tv`, without gradient.
         """
-        if self.tile_size is not None:
-            return TiledObjective(self.encoder, self.comparisons, self.tile_size)(image)
+        if self._tiled is not None:
+            return self._tiled(image)
         features = self.encoder(image, self.taps())
         terms: dict[str, Tensor] = {}
         for comparison in self.comparisons:

@@ -1,45 +1,68 @@
-"""Feature maps and style statistics of a whole picture, measured tile by tile."""
+"""Style statistics of a whole picture, measured tile by tile, by one process or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from nst_lightning.encoders.tiles import Tile, plan_tiles, stride_of
+from nst_lightning.encoders.tiles import Tile, deal, plan_tiles, stride_of
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.losses.loss import Features, Guide, Measured
 from nst_lightning.losses.style import StyleLoss
+from nst_lightning.losses.team import Team
 
 
-def tiled_features(encoder: VGG19, image: Tensor, taps: Sequence[str], tile_size: int) -> dict[str, Tensor]:
-    """Give the whole picture's feature maps, computed tile by tile; equal to `encoder(image, taps)`.
+@dataclass(frozen=True)
+class Tiling:
+    """How pictures are cut up, and for whom.
 
-    Args:
-        encoder: The network.
-        image: `(1, 3, H, W)` in [0, 1].
-        taps: Layer names.
-        tile_size: Side of a tile's own part, pixels.
-
-    Returns:
-        For each tap `(1, C, h, w)`, without gradient.
+    Attributes:
+        tile_size: Longest side of a tile's own part, pixels; `None` for one tile for each process.
+        team: The processes that the tiles are dealt out to.
+        store: Where content targets wait for their turn; `None` for the picture's own device.
     """
-    maps: dict[str, Tensor] = {}
-    with torch.no_grad():
-        for tile, features in _walk(encoder, image, taps, tile_size):
-            for tap, part in features.items():
-                if tap not in maps:
-                    height, width = (side // stride_of(tap) for side in image.shape[-2:])
-                    maps[tap] = part.new_empty(1, part.shape[1], height, width)
-                rows, columns = tile.outer(tap)
-                maps[tap][..., rows, columns] = part
-    return maps
+
+    tile_size: int | None
+    team: Team = field(default_factory=Team)
+    store: torch.device | None = None
+
+    def share(self, image: Tensor, taps: Sequence[str]) -> TileShare:
+        """Give this process's tiles of a picture `(1, 3, H, W)` whose `taps` are to be exact."""
+        height, width = image.shape[-2:]
+        tiles = plan_tiles(height, width, taps, self.tile_size, self.team.size)
+        mine = deal(tiles, self.team.size)[self.team.rank]
+        return TileShare(self.team, mine, tiles[0], (height, width))
+
+
+@dataclass(frozen=True)
+class TileShare:
+    """What one process has of a picture's tiles.
+
+    Attributes:
+        team: All processes.
+        tiles: Its own; none if there are fewer tiles than processes.
+        first: The picture's first tile, whoever has it.
+        size: Height and width of the picture, pixels.
+    """
+
+    team: Team
+    tiles: list[Tile]
+    first: Tile
+    size: tuple[int, int]
+
+    def walk(self, encoder: VGG19, image: Tensor, taps: Sequence[str]) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
+        """Give each tile with the feature maps of what it owns."""
+        for tile in self.tiles:
+            rows, columns = tile.pixels
+            yield tile, owned(encoder(image[..., rows, columns], taps), tile)
 
 
 @torch.no_grad()
 def tiled_statistics(
-    encoder: VGG19, image: Tensor, losses: Sequence[tuple[StyleLoss, Guide | None]], tile_size: int
+    encoder: VGG19, image: Tensor, losses: Sequence[tuple[StyleLoss, Guide | None]], tiling: Tiling
 ) -> list[Measured]:
     """Give style statistics of a whole picture, tile by tile.
 
@@ -47,7 +70,7 @@ def tiled_statistics(
         encoder: The network.
         image: `(1, 3, H, W)` in [0, 1].
         losses: Each with its guide, of the whole picture.
-        tile_size: Side of a tile's own part, pixels.
+        tiling: How the picture is cut up.
 
     Returns:
         For each loss what its `statistics` are for the whole picture.
@@ -55,25 +78,55 @@ def tiled_statistics(
     if not losses:
         return []
     taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+    share = tiling.share(image, taps)
+    return merge_statistics(share.walk(encoder, image, taps), losses, share, encoder, image)
+
+
+@torch.no_grad()
+def merge_statistics(
+    tiles: Iterable[tuple[Tile, Features]],
+    losses: Sequence[tuple[StyleLoss, Guide | None]],
+    share: TileShare,
+    encoder: VGG19,
+    image: Tensor,
+) -> list[Measured]:
+    """Give style statistics of a whole picture from the features of its tiles.
+
+    Args:
+        tiles: This process's tiles with what they own of the feature maps.
+        losses: Each with its guide, of the whole picture.
+        share: Where the tiles come from.
+        encoder: The network; a process without a tile learns from it what statistics look like.
+        image: `(1, 3, H, W)` in [0, 1].
+
+    Returns:
+        For each loss what its `statistics` are for the whole picture, the same in all processes.
+    """
     sums: list[Measured] = [{} for _ in losses]
-    for tile, features in _walk(encoder, image, taps, tile_size):
-        for total, (loss, guide) in zip(sums, losses, strict=True):
-            for key, value in loss.statistics(features, crop_guide(guide, tile)).items():
-                part = value * tile_positions(features, crop_guide(guide, tile), layer_of(key))
-                total[key] = total[key] + part if key in total else part
+    for tile, features in tiles:
+        _add_tile(sums, losses, tile, features)
+    if not share.tiles:
+        rows, columns = share.first.pixels
+        taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+        _add_tile(sums, losses, share.first, owned(encoder(image[..., rows, columns], taps), share.first))
+        for total in sums:
+            for value in total.values():
+                value.zero_()
+    share.team.add_up([value for total in sums for value in total.values()])
     return [
         {key: value / picture_positions(image, guide, layer_of(key)) for key, value in total.items()}
         for total, (_, guide) in zip(sums, losses, strict=True)
     ]
 
 
-def _walk(
-    encoder: VGG19, image: Tensor, taps: Sequence[str], tile_size: int
-) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
-    """Give each tile with the feature maps of what it owns."""
-    for tile in plan_tiles(image.shape[-2], image.shape[-1], taps, tile_size):
-        rows, columns = tile.pixels
-        yield tile, owned(encoder(image[..., rows, columns], taps), tile)
+def _add_tile(
+    sums: Sequence[Measured], losses: Sequence[tuple[StyleLoss, Guide | None]], tile: Tile, features: Features
+) -> None:
+    for total, (loss, guide) in zip(sums, losses, strict=True):
+        part = crop_guide(guide, tile)
+        for key, value in loss.statistics(features, part).items():
+            amount = value * tile_positions(features, part, layer_of(key))
+            total[key] = total[key].add_(amount) if key in total else amount
 
 
 def owned(features: Features, tile: Tile) -> dict[str, Tensor]:

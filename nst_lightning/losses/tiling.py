@@ -9,8 +9,10 @@ picture's value and gradient can be had from its tiles:
 3. Tile by tile again: back-propagate :math:`\langle \partial L / \partial S, s_t \rangle w_t / \sum w` and the tile's
    share of the content terms to its pixels; overlapping gradients add up.
 
-Three passes for the two of an untiled evaluation, times the overlap. Losses of the pixels alone, such as total
-variation, are evaluated on the whole picture.
+Three passes for the two of an untiled evaluation, times the overlap; two where a process has but one tile, whose
+features are kept for the third step. Total variation goes by bands of rows.
+
+Several processes share the tiles: statistics, terms and the gradient are added up over them, and all end with the same.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from nst_lightning.encoders.tiles import Tile, plan_tiles
+from nst_lightning.encoders.tiles import Tile
 from nst_lightning.encoders.topology import INPUT
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
@@ -29,13 +32,17 @@ from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.content import ContentLoss
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
+from nst_lightning.losses.tiled_content import TiledContent, measure_contents
+from nst_lightning.losses.tiled_pixels import evaluate_pixels
 from nst_lightning.losses.tiled_statistics import (
+    TileShare,
+    Tiling,
     crop_guide,
     layer_of,
+    merge_statistics,
     owned,
     picture_positions,
     tile_positions,
-    tiled_statistics,
 )
 
 
@@ -53,11 +60,23 @@ def check_tile_size(tile_size: int | str | None, losses: Sequence[Loss]) -> None
         return
     if tile_size != "auto" and (not isinstance(tile_size, int) or tile_size < 1):
         raise UserError(f"model.tile_size must be at least 1 pixel, auto or null, but {tile_size} was given.")
+    check_tileable(losses)
+
+
+def check_tileable(losses: Sequence[Loss]) -> None:
+    """Refuse losses that are not functions of sums over positions.
+
+    Args:
+        losses: All of the objective.
+
+    Raises:
+        UserError: With the name of the first that can't be tiled.
+    """
     for loss in losses:
         if not isinstance(loss, StyleLoss | ContentLoss) and set(loss.taps) != {INPUT}:
             raise UserError(
                 f"the loss {loss.name!r} can't be tiled, only StyleLoss, ContentLoss and losses of the pixels can; "
-                "remove it or set model.tile_size to null."
+                "remove it, or set model.tile_size to null and trainer.devices to 1."
             )
 
 
@@ -66,21 +85,27 @@ class TiledObjective:
 
     Args:
         encoder: The network.
-        comparisons: Losses with their targets, measured for the whole picture.
-        tile_size: Side of a tile's own part, pixels.
+        comparisons: Losses with their targets; those of content losses are measured here.
+        tiling: How the picture is cut up.
+        content: The content picture, `(1, 3, H, W)` in [0, 1], if a loss compares with it.
     """
 
-    def __init__(self, encoder: VGG19, comparisons: Sequence[Comparison], tile_size: int) -> None:
+    def __init__(
+        self, encoder: VGG19, comparisons: Sequence[Comparison], tiling: Tiling, content: Tensor | None
+    ) -> None:
         self.encoder = encoder
-        self.tile_size = tile_size
+        self.tiling = tiling
         self.styles = [(c, c.loss) for c in comparisons if isinstance(c.loss, StyleLoss)]
-        self.contents = [c for c in comparisons if isinstance(c.loss, ContentLoss)]
+        self.contents = [TiledContent(c) for c in comparisons if isinstance(c.loss, ContentLoss)]
         self.pixels = [c for c in comparisons if set(c.loss.taps) == {INPUT}]
         compared = (*(loss for _, loss in self.styles), *(c.loss for c in self.contents))
         self.taps = sorted({layer for loss in compared for layer in loss.layers})
+        self._share: TileShare | None = None
+        if self.contents and content is not None:
+            measure_contents(encoder, content, self.contents, self._share_of(content), tiling.store)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Evaluate.
+        """Evaluate; every process of the team has to.
 
         Args:
             image: `(1, 3, H, W)` in [0, 1].
@@ -92,29 +117,70 @@ class TiledObjective:
         total: Tensor = _Total.apply(image, self, terms)
         return total, terms
 
-    def evaluate(self, image: Tensor, terms: dict[str, Tensor], *, with_gradient: bool) -> Tensor:
-        """Fill in the terms; give the gradient of their sum, `(1, 3, H, W)`, or 0 if it is not wanted."""
-        measured = tiled_statistics(
-            self.encoder, image, [(loss, comparison.guide) for comparison, loss in self.styles], self.tile_size
-        )
-        slopes = [
+    def _share_of(self, image: Tensor) -> TileShare:
+        if self._share is None or self._share.size != tuple(image.shape[-2:]):
+            self._share = self.tiling.share(image, self.taps)
+        return self._share
+
+    def evaluate(self, image: Tensor, terms: dict[str, Tensor], *, with_gradient: bool) -> Tensor | None:
+        """Fill in the terms; give the gradient of their sum, `(1, 3, H, W)`, or `None` if it is not wanted."""
+        gradient = torch.zeros_like(image) if with_gradient else None
+        team = self.tiling.team
+        partial = evaluate_pixels(image, self.pixels, team, gradient)
+        if self.taps:
+            self._evaluate_tiles(image, terms, partial, gradient)
+        team.add_up(list(partial.values()))
+        terms.update(partial)
+        if gradient is not None:
+            team.add_up([gradient])
+        return gradient
+
+    def _evaluate_tiles(
+        self, image: Tensor, terms: dict[str, Tensor], partial: dict[str, Tensor], gradient: Tensor | None
+    ) -> None:
+        """Fill in the style terms; add this process's share of the content terms and of the gradient."""
+        share = self._share_of(image)
+        for content in self.contents:
+            partial.update((name, image.new_zeros(())) for name in content.names())
+        held = [self._see(image, tile, gradient) for tile in share.tiles] if len(share.tiles) == 1 else []
+        slopes = self._compare_styles(image, share, held, terms)
+        if gradient is None and not self.contents:
+            return
+        for index, tile in enumerate(share.tiles):
+            part, features = held.pop() if held else self._see(image, tile, gradient)
+            with torch.set_grad_enabled(gradient is not None):
+                total = self._content_terms(index, tile, features, partial)
+                for (comparison, loss), slope in zip(self.styles, slopes, strict=True):
+                    total = total + _slope_times_statistics(loss, slope, features, crop_guide(comparison.guide, tile))
+            if gradient is not None:
+                rows, columns = tile.pixels
+                gradient[..., rows, columns] += torch.autograd.grad(total, part)[0]
+
+    def _see(self, image: Tensor, tile: Tile, gradient: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give a tile's pixels, and the features of what it owns; with a graph if there is a gradient to fill."""
+        rows, columns = tile.pixels
+        part = image[..., rows, columns].detach().clone().requires_grad_(gradient is not None)
+        with torch.set_grad_enabled(gradient is not None):
+            return part, owned(self.encoder(part, self.taps), tile)
+
+    def _compare_styles(
+        self,
+        image: Tensor,
+        share: TileShare,
+        held: Sequence[tuple[Tensor, dict[str, Tensor]]],
+        terms: dict[str, Tensor],
+    ) -> list[Measured]:
+        """Fill in the style terms; give for each style loss the gradient with respect to its statistics' sums."""
+        if not self.styles:
+            return []
+        losses = [(loss, comparison.guide) for comparison, loss in self.styles]
+        taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+        seen = [(tile, features) for tile, (_, features) in zip(share.tiles, held, strict=False)]
+        measured = merge_statistics(seen or share.walk(self.encoder, image, taps), losses, share, self.encoder, image)
+        return [
             self._compare(comparison, loss, statistics, image, terms)
             for (comparison, loss), statistics in zip(self.styles, measured, strict=True)
         ]
-        gradient = self._evaluate_pixels(image, terms)
-        if not self.taps or not (with_gradient or self.contents):
-            return gradient
-        for tile in plan_tiles(image.shape[-2], image.shape[-1], self.taps, self.tile_size):
-            rows, columns = tile.pixels
-            part = image[..., rows, columns].detach().clone().requires_grad_(with_gradient)
-            with torch.set_grad_enabled(with_gradient):
-                features = owned(self.encoder(part, self.taps), tile)
-                share = self._content_terms(tile, features, terms)
-                for (comparison, loss), slope in zip(self.styles, slopes, strict=True):
-                    share = share + _slope_times_statistics(loss, slope, features, crop_guide(comparison.guide, tile))
-            if with_gradient:
-                gradient[..., rows, columns] += torch.autograd.grad(share, part)[0]
-        return gradient
 
     def _compare(
         self,
@@ -134,28 +200,13 @@ class TiledObjective:
         terms.update((name, term.detach()) for name, term in found.items())
         return {key: slope / positions[layer_of(key)] for key, slope in zip(leaves, slopes, strict=True)}
 
-    def _content_terms(self, tile: Tile, features: Features, terms: dict[str, Tensor]) -> Tensor:
+    def _content_terms(self, index: int, tile: Tile, features: Features, partial: dict[str, Tensor]) -> Tensor:
         total = torch.zeros((), device=features[self.taps[0]].device)
-        for comparison in self.contents:
-            targets = dict(comparison.targets)
-            for layer in comparison.loss.layers:
-                rows, columns = tile.outer(layer)
-                targets[layer] = targets[layer][..., rows, columns]
-            guide = crop_guide(comparison.guide, tile)
-            for name, term in comparison.scaled(comparison.loss(features, targets, guide)).items():
-                terms[name] = terms[name] + term.detach() if name in terms else term.detach()
+        for content in self.contents:
+            for name, term in content.terms(index, tile, features).items():
+                partial[name] = partial[name] + term.detach()
                 total = total + term
         return total
-
-    def _evaluate_pixels(self, image: Tensor, terms: dict[str, Tensor]) -> Tensor:
-        if not self.pixels:
-            return torch.zeros_like(image)
-        with torch.enable_grad():
-            leaf = image.detach().requires_grad_()
-            found = {name: term for c in self.pixels for name, term in c.terms({INPUT: leaf}).items()}
-            gradient: Tensor = torch.autograd.grad(torch.stack(list(found.values())).sum(), leaf)[0]
-        terms.update((name, term.detach()) for name, term in found.items())
-        return gradient
 
 
 class _Total(torch.autograd.Function):
@@ -163,14 +214,15 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, objective: TiledObjective, terms: dict[str, Tensor]) -> Tensor:
-        gradient = objective.evaluate(image.detach(), terms, with_gradient=ctx.needs_input_grad[0])
-        ctx.save_for_backward(gradient)
+        # Kept by hand, not by save_for_backward: of a huge picture there is no room for a second gradient.
+        ctx.gradient = objective.evaluate(image.detach(), terms, with_gradient=ctx.needs_input_grad[0])
         return torch.stack(list(terms.values())).sum()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * slopes[0], None, None
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(slopes[0]), None, None
 
 
 def _slope_times_statistics(loss: StyleLoss, slope: Measured, features: Features, guide: Guide | None) -> Tensor:

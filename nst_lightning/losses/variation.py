@@ -5,8 +5,8 @@ from typing import get_args
 from torch import Tensor
 
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.losses.functional import VariationKind, total_variation
 from nst_lightning.losses.loss import Features, Loss, Measured
+from nst_lightning.losses.total_variation import VariationKind, total_variation, variation_of_rows
 
 KERAS_EXPONENT = 1.25
 
@@ -15,7 +15,7 @@ class TotalVariationLoss(Loss):
     """How much neighbouring pixels of the image differ; a regulariser without a reference picture.
 
     The one term is called by the loss's name alone, `tv`. The formulas, `l2` (default) to `neural_style_pt`,
-    are in `functional.total_variation`. Pixels are in [0, 1]: the weights of a program that works in [0, 255]
+    are in `total_variation`. Pixels are in [0, 1]: the weights of a program that works in [0, 255]
     are to be multiplied by 255 for `neural_style_pt`, 256^2 for `neural_style` (which works in [0, 256]) and
     255^2.5, about 1.04 million, for `keras`; so the Keras example's 1e-6 is 1.04 here.
     """
@@ -33,7 +33,7 @@ class TotalVariationLoss(Loss):
 
         Args:
             weight: Weight of the loss.
-            kind: The formula; `functional.total_variation` lists them.
+            kind: The formula; `total_variation` lists them.
             exponent: For `keras` only: the power of the sum of squares, at least 1.
             name: Name of the term.
 
@@ -56,6 +56,17 @@ class TotalVariationLoss(Loss):
     def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
         """Return `{name: scalar}`; *targets* are not read."""
         distances = total_variation(features["input"], self.kind, exponent=self.exponent)
+        return {self.name: self.weigh("input", distances)}
+
+    def of_rows(self, band: Tensor, rows: slice, height: int) -> dict[str, Tensor]:
+        """Return the share of some rows, so that all shares add up to what `forward` returns.
+
+        Args:
+            band: Those rows of the image, with the one above and the one below where the image has them.
+            rows: Which they are.
+            height: Of the whole image.
+        """
+        distances = variation_of_rows(band, rows, height, self.kind, exponent=self.exponent)
         return {self.name: self.weigh("input", distances)}
 
     def extra_repr(self) -> str:

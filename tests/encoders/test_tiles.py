@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nst_lightning import VGG19
-from nst_lightning.encoders.tiles import halo, plan_tiles, stride_of
+from nst_lightning.encoders.tiles import Tile, deal, halo, plan_tiles, stride_of
 from nst_lightning.encoders.topology import LAYERS
 
 TAPS = ["input", "relu1_1", "pool1", "conv2_2", "relu3_1", "pool3", "conv4_1"]
@@ -31,7 +31,11 @@ def test_the_halo_is_the_reach_of_gradients(tap: str, encoder_file: str) -> None
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (70, 101), (33, 160), (65, 64), (8, 200)])
 @pytest.mark.parametrize("tile_size", [16, 30, 64])
 def test_every_position_of_every_tap_is_owned_once(height: int, width: int, tile_size: int) -> None:
-    tiles = plan_tiles(height, width, TAPS, tile_size)
+    for workers in (1, 2, 5):
+        check_ownership(plan_tiles(height, width, TAPS, tile_size, workers), height, width)
+
+
+def check_ownership(tiles: list[Tile], height: int, width: int) -> None:
     for tap in TAPS:
         stride = stride_of(tap)
         owners = torch.zeros(height // stride, width // stride)
@@ -55,6 +59,32 @@ def test_maps_of_tiles_are_those_of_the_whole(padding: str, pooling: str, encode
             for tap in TAPS:
                 part, expected = features[tap][(..., *tile.inner(tap))], whole[tap][(..., *tile.outer(tap))]
                 torch.testing.assert_close(part, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_no_tile_is_longer_than_asked_and_all_are_about_alike() -> None:
+    for length in range(64, 400):
+        spans = [tile.rows for tile in plan_tiles(length, 16, ["relu5_1"], 64)]
+        own = [span.owned_stop - span.owned_start for span in spans]
+        assert max(own) <= 64
+        assert max(own) - min(own) <= 16 + 15  # a cell of the pooling grid, and what is left over at the end
+        assert len(own) == -(-length // 64)
+
+
+@pytest.mark.parametrize(("workers", "tile_size"), [(2, None), (3, None), (4, 512), (8, None), (64, 1024)])
+def test_tiles_are_dealt_out_evenly(workers: int, tile_size: int | None) -> None:
+    """The busiest worker has little more than its share of all that is computed."""
+    tiles = plan_tiles(6144, 8192, ["relu5_1"], tile_size, workers)
+    shares = deal(tiles, workers)
+    assert sorted(map(id, tiles)) == sorted(id(tile) for share in shares for tile in share)
+    loads = [sum(tile.computed for tile in share) for share in shares]
+    assert max(loads) <= 1.12 * sum(loads) / workers
+    assert max(max(_owned(tile)) for tile in tiles) <= (tile_size or 8192)
+    if tile_size is None:
+        assert len(tiles) == workers
+
+
+def _owned(tile: Tile) -> tuple[int, int]:
+    return tile.rows.owned_stop - tile.rows.owned_start, tile.columns.owned_stop - tile.columns.owned_start
 
 
 def test_a_picture_no_larger_than_a_tile_is_one() -> None:

@@ -14,11 +14,12 @@ from nst_lightning import VGG19, ContentLoss, GramStyleLoss, Loss, TotalVariatio
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.content import ContentConvention
-from nst_lightning.losses.functional import VariationKind
 from nst_lightning.losses.loss import Features, Measured
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.style import GramConvention
+from nst_lightning.losses.tiled_statistics import Tiling
 from nst_lightning.losses.tiling import check_tile_size
+from nst_lightning.losses.total_variation import VariationKind
 
 
 def evaluate(objective: Objective, image: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -76,7 +77,7 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Ten
     references = (picture(3, height, width), [picture(3, 80, 64), picture(3, 70, 50)], [0.3, 0.7], guides)
     whole = Objective(encoder, losses)
     tiled = Objective(encoder, losses)
-    tiled.tile_size = draw.choice([16, 40, 64])
+    tiled.tiling = Tiling(draw.choice([16, 40, 64]))
     for objective in (whole, tiled):
         objective.measure(*references)
     return whole, tiled, picture(3, height, width), references
@@ -121,7 +122,7 @@ def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
     found = []
     for size in (None, 64):
         objective = Objective(encoder, losses)
-        objective.tile_size = size
+        objective.tiling = None if size is None else Tiling(size)
         objective.measure(*references)
         found.append(evaluate(objective, image))
     assert relative(found[1][2], found[0][2]) < 1e-5
@@ -147,7 +148,7 @@ def test_total_variation_alone_needs_no_tiles(encoder_file: str) -> None:
     image, found = torch.rand(1, 3, 40, 50), []
     for size in (None, 16):
         objective = Objective(VGG19(encoder_file), [TotalVariationLoss()])
-        objective.tile_size = size
+        objective.tiling = None if size is None else Tiling(size)
         objective.measure(None, [], [])
         found.append(evaluate(objective, image))
     torch.testing.assert_close(found[1], found[0])

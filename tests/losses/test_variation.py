@@ -1,10 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from nst_lightning.errors import UserError
 from nst_lightning.losses import TotalVariationLoss
-from nst_lightning.losses.functional import total_variation
+from nst_lightning.losses.total_variation import total_variation, variation_of_rows
 
 
 def differences(image):
@@ -83,6 +85,17 @@ def test_neural_style_has_the_gradient_that_the_program_writes(picture):
 def test_gradient(kind, picture):
     image = picture(4, 5, seed=1, batch=2, dtype=torch.float64)["input"].requires_grad_()
     assert torch.autograd.gradcheck(lambda x: total_variation(x, kind), image)
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("bounds", [(0, 9), (0, 4, 9), (0, 1, 2, 8, 9)])
+def test_bands_add_up_to_the_whole(kind, bounds, picture):
+    image = picture(9, 7, seed=1, dtype=torch.float64)["input"]
+    parts = [
+        variation_of_rows(image[..., max(0, start - 1) : stop + 1, :], slice(start, stop), 9, kind)
+        for start, stop in itertools.pairwise(bounds)
+    ]
+    torch.testing.assert_close(sum(parts), total_variation(image, kind))
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
