@@ -11,9 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
@@ -24,8 +27,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Give the folder that a run writes into."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    """Give the folder that a run writes into; only the first of several processes writes.
+
+    Unlike `trainer.log_dir` it does not wait for the other processes.
+    """
+    logger = trainer.loggers[0] if trainer.loggers else None
+    folder = logger.log_dir or logger.save_dir if logger is not None else None
+    return Path(folder or trainer.default_root_dir)
 
 
 class CheckpointWriter(Checkpoint):
@@ -49,6 +57,7 @@ class CheckpointWriter(Checkpoint):
         self.keep_all = keep_all
         self.stopped_by: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
+        self._heard: Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; only a program's main thread may."""
@@ -75,10 +84,24 @@ class CheckpointWriter(Checkpoint):
         del pl_module, outputs, batch
         is_last = batch_idx + 1 == trainer.num_training_batches or trainer.global_step == trainer.max_steps
         is_last = is_last or trainer.should_stop
-        if self.stopped_by is not None or is_last or trainer.global_step % self.every_n_steps == 0:
+        stops = self._stops(trainer)
+        if stops or is_last or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
-        if self.stopped_by is not None:
+        if stops:
             trainer.should_stop = True
+
+    def _stops(self, trainer: Trainer) -> bool:
+        """Tell whether the run stops after this step, which several processes have to agree on."""
+        if trainer.world_size == 1:
+            return self.stopped_by is not None
+        heard = torch.tensor(float(self.stopped_by or 0), device=trainer.strategy.root_device)
+        dist.all_reduce(heard, dist.ReduceOp.MAX)
+        # What was heard by the step before: to wait for this one would keep an accelerator idle.
+        agreed, self._heard = self._heard, heard
+        if agreed is not None and float(agreed) > 0:
+            self.stopped_by = signal.Signals(int(agreed))
+            return True
+        return False
 
     def _save(self, trainer: Trainer) -> None:
         folder = run_folder(trainer) / FOLDER

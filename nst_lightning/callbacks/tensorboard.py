@@ -16,12 +16,16 @@ from nst_lightning.callbacks.pictures import painted, transfer_data
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
+from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.tasks.transfer import StyleTransfer
+
+_LARGEST = 2048  # pixels: event files hold PNGs, and the page shows them smaller still
 
 
 class TensorBoardPictures(Callback):
     """Log pictures and hyper-parameters to every TensorBoard logger of the trainer.
 
+    Pictures longer than 2048 pixels are shown at that size.
     The content, the styles and the guides are logged once, the picture every so many steps and at the end.
 
     Args:
@@ -67,14 +71,17 @@ class TensorBoardPictures(Callback):
         if trainer.global_step % self.every_n_steps == 0:
             self._log_picture(trainer, pl_module, "picture")
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the final picture, the settings, the last step's loss and the final picture's by kind."""
-        self._log_picture(trainer, pl_module, "picture/final")
         assert isinstance(pl_module, StyleTransfer)
+        self.final = final_terms(trainer, pl_module)  # of processes that share the picture each has its tiles
+        if trainer.is_global_zero:
+            self._log_end(trainer, pl_module)
+
+    def _log_end(self, trainer: Trainer, pl_module: StyleTransfer) -> None:
+        self._log_picture(trainer, pl_module, "picture/final")
         if pl_module.loss is None:
             return
-        self.final = final_terms(trainer, pl_module)
         terms = {f"final/{name}": value for name, value in self.final.items() if "/" not in name}
         for logger in _loggers(trainer):
             settings = {**comparable_data(trainer), **pl_module.settings(), **self.axes}
@@ -106,4 +113,7 @@ def _writers(trainer: Trainer) -> list[SummaryWriter]:
 
 
 def _add(writer: SummaryWriter, tag: str, image: Tensor, step: int) -> None:
+    height, width = image.shape[-2:]
+    if max(height, width) > _LARGEST:
+        image = resize(image, fit_long_side(height, width, _LARGEST))
     writer.add_image(tag, image[0].clamp(0, 1).float().cpu(), step)

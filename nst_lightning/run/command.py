@@ -15,6 +15,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
@@ -186,6 +187,8 @@ def _quieten() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+    if getattr(rank_zero_only, "rank", 0):  # of several processes the first says what there is to say
+        logging.getLogger("nst_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
 
 
@@ -207,6 +210,10 @@ def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int
         command = NSTCommand(words, callbacks)
     except torch.OutOfMemoryError as error:
         raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # how gloo and NCCL say that a connection broke
+            raise
+        raise UserError("another process of the run has ended; go on with --ckpt_path last.") from error
     except SystemExit as stop:
         if stop.code == 1:  # how Lightning ends a run on a second Ctrl-C
             raise KeyboardInterrupt from stop

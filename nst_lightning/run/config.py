@@ -20,16 +20,24 @@ class ConfigKeeper(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Choose a free name, then save."""
-        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
-        if earlier and self.config.ckpt_path and trainer.is_global_zero and not self.already_saved:
-            now = self.parser.dump(self.config, skip_none=False)
-            changes = changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
-            if not changes:
-                self.already_saved = True
-            else:
-                _log.info("continuing with changed settings: %s", "; ".join(changes))
-                self.config_filename = f"config-{len(earlier) + 1}.yaml"
+        if self.config.ckpt_path and not self.already_saved:
+            name = self._free_name(trainer) if trainer.is_global_zero else None
+            name = trainer.strategy.broadcast(name)  # the base class waits for all processes, or for none
+            self.already_saved = name is None
+            self.config_filename = name or self.config_filename
         super().setup(trainer, pl_module, stage)
+
+    def _free_name(self, trainer: Trainer) -> str | None:
+        """Give the file to write; `None` if the latest one holds the same settings."""
+        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+        if not earlier:
+            return self.config_filename
+        now = self.parser.dump(self.config, skip_none=False)
+        changes = changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
+        if not changes:
+            return None
+        _log.info("continuing with changed settings: %s", "; ".join(changes))
+        return f"config-{len(earlier) + 1}.yaml"
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Show the config as text in TensorBoard; called where it was written to the run's folder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from nst_lightning.callbacks.animation import Animation
@@ -21,12 +23,13 @@ from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.run.strategy import SharedPictureStrategy
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.transfer import StyleTransfer
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule
-    "devices": 1,  # a picture is one parameter; see build_trainer
+    "devices": 1,  # several share one picture, which pays only for large ones
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # one parameter: the picture
 }
@@ -62,7 +65,7 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
         A trainer with our progress bar, checkpoint writer and TensorBoard logger where none was given.
 
     Raises:
-        UserError: If a picture is to be painted by more than one process, or with settings that make no sense.
+        UserError: If a picture is to be painted with settings that make no sense.
     """
     settings = {**TRAINER_DEFAULTS, **settings}
     paints = isinstance(model, StyleTransfer)
@@ -89,13 +92,29 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
     settings["plugins"] = plugins
     if paints:
         _check_painting(settings)
-    trainer = Trainer(**settings)
-    if paints and trainer.world_size > 1:
+        settings["strategy"] = _choose_strategy(settings)
+    return Trainer(**settings)
+
+
+def _choose_strategy(settings: dict[str, Any]) -> Any:
+    """Give the strategy asked for; in the place of Lightning's DDP our own, launched in the same way."""
+    wanted = settings.get("strategy") or "auto"
+    if (settings["devices"] == 1 and settings.get("num_nodes") in (None, 1)) or wanted == "shared_picture":
+        return wanted
+    placing = {key: settings[key] for key in ("accelerator", "devices", "num_nodes", "strategy") if settings.get(key)}
+    # Lightning alone knows how many devices "auto" and the like are.
+    found = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, **placing)
+    if found.world_size == 1 or isinstance(found.strategy, SharedPictureStrategy):
+        return wanted
+    if type(found.strategy) is not DDPStrategy:
+        raise UserError(f"a picture can't be shared with --trainer.strategy {wanted}; use auto.")
+    if multiprocessing.parent_process() is not None:
+        # Lightning would start the other processes with this one's command line, which is not the run's.
         raise UserError(
-            f"a picture is painted on one device, but {trainer.world_size} were asked for; set --trainer.devices 1 "
-            "and --trainer.num_nodes 1."
+            f"each run of a sweep is painted on one device, but {found.world_size} were asked for; "
+            "set --trainer.devices 1."
         )
-    return trainer
+    return SharedPictureStrategy(start_method=found.strategy._start_method)
 
 
 def _check_painting(settings: dict[str, Any]) -> None:

@@ -56,8 +56,9 @@ class DivergenceGuard:
         """
         finite = torch.isfinite(loss)
         if not gradient_is_scaled:
-            finite = finite & torch.isfinite(gradient).all()
-            gradient.copy_(torch.where(finite, gradient, torch.zeros_like(gradient)))
+            # The largest magnitude tells without a second tensor of the gradient's size.
+            finite = finite & torch.isfinite(torch.linalg.vector_norm(gradient, float("inf")))
+            torch.where(finite, gradient, gradient.new_zeros(()), out=gradient)
         self._finite = finite if self._finite is None else self._finite & finite
 
     def keep(self, image: Tensor, loss: float) -> None:

@@ -14,6 +14,8 @@ from nst_lightning.encoders.tiles import halo, stride_of
 from nst_lightning.encoders.topology import LAYERS, deepest
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.team import Team
+from nst_lightning.losses.tiled_statistics import Tiling
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ padding, and a share for pooling indices and gradients. Measured: 1003 bytes a p
 relu5_1 in float32, 3447 of the full one, where this gives 934 and 3544 (benchmarks/README.md)."""
 _IMAGE_BYTES = 64  # a pixel of the picture itself: its gradient and what total variation needs
 _PART = 0.5  # of the free memory: the rest is for the optimiser, the targets and other programs
+_CONTENT_PART = 0.25  # of an accelerator's free memory, beyond which content targets wait on the CPU
 _SMALLEST, _STEP = 128, 64  # pixels
 
 
@@ -42,6 +45,17 @@ def bytes_per_pixel(encoder: VGG19, taps: Sequence[str]) -> float:
     return _COPIES * encoder.dtype.itemsize * channels + _IMAGE_BYTES
 
 
+def content_bytes(height: int, width: int, objective: Objective) -> float:
+    """Give the memory of the content targets of a picture, bytes."""
+    encoder, channels, total = objective.encoder, 3, 0.0
+    taps = objective.taps("content")
+    for layer in LAYERS[: deepest(taps)] if taps else ():
+        channels = encoder.width(layer) if layer.startswith("conv") else channels
+        if layer in taps:
+            total += channels * encoder.dtype.itemsize * height * width / stride_of(layer) ** 2
+    return total
+
+
 def free_memory(device: torch.device) -> int:
     """Give the bytes that a device can still give out; of a CPU those of the machine."""
     if device.type == "cuda":
@@ -52,7 +66,9 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def pick_tile_size(height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int) -> int | None:
+def pick_tile_size(
+    height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int, processes: int = 1
+) -> int | None:
     """Pick the largest tile that half of the free memory holds.
 
     Args:
@@ -60,13 +76,14 @@ def pick_tile_size(height: int, width: int, encoder: VGG19, taps: Sequence[str],
         width: Of the picture, pixels.
         encoder: The network, in the precision it will run in.
         taps: The layers that losses read.
-        free: Bytes.
+        free: Bytes, for each process.
+        processes: Among which the picture is shared.
 
     Returns:
         Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits.
     """
     pixels = _PART * free / bytes_per_pixel(encoder, taps)
-    if height * width <= pixels:
+    if height * width <= pixels * processes:
         return None
     side = int(pixels**0.5) - 2 * halo(taps)
     return max(_SMALLEST, side // _STEP * _STEP)
@@ -76,40 +93,72 @@ class TileSizes:
     """The tiles of each pyramid level.
 
     Those of `auto` are chosen for all levels at once and kept in the checkpoint: a resumed run may find other
-    memory, and is to tile alike.
+    memory, and is to tile alike. With another number of processes they are chosen anew.
 
     Args:
         wanted: Pixels, `auto`, or `None` for the whole picture at once.
 
     Attributes:
         by_level: What was chosen; empty before that.
+        processes: For how many.
     """
 
     def __init__(self, wanted: int | Literal["auto"] | None) -> None:
         self.wanted = wanted
         self.by_level: list[int | None] = []
+        self.processes = 1
 
-    def choose(self, schedule: Schedule, objective: Objective, device: torch.device) -> None:
-        """Choose for the levels that have none yet.
+    def choose(self, schedule: Schedule, objective: Objective, device: torch.device, team: Team) -> None:
+        """Choose for the levels that have none yet; all processes choose alike.
 
         Args:
             schedule: All levels.
             objective: Its encoder and taps say what memory a pixel takes.
             device: Where it runs.
+            team: The processes that share the picture.
         """
+        if team.size != self.processes:
+            self.by_level, self.processes = [], team.size
         for level in schedule.levels[len(self.by_level) :]:
             tile_size = self.wanted
             if tile_size == "auto":
-                free = free_memory(device)
-                tile_size = pick_tile_size(level.height, level.width, objective.encoder, objective.taps(), free)
+                free = team.least(free_memory(device) // (team.size if device.type == "cpu" else 1), device)
+                tile_size = pick_tile_size(
+                    level.height, level.width, objective.encoder, objective.taps(), free, team.size
+                )
                 if tile_size is not None:
                     _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)
             self.by_level.append(tile_size)
 
+    def tiling(
+        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: Team
+    ) -> Tiling | None:
+        """Give how the pictures of a level are cut up.
+
+        Args:
+            level: Its index.
+            size: Height and width, pixels.
+            objective: Not yet measured at this level.
+            device: Where it runs.
+            team: The processes that share the picture.
+
+        Returns:
+            `None` for the whole picture at once.
+        """
+        tile_size = self.by_level[level]
+        if tile_size is None and team.size == 1:
+            return None
+        height, width = size
+        targets = content_bytes(height, width, objective) / team.size
+        # A CPU's memory is the same whatever it is called; it has more than an accelerator, and is far from it.
+        crowded = device.type != "cpu" and targets > _CONTENT_PART * free_memory(device)
+        return Tiling(tile_size, team, torch.device("cpu") if crowded else None)
+
     def state_dict(self) -> dict[str, Any]:
         """Give what was chosen, for a checkpoint."""
-        return {"wanted": self.wanted, "by_level": list(self.by_level)}
+        return {"wanted": self.wanted, "by_level": list(self.by_level), "processes": self.processes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Tile as before, unless the user asks for something else now."""
         self.by_level = list(state["by_level"]) if state["wanted"] == self.wanted else []
+        self.processes = state["processes"]

@@ -19,7 +19,8 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss
 from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling import check_tile_size
+from nst_lightning.losses.team import Team
+from nst_lightning.losses.tiling import check_tile_size, check_tileable
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.levels import renew_optimizer, resize_iterate
@@ -33,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def _adam(params: Any) -> Optimizer:
     """Make the default optimiser, that of crowsonkb/style-transfer-pytorch."""
-    return torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.99))
+    return torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.99), fused=True)
 
 
 class StyleTransfer(LightningModule):
@@ -57,9 +58,9 @@ class StyleTransfer(LightningModule):
         average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
         guide_propagation: How masks reach deeper layers: `simple` averages, `inside` counts only positions
             that see nothing but their region, `all` every position that sees it.
-        tile_size: Side of the tiles that the objective and its exact gradient are computed by, pixels: memory for
-            features follows the tile, not the picture. `auto` picks what the free memory allows at the start of
-            the run; `None` is for the whole picture at once.
+        tile_size: Longest side of the tiles that the objective and its exact gradient are computed by, pixels:
+            memory for features follows the tile, not the picture. `auto` picks what the free memory allows at the start
+            of the run; `None` is for the whole picture at once, or one tile for each process of a distributed run.
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
@@ -96,6 +97,7 @@ class StyleTransfer(LightningModule):
         self._average = IterateAverage(average)
         self._guard = DivergenceGuard()
         self._pictures_digest = ""
+        self._team = Team()
 
     @property
     def encoder(self) -> VGG19:
@@ -130,6 +132,9 @@ class StyleTransfer(LightningModule):
     def on_fit_start(self) -> None:
         """Convert the encoder once: autocast would convert its frozen weights at every step."""
         self.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
+        self._team = Team.present()
+        if self._team.size > 1:
+            check_tileable(self.objective.terms())
 
     def on_train_start(self) -> None:
         """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
@@ -150,6 +155,7 @@ class StyleTransfer(LightningModule):
         if self.level is None:
             assert batch.initial is not None  # the first level's batch brings it
             self._replace_image(batch.initial.clone())
+            batch.initial = None  # of a huge picture there is no room for a copy
         else:
             self.check_pictures(batch.digest)
             if batch.level != self.level:
@@ -157,8 +163,8 @@ class StyleTransfer(LightningModule):
         self.level = batch.level
         self._pictures_digest = batch.digest
         self.objective.encoder.check(self.objective.taps(), *size)
-        self._tile_sizes.choose(batch.schedule, self.objective, self.device)
-        self.objective.tile_size = self._tile_sizes.by_level[batch.level]
+        self._tile_sizes.choose(batch.schedule, self.objective, self.device, self._team)
+        self.objective.tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
         self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
 
     def check_pictures(self, digest: str) -> None:
@@ -177,6 +183,7 @@ class StyleTransfer(LightningModule):
             )
 
     def _replace_image(self, image: Tensor) -> None:
+        self._team.broadcast(image)  # machines that differ may have rounded differently
         self.image = nn.Parameter(image)
         renew_optimizer(self.trainer, (image.shape[-2], image.shape[-1]))
         self._average.restart()
@@ -224,6 +231,7 @@ class StyleTransfer(LightningModule):
         plain = self.trainer.optimizers[0]
         with self._guard.lowered(plain):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        plain.zero_grad()  # not only when the next gradient is there as well
         if looks_now and (self._guard.failed() or gave_up_scaling(self.trainer)):
             self._retreat(plain)
             return

@@ -35,7 +35,7 @@ MISTAKES = {
     "wrong type": (["--data.steps", "many"], "data.steps: expected int or expected list, but many was given"),
     "unknown precision": (["--trainer.precision", "16-mixd"], "did you mean 16-mixed"),
     "unknown accelerator": (["--trainer.accelerator", "gpuu"], "gpuu.*Available names"),
-    "two devices": (["--trainer.devices", "2"], "painted on one device, but 2 were asked for"),
+    "two devices, sharded": (["--trainer.devices", "2", "--trainer.strategy", "fsdp"], "`fsdp` requires a GPU"),
     "unknown weights": (["--model.encoder.weights", "imagenett"], "did you mean 'imagenet'"),
     "negative weight": ([f"{STYLE}.weight", "-1"], "0 or more, found -1"),
     "average of one": (["--model.average", "1"], "decay from 0"),
