@@ -120,6 +120,15 @@ def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], conten
     assert "content_guide: left.png" in text
 
 
+def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst_lightning.callbacks.tensorboard._LARGEST", 20)
+    assert nst() == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    sizes = {tag: (events.Images(tag)[0].width, events.Images(tag)[0].height) for tag in events.Tags()["images"]}
+    assert sizes == {"reference/content": (20, 15), "reference/style1": (20, 20), "picture/final": (20, 15)}
+    assert Image.open(RUN / "stylized.png").size == (34, 26)
+
+
 def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
     assert nst("--output.path", "out/me.jpg", "--output.every_n_steps", "3", "--output.bits", "16") == 0
     assert Image.open("out/me.jpg").format == "JPEG"
