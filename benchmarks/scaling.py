@@ -69,7 +69,7 @@ def work(options: argparse.Namespace) -> None:
     data = TransferData("sample:town", "sample:starry", sizes=[options.size], steps=options.steps)
     watcher = Watcher()
     folder = options.worker
-    settings = {"accelerator": "cpu", "enable_progress_bar": False, "enable_checkpointing": False}
+    settings: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_checkpointing": False}
     fit(model, data, devices=options.processes[0], default_root_dir=folder, callbacks=[watcher], **settings)
     if model.trainer.is_global_zero:
         seconds = [b - a for a, b in itertools.pairwise(watcher.times)][WARM_UP - 1 :]
@@ -145,7 +145,7 @@ def predict(options: argparse.Namespace, side: int, count: int) -> float:
     exchange = 2 * (count - 1) / count * exchanged(height, width, WIDTHS) / (link * 1e9)
     exchange += 2 * options.latency * 1e-6 * math.ceil(math.log2(count)) if count > 1 else 0
     optimiser = options.passes * 3 * FLOAT * height * width / (options.memory * 1e9)
-    return arithmetic + exchange + optimiser
+    return float(arithmetic + exchange + optimiser)
 
 
 def main() -> None:

@@ -71,10 +71,8 @@ class _GramMatrix(torch.autograd.Function):
         features, weights = ctx.saved_tensors
         with torch.autocast(features.device.type, enabled=False):
             flat, both = full_precision(features).flatten(2), slopes[0] + slopes[0].transpose(1, 2)
-            if features.stride(1) == 1:  # channels last
-                gradient = (flat.transpose(1, 2) @ both).transpose(1, 2)
-            else:
-                gradient = both @ flat
+            channels_last = features.stride(1) == 1
+            gradient = (flat.transpose(1, 2) @ both).transpose(1, 2) if channels_last else both @ flat
             gradient = gradient if weights is None else gradient * weights
         return gradient.unflatten(2, features.shape[2:]).to(features.dtype), None
 

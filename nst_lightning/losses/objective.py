@@ -13,6 +13,7 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.comparison import Comparison
+from nst_lightning.losses.compiling import CompiledEvaluation
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
 from nst_lightning.losses.tiled_statistics import Tiling, tiled_statistics
@@ -33,6 +34,8 @@ class Objective(nn.Module):
     Attributes:
         tiling: How value and gradient are computed tile by tile (see losses/tiling.py); `None` for the whole picture
             at once. To be set before `measure`.
+        compiled: Whether `torch.compile` makes one program of it, for each size anew; not where there are tiles. To be
+            set before `measure`.
 
     Raises:
         UserError: If there is no loss, two have the same name, or one taps a layer the encoder lacks.
@@ -56,7 +59,9 @@ class Objective(nn.Module):
         self.guide_propagation: Propagation = guide_propagation
         self.tiling: Tiling | None = None
         self.comparisons: list[Comparison] = []
+        self.compiled = False
         self._tiled: TiledObjective | None = None
+        self._compiled: CompiledEvaluation | None = None
         encoder.check(self.taps(), 2**15, 2**15)  # names only: the size is not known yet
 
     def taps(self, *references: str) -> list[str]:
@@ -96,7 +101,7 @@ class Objective(nn.Module):
             UserError: If a loss needs a picture that is not there or can't be guided, a picture is too small
                 for a layer, or a region has no position at one.
         """
-        self.comparisons, self._tiled = [], None
+        self.comparisons, self._tiled, self._compiled = [], None, None
         guides = guides or Guides()
         shown = None
         if self.tiling is None and content is not None and (taps := self.taps("content")):
@@ -113,6 +118,8 @@ class Objective(nn.Module):
                 self.comparisons.append(Comparison(loss, loss.name, loss.prepare({})))
         if self.tiling is not None:
             self._tiled = TiledObjective(self.encoder, self.comparisons, self.tiling, content)
+        elif self.compiled:
+            self._compiled = CompiledEvaluation(self._evaluate, self.encoder.device)
 
     def _compare_content(self, loss: Loss, features: Features | None, guides: Guides) -> Comparison:
         guide = None
@@ -178,6 +185,11 @@ class Objective(nn.Module):
         """
         if self._tiled is not None:
             return self._tiled(image)
+        if self._compiled is not None and torch.is_grad_enabled():  # not once more for the final value alone
+            return self._compiled(image)
+        return self._evaluate(image)
+
+    def _evaluate(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         features = self.encoder(image, self.taps())
         terms: dict[str, Tensor] = {}
         for comparison in self.comparisons:

@@ -61,6 +61,8 @@ class StyleTransfer(LightningModule):
         tile_size: Longest side of the tiles that the objective and its exact gradient are computed by, pixels:
             memory for features follows the tile, not the picture. `auto` picks what the free memory allows at the start
             of the run; `None` is for the whole picture at once, or one tile for each process of a distributed run.
+        compile: Let `torch.compile` make one program of the objective, for each level anew: a minute's work that pays
+            off on GPUs and in long runs, not on CPUs (benchmarks/README.md). No effect where there are tiles.
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
@@ -79,6 +81,7 @@ class StyleTransfer(LightningModule):
         average: float = 0.99,
         guide_propagation: Propagation = "simple",
         tile_size: int | Literal["auto"] | None = None,
+        compile: bool = False,
         clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
     ) -> None:
         super().__init__()
@@ -87,6 +90,7 @@ class StyleTransfer(LightningModule):
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
+        self.objective.compiled = compile
         check_tile_size(tile_size, losses)
         self._tile_sizes = TileSizes(tile_size)
         self.optimizer = optimizer

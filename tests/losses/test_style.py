@@ -144,6 +144,29 @@ def test_a_raw_gram_matrix_is_the_sum_over_tiles(picture):
     torch.testing.assert_close(parts / (8 * 14), gram_matrix(features))
 
 
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_gram_matrixs_gradient_is_that_of_the_written_product(layout, guided):
+    """Also for a slope that is not symmetric; it comes in the features' dtype and memory format."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
+    guide = torch.rand(1, 1, 5, 4, generator=generator, dtype=torch.float64) if guided else None
+    slope = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
+    features.requires_grad_()
+    weights = torch.ones(1, 1, 5, 4, dtype=torch.float64) if guide is None else guide
+    written = torch.einsum("nchw,ndhw,zyhw->ncd", features, features, weights) / weights.sum()
+    (expected,) = torch.autograd.grad(written, features, slope)
+    (found,) = torch.autograd.grad(gram_matrix(features, guide), features, slope)
+    torch.testing.assert_close(found, expected)
+    assert found.is_contiguous(memory_format=layout)
+    narrow = features.detach().bfloat16().requires_grad_()
+    (in_bfloat16,) = torch.autograd.grad(
+        gram_matrix(narrow, None if guide is None else guide.float()), narrow, slope.float()
+    )
+    assert in_bfloat16.dtype == torch.bfloat16
+    torch.testing.assert_close(in_bfloat16.double(), expected, rtol=0.05, atol=0.02)
+
+
 @pytest.mark.parametrize("convention", ["relative", "keras", "octaves0911"])
 def test_loss_and_gradient_of_tiles_are_those_of_the_whole(convention, picture):
     image, style = picture(8, 12, seed=1), picture(9, 9, seed=2)
