@@ -59,11 +59,17 @@ class CheckpointWriter(Checkpoint):
         self._handlers: dict[signal.Signals, Any] = {}
         self._heard: Tensor | None = None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note whose the signals are, before Lightning takes them: it gives them back before `teardown`."""
+        del trainer, pl_module, stage
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; only a program's main thread may."""
         del trainer, pl_module
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _SIGNALS}
+        for number in self._handlers:
+            signal.signal(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -125,8 +131,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         Equal checkpoints give the same bytes, that of a resumed run and that of one that never stopped.
         """
-        with atomic_path(path) as temporary:
-            super().save_checkpoint(_rebuilt(checkpoint), temporary, storage_options)
+        del storage_options  # of remote file systems
+        # Lightning gathers the whole file in memory first. An open file, not a path: the name would be written into it.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(_rebuilt(checkpoint), file)
 
 
 def _rebuilt(value: Any) -> Any:

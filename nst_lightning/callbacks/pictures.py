@@ -136,5 +136,7 @@ class PictureWriter(Callback):
         write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)
 
     def _balanced(self, picture: Tensor) -> Tensor:
+        if self.gain == (1.0, 1.0, 1.0) and self.offset == (0.0, 0.0, 0.0):
+            return picture
         gain, offset = (torch.tensor(numbers).view(1, 3, 1, 1).to(picture) for numbers in (self.gain, self.offset))
         return (picture * gain + offset).clamp(0, 1)

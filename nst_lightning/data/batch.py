@@ -18,11 +18,13 @@ class TransferBatch:
     Attributes:
         level: Index of the level, 0 for the coarsest.
         schedule: All levels.
-        content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis.
+        content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis, and once it was measured
+            tile by tile.
         styles: Each `(1, 3, h, w)` with its own size; empty for feature inversion.
         style_weights: One weight for each style; they sum to 1.
         guides: Masks of this level's sizes; `None` for none.
-        initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others.
+        initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others, and
+            once the picture was made of it.
         digest: Identifies the pictures, their guides and colours, whatever the level.
     """
 

@@ -96,6 +96,16 @@ class Schedule:
         """Give the index of the level that a step, counted from 0, belongs to."""
         return bisect_right(self.ends, step)
 
+    def part_done(self, step: int) -> float:
+        """Give the part of a step's level that is done before it, in [0, 1); 1 after the last step.
+
+        Args:
+            step: Counted from 0, of all levels.
+        """
+        level = min(self.level_at(step), len(self.levels) - 1)
+        steps = self.levels[level].steps
+        return 1 - (self.ends[level] - step) / steps
+
     def remaining_work(self, done: int, last: int | None = None) -> float:
         """Give what is left to do after `done` steps, up to step `last` if given, in steps at the finest level.
 

@@ -16,7 +16,7 @@ class IterateAverage:
     for pictures. It takes out the jitter that the optimiser's steps leave.
 
     Args:
-        decay: In [0, 1); 0 gives the latest picture.
+        decay: In [0, 1); with 0 nothing is kept.
     """
 
     def __init__(self, decay: float) -> None:
@@ -34,6 +34,8 @@ class IterateAverage:
     @torch.no_grad()
     def update(self, image: Tensor) -> None:
         """Take in the next picture."""
+        if self.decay == 0:
+            return
         if self.sum is None:
             self.sum = torch.zeros_like(image)
         self.sum.lerp_(image, 1 - self.decay)
@@ -42,7 +44,7 @@ class IterateAverage:
 
     @torch.no_grad()
     def value(self) -> Tensor | None:
-        """Give the corrected average, or `None` before the first update."""
+        """Give the corrected average as a new tensor, or `None` before the first update and where the decay is 0."""
         return None if self.sum is None else self.sum / self.weight
 
     def state_dict(self) -> dict[str, Any]:

@@ -99,12 +99,17 @@ class DivergenceGuard:
         self.learning_rate_scale *= RETREAT_FACTOR
 
     @contextmanager
-    def lowered(self, optimizer: Optimizer) -> Iterator[None]:
-        """Scale the learning rate for one step; a schedule, whatever its kind, sees its own values."""
+    def lowered(self, optimizer: Optimizer, factor: float) -> Iterator[None]:
+        """Scale the learning rate for one step; a schedule, whatever its kind, sees its own values.
+
+        Args:
+            optimizer: The picture's.
+            factor: Beside that of the retreats.
+        """
         rates = [group["lr"] for group in optimizer.param_groups]
         try:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * self.learning_rate_scale
+                group["lr"] = rate * self.learning_rate_scale * factor
             yield
         finally:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

@@ -55,6 +55,8 @@ class StyleTransfer(LightningModule):
         extra_losses: Any further losses, your own for example.
         optimizer: Makes the optimiser of the picture, anew at each pyramid level.
         lr_scheduler: Makes a schedule that advances every step.
+        decay: What is left of the learning rate at the end of each pyramid level, in (0, 1]; it falls on a straight
+            line. A level begins with long steps, and ends with short ones that settle.
         average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
         guide_propagation: How masks reach deeper layers: `simple` averages, `inside` counts only positions
             that see nothing but their region, `all` every position that sees it.
@@ -78,6 +80,7 @@ class StyleTransfer(LightningModule):
         extra_losses: list[Loss] | None = None,
         optimizer: OptimizerCallable = _adam,
         lr_scheduler: LRSchedulerCallable | None = None,
+        decay: float = 1.0,
         average: float = 0.99,
         guide_propagation: Propagation = "simple",
         tile_size: int | Literal["auto"] | None = None,
@@ -87,6 +90,8 @@ class StyleTransfer(LightningModule):
         super().__init__()
         if not 0 <= average < 1:
             raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
+        if not 0 < decay <= 1:
+            raise UserError(f"model.decay is above 0 and at most 1, but {decay} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
@@ -95,6 +100,7 @@ class StyleTransfer(LightningModule):
         self._tile_sizes = TileSizes(tile_size)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.decay = decay
         self.clamp = clamp
         self.level: int | None = None
         self.loss: Tensor | None = None
@@ -102,6 +108,7 @@ class StyleTransfer(LightningModule):
         self._guard = DivergenceGuard()
         self._pictures_digest = ""
         self._team = Team()
+        self._rate = 1.0
 
     @property
     def encoder(self) -> VGG19:
@@ -110,7 +117,8 @@ class StyleTransfer(LightningModule):
 
     def result(self) -> Tensor:
         """Give the picture as it would be written now: sRGB in [0, 1], `(1, 3, H, W)`."""
-        return self._iterate().clamp(0, 1)
+        average = self._average.value()
+        return self.image.detach().clamp(0, 1) if average is None else average.clamp_(0, 1)
 
     def _iterate(self) -> Tensor:
         average = self._average.value()
@@ -119,7 +127,7 @@ class StyleTransfer(LightningModule):
     def settings(self) -> dict[str, Any]:
         """Give the settings that one compares runs by, as numbers and words."""
         settings = comparable_settings(self.objective, self.optimizer([self.image]))
-        return {**settings, "average": self._average.decay, "clamp": self.clamp}
+        return {**settings, "decay": self.decay, "average": self._average.decay, "clamp": self.clamp}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the picture, and its schedule if there is one."""
@@ -153,6 +161,7 @@ class StyleTransfer(LightningModule):
     def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> None:
         """Enter the batch's level if it is not the present one; measure the targets once per level."""
         del batch_idx
+        self._rate = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
         if batch.level == self.level and self.objective.comparisons:
             return
         size = (batch.size.height, batch.size.width)
@@ -170,6 +179,8 @@ class StyleTransfer(LightningModule):
         self._tile_sizes.choose(batch.schedule, self.objective, self.device, self._team)
         self.objective.tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
         self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
+        if self.objective.tiling is not None:
+            batch.content = None  # measured; a picture that has to be tiled leaves no room for it
 
     def check_pictures(self, digest: str) -> None:
         """Refuse to go on from a checkpoint with other pictures.
@@ -207,7 +218,7 @@ class StyleTransfer(LightningModule):
         loss, terms = self.objective(self.image)
         self.loss = loss.detach()
         if is_logging_step(self.trainer):
-            self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch), batch_size=1)
+            self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch, self._rate), batch_size=1)
         return loss
 
     def on_after_backward(self) -> None:
@@ -233,7 +244,7 @@ class StyleTransfer(LightningModule):
         """Step; then clamp the picture, average it, and retreat if the step was not finite."""
         looks_now = self._looks_now()
         plain = self.trainer.optimizers[0]
-        with self._guard.lowered(plain):
+        with self._guard.lowered(plain, self._rate):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         plain.zero_grad()  # not only when the next gradient is there as well
         if looks_now and (self._guard.failed() or gave_up_scaling(self.trainer)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,7 @@ def test_an_exploding_run_goes_back_to_a_sound_picture(
     [
         ({"content": None, "style": None, "variation": None}, "nothing to optimise"),
         ({"average": 1.0}, "decay from 0"),
+        ({"decay": 0.0}, "decay is above 0"),
         ({"style": GramStyleLoss(["relu9_1"])}, "did you mean 'relu"),
         ({"style": GramStyleLoss(STYLE_LAYERS, name="content")}, "two losses are named 'content'"),
     ],
@@ -304,3 +306,42 @@ def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, sty
     run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path / "cut", max_steps=3)
     resumed = make_model(encoder_file, lr_scheduler=schedule)
     assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
+
+
+class Slope(Loss):
+    """A plane: its gradient is 1 everywhere."""
+
+    reference = "none"
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        return {self.name: features["input"].sum()}
+
+
+def test_the_learning_rate_falls_on_a_line_within_each_level(encoder_file: str, content: str, tmp_path: Path) -> None:
+    """Plain gradient descent down a plane goes as far as the learning rates add up to; resumed in between, too."""
+
+    def paint(**settings: Any) -> Tensor:
+        optimizer = partial(torch.optim.SGD, lr=0.01)
+        losses = {"content": None, "style": None, "extra_losses": [Slope(layers=["input"], name="plane")]}
+        model = make_model(
+            encoder_file, optimizer=optimizer, clamp="never", average=0.0, decay=0.25, variation=None, **losses
+        )
+        return run(model, TransferData(content, init="grey", sizes=[16, 24], steps=[4, 5]), tmp_path, **settings)
+
+    whole = paint()
+    rates = [1 - 0.75 * step / steps for steps in (4, 5) for step in range(steps)]
+    start = TransferData(content, init="grey", sizes=[16], steps=1).batch(0).initial
+    assert start is not None
+    expected = F.interpolate(start, (18, 24), mode="bicubic", antialias=True) - 0.01 * sum(rates)
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=0)
+    paint(name="cut", max_steps=6)
+    assert torch.equal(paint(name="cut", ckpt_path="last"), whole)
+
+
+def test_signals_are_given_back(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
+    """Also those that Lightning takes in between: a handler would keep the whole run in memory."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    run(
+        make_model(encoder_file), TransferData(content, style, sizes=[24], steps=1), tmp_path, enable_checkpointing=True
+    )
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
