@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nst_lightning.data import TransferData
+    from nst_lightning.data import FastTransferData, TransferData
     from nst_lightning.encoders import VGG19
     from nst_lightning.errors import UserError
     from nst_lightning.losses import (
@@ -16,29 +16,38 @@ if TYPE_CHECKING:
         TotalVariationLoss,
         WassersteinStyleLoss,
     )
+    from nst_lightning.networks import TransformerNet, load_network
     from nst_lightning.run import Result, fit
-    from nst_lightning.tasks import StyleTransfer
+    from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
 
 __all__ = [
     "VGG19",
     "ContentLoss",
+    "FastStyleTransfer",
+    "FastTransferData",
     "GramStyleLoss",
     "Loss",
     "Result",
     "StyleTransfer",
     "TotalVariationLoss",
     "TransferData",
+    "TransformerNet",
     "UserError",
     "WassersteinStyleLoss",
     "fit",
+    "load_network",
 ]
 
 _HOMES = {
+    "FastTransferData": "data",
     "TransferData": "data",
     "VGG19": "encoders",
     "UserError": "errors",
+    "TransformerNet": "networks",
+    "load_network": "networks",
     "Result": "run",
     "fit": "run",
+    "FastStyleTransfer": "tasks",
     "StyleTransfer": "tasks",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +23,8 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 class FolderImages(LightningDataModule):
     """Crops of all pictures below a folder; every n-th picture is held out for validation.
 
-    In the place of a file that can't be decoded the next one is taken, with a warning.
+    In the place of a file that can't be decoded the next one is taken, with a warning; at the end one line says how
+    many there were, of those that this process and its workers came across.
 
     Args:
         folder: Searched with its subfolders for JPEG, PNG and WebP files.
@@ -66,9 +67,16 @@ class FolderImages(LightningDataModule):
         self.holdout_every = holdout_every
         self.color_jitter = color_jitter
         self.num_workers = num_workers
+        # Shared memory: a worker's own copy would be lost with the worker.
+        self._damaged = torch.zeros(len(self.paths), dtype=torch.bool)
+        self._damaged.share_memory_()  # type: ignore[no-untyped-call]
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self) -> Iterable[Tensor]:
         """Give shuffled batches `(N, 3, crop, crop)`, float32 in [0, 1]."""
+        return self._loader(self.training_pictures(), shuffle=True)
+
+    def training_pictures(self) -> Pictures:
+        """Give the pictures that are not held out, randomly cropped to `(3, crop, crop)`."""
         strength = self.color_jitter
         transform = v2.Compose(
             [
@@ -78,22 +86,35 @@ class FolderImages(LightningDataModule):
                 v2.ToDtype(torch.float32, scale=True),
             ]
         )
-        paths = [p for i, p in enumerate(self.paths) if i % self.holdout_every]
-        return self._loader(paths, transform, shuffle=True)
+        return Pictures(
+            self.paths, [i for i in range(len(self.paths)) if i % self.holdout_every], transform, self._damaged
+        )
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Give the centre crops of the held-out pictures."""
         transform = v2.Compose(
             [v2.Resize(2 * self.crop), v2.CenterCrop(2 * self.crop), v2.ToDtype(torch.float32, scale=True)]
         )
-        return self._loader(self.paths[:: self.holdout_every], transform, shuffle=False)
+        held_out = range(0, len(self.paths), self.holdout_every)
+        return self._loader(Pictures(self.paths, held_out, transform, self._damaged), shuffle=False)
 
-    def _loader(self, paths: Sequence[Path], transform: v2.Transform, *, shuffle: bool) -> DataLoader[Tensor]:
+    @property
+    def damaged(self) -> list[Path]:
+        """The files that could not be decoded so far."""
+        return [path for path, damaged in zip(self.paths, self._damaged.tolist(), strict=True) if damaged]
+
+    def teardown(self, stage: str) -> None:
+        """Say how many files were passed over."""
+        del stage
+        if count := len(self.damaged):
+            _log.warning("%d of %d pictures could not be decoded and were passed over", count, len(self.paths))
+
+    def _loader(self, pictures: Pictures, *, shuffle: bool) -> DataLoader[Tensor]:
         return DataLoader(
-            _Pictures(paths, transform),
+            pictures,
             batch_size=self.batch_size,
             shuffle=shuffle,
-            drop_last=shuffle and len(paths) >= self.batch_size,
+            drop_last=shuffle and len(pictures) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
@@ -124,24 +145,35 @@ class RandomZoomCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         return crop
 
 
-class _Pictures(Dataset[Tensor]):
-    def __init__(self, paths: Sequence[Path], transform: v2.Transform) -> None:
+class Pictures(Dataset[Tensor]):
+    """Some of a folder's pictures, decoded and transformed; damaged ones are replaced by the next.
+
+    Args:
+        paths: All files.
+        chosen: Indices into them, of those that this dataset is made of.
+        transform: From `(3, H, W)` of bytes to an item.
+        damaged: A mark for each of the paths, in memory that worker processes share.
+    """
+
+    def __init__(self, paths: Sequence[Path], chosen: Sequence[int], transform: v2.Transform, damaged: Tensor) -> None:
         self.paths = paths
-        self._damaged: set[Path] = set()
+        self.chosen = chosen
         self.transform = transform
+        self._damaged = damaged
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.chosen)
 
     def __getitem__(self, index: int) -> Tensor:
-        for path in [*self.paths[index:], *self.paths[:index]]:
+        for number in [*self.chosen[index:], *self.chosen[:index]]:
+            path = self.paths[number]
             try:
                 # Without the care of images/files.py (profiles, 16 bits, orientation), five times as fast.
                 with Image.open(path) as file:
                     pixels = v2.functional.pil_to_tensor(file.convert("RGB"))
             except Exception as error:  # a damaged file trips Pillow in ways that have no common class
-                if path not in self._damaged:
-                    self._damaged.add(path)
+                if not self._damaged[number]:
+                    self._damaged[number] = True
                     _log.warning(
                         "%s can't be decoded (%s); another picture is taken", path, " ".join(str(error).split())
                     )
@@ -149,5 +181,5 @@ class _Pictures(Dataset[Tensor]):
             image: Tensor = self.transform(pixels)
             return image
         raise UserError(
-            f"none of {len(self.paths)} pictures can be decoded, {self.paths[0]} for one; check data.folder."
+            f"none of {len(self)} pictures can be decoded, {self.paths[self.chosen[0]]} for one; check data.folder."
         )

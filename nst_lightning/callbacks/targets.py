@@ -1,0 +1,76 @@
+"""Where each painting goes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from nst_lightning.data.paintings import PictureFile
+from nst_lightning.errors import UserError
+from nst_lightning.images.atomic import check_writable
+
+_KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+
+
+def leave_out_folder(files: Sequence[PictureFile], folder: Path, searched: Sequence[str]) -> list[PictureFile]:
+    """Leave out what was painted before, where the outputs' folder lies inside one that is searched.
+
+    Args:
+        files: All that were found.
+        folder: Of the outputs.
+        searched: Folders, pictures or `sample:NAME`.
+    """
+    outputs = folder.resolve()
+    if not any(outputs != Path(place).expanduser().resolve() for place in searched if _holds(place, outputs)):
+        return list(files)
+    return [file for file in files if not Path(file.path).resolve().is_relative_to(outputs)]
+
+
+def _holds(place: str, outputs: Path) -> bool:
+    path = Path(place).expanduser()
+    return path.is_dir() and outputs.is_relative_to(path.resolve())
+
+
+def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None) -> dict[PictureFile, Path]:
+    """Give each picture its output: the same relative name below another folder.
+
+    Where a change of suffix would give two pictures one name, the new suffix is put behind the old one:
+    `a.gif.png` beside `a.png`.
+
+    Args:
+        files: What is painted.
+        folder: Of the outputs.
+        suffix: Of all outputs, such as `.png`; `None` for each picture's own, if it can be written, else `.png`.
+
+    Returns:
+        A file for each, in the same order.
+
+    Raises:
+        UserError: If two pictures have the same name, a picture would be painted over one that is read, or the folder
+            can't be written to.
+    """
+    short = [_renamed(file.name, suffix) for file in files]
+    counts = Counter(short)
+    names = [
+        file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 and name != file.name else name
+        for file, name in zip(files, short, strict=True)
+    ]
+    owners: dict[PurePosixPath, PictureFile] = {}
+    for file, name in zip(files, names, strict=True):
+        other = owners.setdefault(name, file)
+        if other is not file:
+            raise UserError(f"{other.path} and {file.path} would both be painted to {folder / name}; rename one.")
+    targets = {file: folder / name for file, name in zip(files, names, strict=True)}
+    read = {Path(file.path).resolve(): file for file in files}
+    for target in targets.values():
+        if target.resolve() in read:
+            raise UserError(f"{target} would be painted over a picture that is read; give another --output.folder.")
+    if targets:
+        check_writable(next(iter(targets.values())))
+    return targets
+
+
+def _renamed(name: PurePosixPath, suffix: str | None) -> PurePosixPath:
+    wanted = suffix or (name.suffix if name.suffix.lower() in _KEPT else ".png")
+    return name.with_suffix(wanted)

@@ -1,0 +1,205 @@
+"""Pictures to be painted one by one: found, read ahead, and shared out among devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from nst_lightning.errors import UserError
+from nst_lightning.images.files import read_image
+from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.samples import sample_path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
+"""Of files that are taken for pictures where a folder is searched."""
+_SAMPLE = "sample:"
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture to be painted.
+
+    Attributes:
+        path: As `read_image` takes it: a file, or `sample:NAME`.
+        name: Relative to the folder that was searched, with its suffix; the file's own if it was given itself.
+    """
+
+    path: str
+    name: PurePosixPath
+
+
+@dataclass(eq=False)
+class Unpainted:
+    """A picture as read.
+
+    Attributes:
+        file: Where it is from.
+        pixels: Float32 sRGB in [0, 1], `(1, 3, H, W)`; `(1, 3, 0, 0)` if it can't be read.
+        alpha: Opacity in [0, 1], `(1, 1, H, W)`, on the CPU; `None` for an opaque picture.
+        problem: Why it can't be read, in one line; `None` if it can.
+    """
+
+    file: PictureFile
+    pixels: Tensor
+    alpha: Tensor | None = None
+    problem: str | None = None
+
+
+class PicturesToPaint(LightningDataModule):
+    """Every picture of a folder, or of several, each a batch of its own.
+
+    Pictures are read as `read_image` does: upright, sRGB, on white where they have alpha. A file that can't be read is
+    handed on as such. Several processes take turns: none is painted twice.
+
+    Args:
+        images: Folders, which are searched with their subfolders (hidden files and those without a picture's suffix
+            are left out), picture files, or `sample:NAME`.
+        size: Long side of the results, pixels; `None` for each picture's own.
+        keep_alpha: Give the results their pictures' alpha channels.
+        max_pixels: Pictures of more pixels are not read, as decompression bombs.
+        num_workers: Processes that read ahead, a picture each, at most as many as there are cores; 0 to read in
+            between.
+
+    Attributes:
+        files: What is to be painted, in order; whoever writes may take away what need not be.
+
+    Raises:
+        UserError: If there is nothing by a name, a folder holds no picture, or a number makes no sense.
+    """
+
+    def __init__(
+        self,
+        images: str | list[str],
+        size: int | None = None,
+        keep_alpha: bool = True,
+        max_pixels: int = 200_000_000,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pictures than processes
+        if size is not None and size < 1:
+            raise UserError(f"data.size must be at least 1 pixel, or null, but {size} was given.")
+        if num_workers < 0:
+            raise UserError(f"data.num_workers must be 0 or more, but {num_workers} was given.")
+        self.places = [images] if isinstance(images, str) else list(images)
+        self.files = [file for place in self.places for file in find_pictures(place)]
+        if not self.files:
+            raise UserError("there is nothing to paint; set --data.images to a folder or a picture.")
+        self.size = size
+        self.keep_alpha = keep_alpha
+        self.max_pixels = max_pixels
+        self.num_workers = num_workers
+
+    def predict_dataloader(self) -> DataLoader[Unpainted]:
+        """Give the loader of this process's share."""
+        trainer = self.trainer
+        rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        readings = Readings(self.files, self.size, self.keep_alpha, self.max_pixels)
+        workers = min(self.num_workers, len(self.files), _cores())
+        return DataLoader(
+            readings,
+            batch_size=None,
+            sampler=EveryNth(readings, rank, processes),
+            num_workers=workers,
+            prefetch_factor=1 if workers else None,  # pictures may be large, and wait in shared memory
+        )
+
+    def transfer_batch_to_device(self, batch: Unpainted, device: torch.device, dataloader_idx: int) -> Unpainted:
+        """Copy the pixels; the opacity is needed where files are written."""
+        del dataloader_idx
+        return replace(batch, pixels=batch.pixels.to(device, non_blocking=True))
+
+
+class Readings(Dataset[Unpainted]):
+    """Pictures, read when they are asked for.
+
+    Args:
+        files: Where they are.
+        size: Long side, pixels; `None` for each picture's own.
+        keep_alpha: Whether to hand on their alpha channels.
+        max_pixels: The most that is read.
+    """
+
+    def __init__(self, files: list[PictureFile], size: int | None, keep_alpha: bool, max_pixels: int) -> None:
+        self.files = files
+        self.size = size
+        self.keep_alpha = keep_alpha
+        self.max_pixels = max_pixels
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Unpainted:
+        file = self.files[index]
+        try:
+            picture = read_image(file.path, max_pixels=self.max_pixels)
+        except UserError as error:
+            return Unpainted(file, torch.empty(1, 3, 0, 0), problem=str(error))
+        pixels, alpha = picture.pixels, picture.alpha if self.keep_alpha else None
+        if self.size is not None:
+            size = fit_long_side(pixels.shape[-2], pixels.shape[-1], self.size)
+            pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
+        return Unpainted(file, pixels, alpha)
+
+
+class EveryNth(DistributedSampler[int]):
+    """What one of several processes reads: every n-th picture, beginning with its rank's.
+
+    Torch's own repeats pictures so that all processes have as many; Lightning's for predictions does not, but refuses
+    more processes than pictures. Lightning leaves a `DistributedSampler` as it is.
+
+    Args:
+        readings: Pictures of all processes together.
+        rank: Of this process.
+        processes: How many there are.
+    """
+
+    def __init__(self, readings: Readings, rank: int, processes: int) -> None:
+        super().__init__(readings, processes, rank, shuffle=False)
+        self._share = range(rank, len(readings), processes)
+
+    def __len__(self) -> int:
+        return len(self._share)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._share)
+
+
+def _cores() -> int:
+    """Give the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_pictures(place: str) -> list[PictureFile]:
+    """Find the pictures that a word means.
+
+    Args:
+        place: A folder, a picture file or `sample:NAME`.
+
+    Returns:
+        The pictures, a folder's sorted by name.
+
+    Raises:
+        UserError: If there is nothing by that name, or the folder holds no picture.
+    """
+    if place.startswith(_SAMPLE):
+        return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(_SAMPLE)).name))]
+    path = Path(place).expanduser()
+    if not path.exists():
+        raise UserError(f"--data.images found nothing at {place}; give a folder, a picture or sample:NAME.")
+    if not path.is_dir():
+        return [PictureFile(str(path), PurePosixPath(path.name))]
+    names = [
+        file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()
+    ]
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not shown:
+        raise UserError(f"--data.images {place} holds no pictures ({', '.join(SUFFIXES)}); give another folder.")
+    return [PictureFile(str(path / name), PurePosixPath(name.as_posix())) for name in shown]

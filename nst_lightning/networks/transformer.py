@@ -1,0 +1,206 @@
+"""The network that paints a picture in one pass."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nst_lightning.errors import UserError
+from nst_lightning.networks.normalization import ConditionalInstanceNorm, Moments
+
+SMALLEST_SIDE = 8
+"""Pixels: two positions after the two halvings, so that there is one to reflect."""
+
+
+class Stage(nn.Module):
+    """One step of the network: upsampling, reflection padding, convolution, normalisation, rectifier.
+
+    `forward` is `finish` after `convolve`. They are apart because only the normalisation looks further than a kernel:
+    a picture can be run tile by tile, each stage over all tiles, if the moments of the convolved maps are gathered
+    over the whole picture before any tile is finished.
+
+    Args:
+        inputs: Channels.
+        outputs: Channels.
+        kernel: Odd side of the kernel.
+        rows: Rows of the mixture; 0 for a stage without normalisation.
+        stride: Of the convolution, 1 or 2.
+        upsample: Repeat each position twice in both directions first (Odena et al., "Deconvolution and Checkerboard
+            Artifacts", 2016), where Johnson et al. 2016 have transposed convolutions.
+        rectify: Whether negative values become 0 at the end.
+        block: Whether the stage opens a residual block, closes one (the map that entered the opening stage is
+            added to its own), or neither.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        rows: int,
+        *,
+        stride: int = 1,
+        upsample: bool = False,
+        rectify: bool = True,
+        block: Literal["opens", "closes"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.upsample = upsample
+        self.rectify = rectify
+        self.block = block
+        self.margin = kernel // 2
+        # A bias would be taken off again by the normalisation.
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, bias=rows == 0)
+        self.norm = ConditionalInstanceNorm(outputs, rows) if rows else None
+
+    def convolve(self, x: Tensor, padding: tuple[int, int, int, int] | None = None) -> Tensor:
+        """Upsample, pad and convolve.
+
+        Args:
+            x: `(N, inputs, H, W)`.
+            padding: Positions to reflect on the left, right, top and bottom, counted after upsampling; `None` for
+                `margin` all around. A tile that brings its neighbours' positions along has 0 there.
+
+        Returns:
+            `(N, outputs, H', W')`.
+        """
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        padded = F.pad(x, padding or (self.margin,) * 4, mode="reflect")
+        convolved: Tensor = self.convolution(padded)
+        return convolved
+
+    def finish(
+        self, x: Tensor, mixture: Tensor, moments: Moments | None = None, skipped: Tensor | None = None
+    ) -> Tensor:
+        """Normalise, rectify and add.
+
+        Args:
+            x: What `convolve` gave.
+            mixture: `(N, rows)` or `(1, rows)`.
+            moments: Of the whole picture's `convolve`; `None` if `x` is the whole.
+            skipped: For a stage that closes a block, the map that entered it.
+        """
+        if self.norm is not None:
+            x = self.norm(x, mixture, moments)
+        if self.rectify:
+            x = F.relu(x)
+        return x if skipped is None else x + skipped
+
+    def forward(self, x: Tensor, mixture: Tensor, skipped: Tensor | None = None) -> Tensor:
+        """Run the stage on a whole picture."""
+        return self.finish(self.convolve(x), mixture, None, skipped)
+
+
+class TransformerNet(nn.Module):
+    r"""Johnson et al., "Perceptual Losses for Real-Time Style Transfer", 2016, for several styles and strengths.
+
+    Three convolutions that halve the picture twice (a side of n becomes ⌈n/2⌉), residual blocks, two upsampling
+    convolutions and a last one; each pads by reflection, and what is too much at the right and the bottom in the end
+    is cut off. What differs from the paper and its supplement: instance normalisation (Ulyanov et al. 2016)
+    conditioned on the style (Dumoulin et al. 2017), upsampling by repetition instead of transposed convolutions,
+    residual blocks that keep their size, a logistic function instead of a scaled tanh at the end (the same function
+    but for the scale of its argument, and exactly [0, 1] where theirs had to reach below 0 and above 255).
+
+    The mixture of styles has one more row than there are styles: the photograph. It takes what the weights
+    leave of 1, in the normalisations, :math:`\gamma = (1 - \alpha) \gamma_0 + \sum_s w_s \gamma_s` with
+    :math:`\alpha = \sum_s w_s`, and in the pixels, :math:`y = (1 - \alpha) x + \alpha \, \mathrm{net}(x)`. So
+    :math:`\alpha` is the strength: 1 for the styles as learned, 0 for the photograph itself, to the bit, and in
+    between what the training asked of that strength (Babaeizadeh and Ghiasi, "Adjustable Real-time Style
+    Transfer", 2018, who have a network of its own turn the strength into :math:`\gamma` and :math:`\beta`).
+
+    Args:
+        styles: How many.
+        width: Channels at full resolution; twice and four times as many at a half and a quarter of it.
+        blocks: Residual blocks, at a quarter.
+
+    Attributes:
+        stages: In the order of the forward pass; `leave` comes after them.
+
+    Raises:
+        UserError: If a number is below 1 (`blocks`: below 0).
+    """
+
+    def __init__(self, styles: int = 1, width: int = 32, blocks: int = 5) -> None:
+        super().__init__()
+        if min(styles, width) < 1 or blocks < 0:
+            raise UserError(
+                f"a transformer network needs at least 1 style, a width of 1 and 0 blocks, but {styles}, {width} and "
+                f"{blocks} were given."
+            )
+        self.styles = styles
+        self.width = width
+        self.blocks = blocks
+        rows, deep = styles + 1, 4 * width
+        stages = [
+            Stage(3, width, 9, rows),
+            Stage(width, 2 * width, 3, rows, stride=2),
+            Stage(2 * width, deep, 3, rows, stride=2),
+        ]
+        for _ in range(blocks):
+            stages += [
+                Stage(deep, deep, 3, rows, block="opens"),
+                Stage(deep, deep, 3, rows, rectify=False, block="closes"),
+            ]
+        stages += [
+            Stage(deep, 2 * width, 3, rows, upsample=True),
+            Stage(2 * width, width, 3, rows, upsample=True),
+            Stage(width, 3, 9, 0, rectify=False),
+        ]
+        self.stages = nn.ModuleList(stages)
+        self.to(memory_format=torch.channels_last)  # what convolutions run fastest in
+
+    def architecture(self) -> dict[str, int]:
+        """Give the arguments that make a network like this one."""
+        return {"styles": self.styles, "width": self.width, "blocks": self.blocks}
+
+    def mixture(self, weights: Tensor) -> Tensor:
+        """Put the photograph's share, what the weights `(S,)` or `(N, S)` leave of 1, before them: `(·, 1 + S)`."""
+        weights = weights.reshape(-1, self.styles)
+        return torch.cat([1 - weights.sum(dim=1, keepdim=True), weights], dim=1)
+
+    @staticmethod
+    def leave(x: Tensor, images: Tensor, mixture: Tensor) -> Tensor:
+        """Turn the last stage's map, up to 3 rows and columns too large, into the result for `images`."""
+        height, width = images.shape[-2:]
+        # A negative padding cuts off as a slice does, but torch.export can follow it without knowing the size.
+        cut = F.pad(x.to(images.dtype), (0, width - x.shape[3], 0, height - x.shape[2]))
+        strength = (1 - mixture[:, 0]).clamp(0, 1).to(images.dtype).view(-1, 1, 1, 1)
+        return torch.lerp(images, cut.sigmoid(), strength)
+
+    def forward(self, images: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Paint.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`, both sides at least `SMALLEST_SIDE`.
+            weights: Of the styles, `(S,)` for all pictures or `(N, S)`; their sum is the strength. `None` for equal
+                parts at strength 1.
+
+        Returns:
+            sRGB in [0, 1], `(N, 3, H, W)`.
+
+        Raises:
+            UserError: If a side is too short, or there is another number of weights.
+        """
+        if min(images.shape[-2:]) < SMALLEST_SIDE:
+            raise UserError(
+                f"a picture of {images.shape[-1]}×{images.shape[-2]} pixels is too small to be painted in one pass, "
+                f"each side needs {SMALLEST_SIDE}; use a larger size."
+            )
+        if weights is None:
+            weights = images.new_full((self.styles,), 1 / self.styles)
+        if weights.shape[-1] != self.styles:
+            raise UserError(
+                f"the network knows {self.styles} styles, but {weights.shape[-1]} weights were given; give one each."
+            )
+        mixture = self.mixture(weights)
+        x = entered = images.contiguous(memory_format=torch.channels_last)
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            if stage.block == "opens":
+                entered = x
+            x = stage(x, mixture, entered if stage.block == "closes" else None)
+        return self.leave(x, images, mixture)
