@@ -81,7 +81,7 @@ def write_table(path: Path, axes: Sequence[Axis], outcomes: Sequence[Outcome]) -
         axes: Of the grid.
         outcomes: In the grid's order.
     """
-    terms = _terms(outcomes)
+    terms = term_names([outcome.loss or {} for outcome in outcomes])
     header = [*(axis.name for axis in axes), "status", "steps", "seconds", *(f"loss/{t}" for t in terms), "picture"]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -100,9 +100,9 @@ def write_table(path: Path, axes: Sequence[Axis], outcomes: Sequence[Outcome]) -
             )
 
 
-def _terms(outcomes: Sequence[Outcome]) -> list[str]:
+def term_names(losses: Sequence[Mapping[str, float]]) -> list[str]:
     """Give the names of all terms of all runs, those of a loss together."""
-    found = list(dict.fromkeys(name for outcome in outcomes for name in outcome.loss or ()))
+    found = list(dict.fromkeys(name for loss in losses for name in loss))
     groups = list(dict.fromkeys(name.split("/")[0] for name in found))
     return sorted(found, key=lambda name: groups.index(name.split("/")[0]))
 

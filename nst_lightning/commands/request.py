@@ -82,8 +82,7 @@ def read_request(words: Sequence[str]) -> Request:
     asked = _read_file(sweeps[0]) if sweeps else {}
     bases = asked.get("config") or []
     bases = [find_config(str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
-    if own["name"] is not None and (Path(own["name"]).is_absolute() or ".." in Path(own["name"]).parts):
-        raise UserError(f"--name {own['name']} leads out of lightning_logs; give a plain name.")
+    check_name(own["name"])
     configs = [*bases, *(path for path in files if path not in sweeps)]
     grid = {**asked.get("grid", {}), **own["grid"]}
     return Request(
@@ -93,6 +92,12 @@ def read_request(words: Sequence[str]) -> Request:
         sheet=_read_sheet({**asked.get("sheet", {}), **own["sheet"]}),
         jobs=_whole_number("--jobs", own["jobs"]),
     )
+
+
+def check_name(name: str | None) -> None:
+    """Refuse a `--name` that is no place below `lightning_logs`."""
+    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
+        raise UserError(f"--name {name} leads out of lightning_logs; give a plain name.")
 
 
 def _split(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -1,4 +1,4 @@
-"""What `nst sweep --help` says; apart from the command, whose imports take seconds."""
+"""What `--help` of sweep, batch and app says; apart from the commands, whose imports take seconds."""
 
 from __future__ import annotations
 
@@ -39,4 +39,57 @@ example:
 
 The same command goes on where it was stopped or killed: complete runs are left alone, failed ones are tried again.
 Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.
+"""
+
+BATCH_HELP = f"""\
+usage: nst batch --contents PLACES --styles PLACES [--config FILE] [--output FOLDER] [options of nst fit]
+       nst batch --manifest FILE [--config FILE] [--output FOLDER] [options of nst fit]
+
+Paint many pictures, each as nst fit does, one after another with one start and one encoder.
+
+  --contents PLACES      folders, searched with their subfolders, pictures or sample:NAME; the config's if unset
+  --styles PLACES        the same
+  --match product        every content with every style: CONTENT_STYLE.png, in the content's subfolder (default)
+  --match pairs          contents and styles of the same name in the same subfolder, whatever the suffix: NAME.png;
+                         a picture without its partner is refused
+  --manifest FILE        instead a CSV file with the columns content, style, and if wanted output and options of
+                         nst fit such as data.size or short names; inputs relative to the file, outputs to --output
+  --config FILE          a config of nst fit (configs/starry.yaml)
+  --output FOLDER        where the pictures and summary.csv are written (NAME)
+  --name NAME            the runs live in lightning_logs/NAME; the config's name and -batch if unset
+  --contact_sheet FILE   also show all pictures on one sheet, contents down and styles across
+  --keep_checkpoints     keep those of finished pairs, to go on with nst fit
+  any option of nst fit  holds for all pairs
+
+short names of options:
+{_NAMES}
+
+example:
+  nst batch --config configs/starry.yaml --contents photos --styles paintings --output painted --data.size 1024
+  nst batch --contents photos/*.jpg --styles sample:woodcut --output painted
+  torchrun --nproc-per-node 8 --no-python nst batch --manifest pairs.csv --output painted
+  srun --ntasks 64 --gpus-per-task 1 nst batch --contents photos --styles paintings --output painted
+
+The same command goes on where it was stopped or killed: complete pairs are left alone, failed ones are tried again.
+Processes that are given the same command share the work, however they are started, also on several machines with a
+common file system. Files that can't be read are reported and left out.
+Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.
+"""
+
+APP_HELP = """\
+usage: nst app [--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB]
+
+Serve a page to play with: drop a photo and a painting, watch the picture grow, stop, go on, download. It needs the
+extra app (pip install 'nst-lightning[app]') and no network.
+
+  --host ADDRESS         where to listen (127.0.0.1: this machine only); 0.0.0.0 for the network, where there is no
+                         password and no encryption: put a server that has them before it
+  --port NUMBER          TCP port (7860); 0 for any that is free
+  --names NAME ...       host names the page may be asked for by, beside IP addresses and this machine's own names
+  --max_size PIXELS      largest long side that can be painted (1024)
+  --max_pixels N         most pixels of a picture that is brought (50000000)
+  --max_upload_mb MB     largest file that is brought (30)
+
+Each GPU, or else the CPU, paints one picture at a time; the others wait in a queue. A visitor sees only what is the
+visitor's own. Everything is in a temporary folder, deleted an hour after its last use and when the page ends.
 """

@@ -82,13 +82,23 @@ def work(job: Job, threads: int, pipe: Connection) -> None:
     # A worker of a sweep that was killed may still be busy with its last step.
     with FileLock(job.folder / ".lock"):
         _write_output_to(job.folder / LOG, tell)
-        status, message = _paint(job, tell)
+        status, message = paint(job, tell)
         if status == "complete":
             (job.folder / LOG).unlink(missing_ok=True)
     tell(status, message)
 
 
-def _paint(job: Job, tell: Tell) -> tuple[Status, str]:
+def paint(job: Job, tell: Tell) -> tuple[Status, str]:
+    """Do a run, or what is left of it, in this process.
+
+    Args:
+        job: What to do; no other process is at it.
+        tell: Called with `"progress"` and the part of the run's work that is done, from 0 to 1.
+
+    Returns:
+        `complete` with `result.json` written; `failed` with the reason in one line; `stopped` with the name of the
+        signal that stopped it while it painted, or nothing for Ctrl-C at another time.
+    """
     run = job.folder / VERSION
     if (run / RESULT).exists():  # since this run was queued
         return "complete", ""
@@ -109,7 +119,7 @@ def _paint(job: Job, tell: Tell) -> tuple[Status, str]:
         traceback.print_exc()
         return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
     if code:
-        return "stopped", ""
+        return "stopped", signal.Signals(code - 128).name
     result = {"settings": job.settings, "steps": watcher.steps, "loss": watcher.terms}
     with atomic_path(run / RESULT) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -195,7 +205,7 @@ class _Teller:
                 return
 
 
-class _WarningHandler(logging.Handler):
+class WarningHandler(logging.Handler):
     """Passes warnings on, which a log that nobody opens would hide."""
 
     def __init__(self, tell: Tell) -> None:
@@ -220,5 +230,5 @@ def _write_output_to(path: Path, tell: Tell) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     ours = logging.getLogger("nst_lightning")
-    ours.handlers = [logging.StreamHandler(), _WarningHandler(tell)]
+    ours.handlers = [logging.StreamHandler(), WarningHandler(tell)]
     ours.setLevel(logging.INFO)

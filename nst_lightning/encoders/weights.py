@@ -3,6 +3,9 @@
 import difflib
 import hashlib
 import logging
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -52,6 +55,9 @@ CAFFE_COPIES = 4
 _WIDTHS = (64, 128, 256, 512, 512)  # channels of the five blocks of VGG19
 
 
+_kept: ContextVar[dict[Hashable, "EncoderWeights"] | None] = ContextVar("_kept", default=None)
+
+
 @dataclass(frozen=True, eq=False)
 class EncoderWeights:
     """The convolutions of a VGG19.
@@ -72,8 +78,23 @@ class EncoderWeights:
     copies: int = 1
 
 
+@contextmanager
+def weights_kept() -> Iterator[None]:
+    """Let `load_weights` remember what it loaded last, for programs that make the same encoder many times.
+
+    Elsewhere nothing is remembered: a second copy of a full VGG19 takes 80 MB. What is remembered is used by several
+    encoders: its tensors must not be changed in place. A file is read again when its size or its time of
+    modification has changed.
+    """
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
 def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
-    """Load the weights of an encoder.
+    """Load the weights of an encoder, or give those that `weights_kept` has kept.
 
     Args:
         name_or_path: `compact` (part of the package), `compact_caffe` (the same with maps like those of
@@ -90,6 +111,25 @@ def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
     Raises:
         UserError: If the name is unknown, or the weights cannot be had, or they are not those of a VGG19.
     """
+    kept = _kept.get()
+    if kept is None:
+        return _load(name_or_path, seed)
+    key = (name_or_path, seed, *_stamp(name_or_path))
+    if key not in kept:
+        kept.clear()  # one encoder is enough: runs that follow each other mostly share it
+        kept[key] = _load(name_or_path, seed)
+    return kept[key]
+
+
+def _stamp(name_or_path: str) -> tuple[int, ...]:
+    """Tell a file from another that takes its place; nothing for a name."""
+    path = Path(name_or_path).expanduser()
+    if name_or_path in NAMES or not path.is_file():
+        return ()
+    return path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _load(name_or_path: str, seed: int) -> EncoderWeights:
     if name_or_path == "random":
         return _weights(_random_state(seed), "imagenet")
     if name_or_path in SOURCES:

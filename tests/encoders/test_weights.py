@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from nst_lightning.encoders import VGG19, download, weights
 from nst_lightning.encoders.topology import LAYERS
-from nst_lightning.encoders.weights import load_weights, state_digest
+from nst_lightning.encoders.weights import load_weights, state_digest, weights_kept
 from nst_lightning.encoders.widening import widen
 from nst_lightning.errors import UserError
 from tests.encoders.helpers import assert_same, one_line
@@ -150,3 +150,21 @@ def test_random_has_vgg19s_shapes_and_keeps_the_scale():
             np.testing.assert_allclose(value.std().item(), (2 / fan_in) ** 0.5, rtol=0.1)
         else:
             assert not value.any()
+
+
+def test_weights_are_kept_where_asked_and_a_changed_file_is_read_again(tmp_path, tiny_state):
+    file = tmp_path / "net.pth"
+    torch.save(tiny_state(), file)
+    assert load_weights(str(file)) is not load_weights(str(file))
+    with weights_kept():
+        first = load_weights(str(file))
+        assert load_weights(str(file)) is first
+        # What an encoder does with them leaves them as they are.
+        encoder = VGG19(str(file)).cast(torch.bfloat16).double()
+        encoder(torch.rand(1, 3, 8, 8, dtype=torch.float64), ["relu2_1"])
+        assert_same(first.state, tiny_state())
+        assert state_digest(first.state) == first.digest
+        torch.save({key: value + 1 for key, value in tiny_state().items()}, file)
+        assert load_weights(str(file)).digest != first.digest
+        assert load_weights("random", seed=1).digest != load_weights("random", seed=2).digest
+    assert load_weights(str(file)) is not load_weights(str(file))
