@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData
-from nst_lightning.encoders.convolution import winograd_pays
+from nst_lightning.encoders.convolution import Winograd, winograd_pays
 from nst_lightning.encoders.weights import load_weights
 from nst_lightning.encoders.widening import widen
 from nst_lightning.losses.tiled_statistics import Tiling
@@ -48,14 +48,14 @@ class Case:
         kind: `plain`, `floor`, `zeros` (ours with that padding) or `replicate`.
         precision: A key of `DTYPES`.
         tile: Side of a tile, pixels; 0 for none.
-        winograd: Whether ours uses Winograd's algorithm.
+        winograd: Where ours uses Winograd's algorithm.
         compiled: Whether ours is compiled.
     """
 
     kind: str
     precision: str = "32"
     tile: int = 0
-    winograd: bool = False
+    winograd: Winograd = "backward"
     compiled: bool = False
 
     @property
@@ -63,7 +63,7 @@ class Case:
         """What the table calls it."""
         ours = f"ours, {self.kind}" if self.kind in ("zeros", "replicate") else self.kind
         tiled = f", tile {self.tile}" if self.tile else ""
-        how = f"{', winograd' if self.winograd else ''}{', compiled' if self.compiled else ''}"
+        how = ("" if self.winograd == "backward" else f", winograd {self.winograd}") + ", compiled" * self.compiled
         return f"{ours}, {self.precision}{tiled}{how}"
 
 
@@ -109,14 +109,16 @@ def _make_ours(case: Case, weights: str, content: Tensor, style: Tensor, dtype: 
 def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:
     """Give what is measured side by side; Winograd's algorithm where it can be used."""
     cases = [Case("plain")]
-    wide = options.device == "cpu" and any(map(winograd_pays, load_file(weights).values()))
+    wide = options.device == "cpu" and any(
+        winograd_pays(w, "always") for w in load_file(weights).values() if w.ndim == 4
+    )
     for precision in options.precisions:
         cases.append(Case("floor", precision))
         for kind in ("zeros", "replicate"):
             for tile in (0 if tile == "none" else int(tile) for tile in options.tiles):
                 cases.append(Case(kind, precision, tile))
                 if wide and precision == "32":
-                    cases.append(Case(kind, precision, tile, winograd=True))
+                    cases += [Case(kind, precision, tile, how) for how in ("never", "always")]
                 if options.compile and not tile:
                     cases.append(Case(kind, precision, compiled=True))
     return cases

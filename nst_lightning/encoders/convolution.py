@@ -12,10 +12,10 @@ from torch.nn.grad import conv2d_input
 
 _TILE = 6
 _BAND_NUMBERS = 2**23  # inputs and outputs of a band, which NNPACK makes a copy of, 16 / 9 times as large
-_WORTHWHILE_WIDTH = 64  # with fewer output channels Winograd's transformations cost more than they save
-
+_LEAST_CHANNELS = {"never": 2**31, "backward": 256, "always": 64}  # with fewer the transformations cost too much
 
 Padding = Literal["zeros", "replicate", "reflect"]
+Winograd = Literal["never", "backward", "always"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,34 +28,36 @@ class FrozenConvolution:
     Wide float32 convolutions on a CPU may go by Winograd's algorithm (Lavin and Gray 2015, "Fast Algorithms for
     Convolutional Neural Networks"), :math:`F(6 \times 6, 3 \times 3)`: 64 multiplications in place of 324. PyTorch
     brings it with NNPACK, but does not choose it by itself for small batches. Its rounding is about 1e-5 of a map's
-    largest number, ten times that of the direct sum.
+    largest number, ten times that of the direct sum. On the way back that stays so; on the way forth it changes which
+    of nearly equal numbers a pooling picks, and so the gradient by some 0.5 %.
 
     Attributes:
-        weight: `(outputs, inputs, 3, 3)`.
-        source: What `weight` was made from, to tell whether it is still the network's.
-        turned: For Winograd's algorithm `(inputs, outputs, 3, 3)`: the gradient with respect to the input is the
-            convolution of the output's with the weights turned by half a turn, inputs and outputs exchanged. Else
-            `None`.
+        source: The weights as they came, `(outputs, inputs, 3, 3)`.
         bias: `(outputs,)`.
+        contiguous: The weights laid out for Winograd's algorithm on the way forth; `None` for the direct sum.
+        turned: `(inputs, outputs, 3, 3)`, for Winograd's algorithm on the way back: the gradient with respect to the
+            input is the convolution of the output's with the weights turned by half a turn, inputs and outputs
+            exchanged. `None` for the direct sum.
     """
 
-    weight: Tensor
     source: Tensor
-    turned: Tensor | None
     bias: Tensor
+    contiguous: Tensor | None = None
+    turned: Tensor | None = None
 
     @classmethod
-    def prepare(cls, weight: Tensor, bias: Tensor, *, winograd: bool) -> FrozenConvolution:
+    def prepare(cls, weight: Tensor, bias: Tensor, winograd: Winograd) -> FrozenConvolution:
         """Lay out the weights for the algorithm, once.
 
         Args:
             weight: `(outputs, inputs, 3, 3)`.
             bias: `(outputs,)`.
-            winograd: Use Winograd's algorithm where it pays and is at hand.
+            winograd: Where to use Winograd's algorithm, if it is at hand and pays.
         """
-        if not (winograd and winograd_pays(weight)):
-            return cls(weight, weight, None, bias)
-        return cls(weight.contiguous(), weight, weight.flip(2, 3).transpose(0, 1).contiguous(), bias)
+        if not winograd_pays(weight, winograd):
+            return cls(weight, bias)
+        turned = weight.flip(2, 3).transpose(0, 1).contiguous()
+        return cls(weight, bias, weight.contiguous() if winograd == "always" else None, turned)
 
     def __call__(self, x: Tensor, padding: Padding) -> Tensor:
         """Convolve.
@@ -74,9 +76,9 @@ class FrozenConvolution:
         """Convolve without a graph; see `__call__`."""
         zeros = int(padding == "zeros")
         x = x if zeros else F.pad(x, (1, 1, 1, 1), mode=padding)
-        if self.turned is not None:
-            return _convolve_in_bands(x, self.weight, self.bias, zeros)
-        return F.conv2d(x, self.weight, self.bias, padding=zeros)
+        if self.contiguous is not None:
+            return _convolve_in_bands(x, self.contiguous, self.bias, zeros)
+        return F.conv2d(x, self.source, self.bias, padding=zeros)
 
     def backward(self, slope: Tensor, padding: Padding) -> Tensor:
         """Give the gradient with respect to the input.
@@ -93,8 +95,8 @@ class FrozenConvolution:
         if self.turned is not None:
             gradient = _convolve_in_bands(slope, self.turned, None, 2 - zeros)
         else:
-            size = (batch, self.weight.shape[1], height + 2 - 2 * zeros, width + 2 - 2 * zeros)
-            gradient = conv2d_input(size, self.weight, slope, padding=zeros)
+            size = (batch, self.source.shape[1], height + 2 - 2 * zeros, width + 2 - 2 * zeros)
+            gradient = conv2d_input(size, self.source, slope, padding=zeros)
         return gradient if zeros else _unpad(gradient, padding)
 
 
@@ -108,11 +110,12 @@ def _unpad(gradient: Tensor, padding: Padding) -> Tensor:
     return gradient[:, :, 1:-1, 1:-1]
 
 
-def winograd_pays(weight: Tensor) -> bool:
-    """Tell whether Winograd's algorithm is at hand for a convolution and faster (benchmarks/README.md)."""
-    fits = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.shape[0] >= _WORTHWHILE_WIDTH
+def winograd_pays(weight: Tensor, winograd: Winograd) -> bool:
+    """Tell whether Winograd's algorithm is wanted, at hand for a convolution, and faster (benchmarks/README.md)."""
+    channels = weight.shape[0] if winograd == "always" else min(weight.shape[:2])
+    wide = weight.device.type == "cpu" and weight.dtype == torch.float32 and channels >= _LEAST_CHANNELS[winograd]
     # Asking whether it is at hand also initialises it.
-    return fits and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
+    return wide and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
 
 
 def _convolve_in_bands(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
