@@ -11,14 +11,22 @@ from nst_lightning.errors import UserError
 HELP = """\
 usage: nst fit [--config FILE] [options]
        nst sweep [--config FILE] --grid.OPTION VALUES ... [options]
+       nst batch --contents FOLDER --styles FOLDER [--config FILE] [options]
+       nst predict [--data.images FOLDER] [--ckpt_path NETWORK] [options]
+       nst export NETWORK MODEL.onnx [options]
        nst compare PICTURE_OR_RUN ... [--output FILE] [options]
+       nst app [--host ADDRESS] [--port NUMBER] [options]
 
 Neural style transfer: paint a photo in the manner of a painting.
 
 commands:
   fit          paint a picture, or go on with one
   sweep        paint a grid of pictures, and lay them out on a sheet
+  batch        paint many pictures: folders of contents and styles, or a list
+  predict      paint pictures in one pass each, by a trained network
+  export       turn such a network into an ONNX, torch.export or TorchScript file
   compare      show pictures and runs side by side on a sheet
+  app          a page in the browser: drop two pictures, watch them become one
 
 example:
   nst fit --config configs/starry.yaml
@@ -26,6 +34,8 @@ example:
   nst fit --config configs/starry.yaml --ckpt_path last
   nst sweep --config configs/starry.yaml --grid.style_weight '[6, 60, 600]' --data.size 256
   nst sweep --config configs/sweeps/content_layers.yaml
+  nst batch --config configs/starry.yaml --contents photos --styles paintings --output painted
+  nst predict --data.images photos --output.folder painted
 
 options:
   -h, --help   show this; so does nst COMMAND --help; nst fit --print_config shows the settings
@@ -33,7 +43,7 @@ options:
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
-COMMANDS = ("fit", "sweep", "compare")
+COMMANDS = ("fit", "sweep", "batch", "predict", "export", "compare", "app")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -43,8 +53,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Words after `nst`; `None` for those of the process.
 
     Returns:
-        The exit code: 0, 1 if a run of a sweep failed, 2 for a mistake in what was asked, 130 or 143 after Ctrl-C or
-        SIGTERM.
+        The exit code: 0, 1 if one of many runs or pictures failed, 2 for a mistake in what was asked, 130 or 143 after
+        Ctrl-C or SIGTERM.
     """
     words = list(sys.argv[1:] if args is None else args)
     _configure_messages()
@@ -62,7 +72,16 @@ def main(args: Sequence[str] | None = None) -> int:
             raise UserError(
                 f"there is no command {words[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
             )
-        return {"fit": _fit, "sweep": _sweep, "compare": _compare}[words[0]](words)
+        run = {
+            "fit": _fit,
+            "sweep": _sweep,
+            "batch": _batch,
+            "predict": _predict,
+            "export": _export,
+            "compare": _compare,
+            "app": _app,
+        }
+        return run[words[0]](words)
     except UserError as error:
         sys.stderr.write(f"nst: {error}\n")
         return 2
@@ -91,10 +110,47 @@ def _sweep(words: list[str]) -> int:
     return run_sweep(words[1:])
 
 
+def _batch(words: list[str]) -> int:
+    from nst_lightning.commands.usage import BATCH_HELP
+
+    if any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(BATCH_HELP)
+        return 0
+    from nst_lightning.commands.batch_launch import take_launch
+
+    launch = take_launch()  # before Lightning is imported, which would see a cluster
+    from nst_lightning.commands.batch import run_batch
+
+    return run_batch(words[1:], launch)
+
+
+def _predict(words: list[str]) -> int:
+    from nst_lightning.run.predict import run_predict
+
+    return run_predict(words)
+
+
+def _export(words: list[str]) -> int:
+    from nst_lightning.commands.export import run_export
+
+    return run_export(words)
+
+
 def _compare(words: list[str]) -> int:
     from nst_lightning.commands.compare import run_compare
 
     return run_compare(words)
+
+
+def _app(words: list[str]) -> int:
+    from nst_lightning.commands.usage import APP_HELP
+
+    if any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(APP_HELP)
+        return 0
+    from nst_lightning.commands.app import run_app
+
+    return run_app(words[1:])
 
 
 def _configure_messages() -> None:

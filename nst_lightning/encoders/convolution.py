@@ -96,7 +96,7 @@ class FrozenConvolution:
             gradient = _convolve_in_bands(slope, self.turned, None, 2 - zeros)
         else:
             size = (batch, self.source.shape[1], height + 2 - 2 * zeros, width + 2 - 2 * zeros)
-            gradient = conv2d_input(size, self.source, slope, padding=zeros)
+            gradient = conv2d_input(size, self.source, slope, padding=zeros)  # type: ignore[no-untyped-call]
         return gradient if zeros else _unpad(gradient, padding)
 
 

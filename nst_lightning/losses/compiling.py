@@ -32,7 +32,7 @@ class CompiledEvaluation:
         """Evaluate."""
         if not self._uses_graphs:
             return self._compiled(image)
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         total, terms = self._compiled(image)
         # The next replay writes over what this one gave.
         return total.clone(), {name: term.clone() for name, term in terms.items()}

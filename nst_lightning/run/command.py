@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from nst_lightning.callbacks.animation import Animation
@@ -31,9 +31,19 @@ from nst_lightning.tasks.transfer import StyleTransfer
 
 _log = logging.getLogger(__name__)
 
+_Command = TypeVar("_Command", bound="NSTCommand")
+
 
 class NSTCommand(LightningCLI):
-    """LightningCLI with the project's defaults, run folders and one-line errors."""
+    """LightningCLI with the project's defaults, run folders and one-line errors.
+
+    Attributes:
+        default_config: The shipped config that stands for none.
+        config_keeper: Keeps the config beside what a run leaves; `None` where it leaves no run.
+    """
+
+    default_config = "starry"
+    config_keeper: type[SaveConfigCallback] | None = ConfigKeeper
 
     def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
         """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
@@ -46,19 +56,19 @@ class NSTCommand(LightningCLI):
         super().__init__(
             LightningModule,
             LightningDataModule,
-            save_config_callback=ConfigKeeper,
+            save_config_callback=self.config_keeper,
             trainer_defaults={**TRAINER_DEFAULTS, "callbacks": list(callbacks)},
             seed_everything_default=0,
             parser_class=OneLineParser,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=[args[0], *find_configs(args[1:])],
+            args=[args[0], *find_configs(args[1:], self.default_config)],
             auto_configure_optimizers=False,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Offer only what does something useful: there is nothing to validate, test or predict yet."""
+        """Offer only what does something useful: there is nothing to validate or test."""
         return {"fit": LightningCLI.subcommands()["fit"]}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -205,9 +215,27 @@ def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int
     Raises:
         UserError: If something the user gave can't be used.
     """
+    command = run_to_the_end(NSTCommand, words, callbacks)
+    keepers = [c for c in command.trainer.checkpoint_callbacks if isinstance(c, CheckpointWriter)]
+    stopped_by = keepers[0].stopped_by if keepers else None
+    return 0 if stopped_by is None else 128 + int(stopped_by)
+
+
+def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
+    """Parse a command line and do what it says; what ends it from outside is told as every command does.
+
+    Args:
+        kind: Of command.
+        words: The command and its options.
+        callbacks: Watch the run beside those of the config.
+
+    Raises:
+        UserError: If something the user gave can't be used, memory does not suffice, or another process has died.
+        KeyboardInterrupt: If it was interrupted.
+    """
     _quieten()
     try:
-        command = NSTCommand(words, callbacks)
+        return kind(words, callbacks)
     except torch.OutOfMemoryError as error:
         raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
     except RuntimeError as error:
@@ -218,6 +246,3 @@ def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int
         if stop.code == 1:  # how Lightning ends a run on a second Ctrl-C
             raise KeyboardInterrupt from stop
         raise
-    keepers = [c for c in command.trainer.checkpoint_callbacks if isinstance(c, CheckpointWriter)]
-    stopped_by = keepers[0].stopped_by if keepers else None
-    return 0 if stopped_by is None else 128 + int(stopped_by)

@@ -36,15 +36,15 @@ def shipped_configs() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
-def find_configs(args: Sequence[str]) -> list[str]:
+def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     """Replace `--config NAME` by a shipped config of that name where no such file exists here.
 
     Args:
-        args: Of `nst fit`, without the command itself.
+        args: Of `nst fit` or `nst predict`, without the command itself.
+        default: The shipped config that stands for none.
 
     Returns:
-        The same, with paths that exist and configs first, so that options win wherever they stand; `starry.yaml` if
-        no config was given.
+        The same, with paths that exist and configs first, so that options win wherever they stand.
 
     Raises:
         UserError: If a config is neither a file nor shipped.
@@ -61,7 +61,7 @@ def find_configs(args: Sequence[str]) -> list[str]:
     if expects_path:
         raise UserError("--config wants a file; give for example --config configs/starry.yaml")
     if not configs and not {"--help", "-h"} & set(args):
-        configs = [f"--config={shipped_configs() / 'starry.yaml'}"]
+        configs = [f"--config={shipped_configs() / default}.yaml"]
     return [*configs, *options]
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
+from nst_lightning.callbacks.painting_progress import PaintingProgressBar
 from nst_lightning.callbacks.pictures import PictureWriter, painted
 from nst_lightning.callbacks.progress import TransferProgressBar
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
@@ -94,6 +95,19 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
         _check_painting(settings)
         settings["strategy"] = _choose_strategy(settings)
     return Trainer(**settings)
+
+
+def build_predictor(**settings: Any) -> Trainer:
+    """Make the Trainer that uses a network: it leaves no run behind, neither log nor checkpoint.
+
+    Args:
+        **settings: Arguments of `lightning.Trainer`.
+    """
+    settings = {**TRAINER_DEFAULTS, **settings}
+    wanted = _listed(settings.get("callbacks"))
+    if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
+        wanted.append(PaintingProgressBar())
+    return Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
 
 
 def _choose_strategy(settings: dict[str, Any]) -> Any:

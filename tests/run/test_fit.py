@@ -24,7 +24,8 @@ from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
 from tests.run.conftest import CONFIGS
 
 RUN = Path("lightning_logs/starry/version_0")
-OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem not in ("distill_compact", "fast_starry"))
+OTHERS = ("distill_compact", "fast_starry", "fast_predict")
+OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 
 IN_THE_PACKAGE = {"compact": "compact", "imagenet": "compact", "caffe": "compact_caffe"}

@@ -1,0 +1,87 @@
+"""What holds for every request: who may ask, and what the browser is told about the answer."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+"""Nothing comes from elsewhere, and no other site may embed the page or read from it."""
+
+
+class Guard:
+    """Refuses requests under foreign names and from foreign pages.
+
+    A page elsewhere can make its own name point to this machine (DNS rebinding): its requests carry that name in
+    `Host`. It can also send requests here directly: they carry its `Origin`.
+
+    Args:
+        app: What is guarded.
+        names: Host names under which the page may be asked for, beside `localhost` and any IP address: an address
+            can't be rebound.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        line = self._refusal(scope["method"], Headers(scope=scope))
+        answer = self._app if line is None else JSONResponse({"error": line}, 403, {"connection": "close"})
+        await answer(scope, receive, send_guarded)
+
+    def _refusal(self, method: str, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if not self._is_known(_without_port(host)):
+            return "this page is not known under that name; see nst app --help, --names."
+        if method in ("GET", "HEAD"):
+            return None
+        origin = headers.get("origin")
+        is_foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if is_foreign or (origin is not None and origin.partition("://")[2] != host):
+            return "that came from another page; use the page itself."
+        return None
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name.lower().rstrip(".") in self._names
+        return True
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def own_names() -> set[str]:
+    """Give the names that this machine has."""
+    return {socket.gethostname(), socket.getfqdn()}

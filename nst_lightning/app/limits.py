@@ -1,0 +1,50 @@
+"""What a visitor may ask of the machine, and how the rest is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is enough.
+
+    Attributes:
+        upload_bytes: Of one picture's file.
+        pixels: Of one picture, height times width.
+        size: Largest long side that is painted, pixels.
+        pictures: That one visitor may have here at a time.
+        arriving: Pictures of all visitors that are on their way here.
+        waiting: Jobs of one visitor that wait or are painted.
+        kept: Jobs of one visitor that are kept, finished ones included.
+        queue: Jobs of all visitors that wait.
+        visitors: At a time.
+        stored_bytes: Of all pictures that all visitors brought.
+        lifetime: Seconds after its last use for which anything is kept.
+    """
+
+    upload_bytes: int = 30_000_000
+    pixels: int = 50_000_000
+    size: int = 1024
+    pictures: int = 20
+    arriving: int = 16
+    waiting: int = 3
+    kept: int = 8
+    queue: int = 50
+    visitors: int = 1000
+    stored_bytes: int = 4_000_000_000
+    lifetime: float = 3600.0
+
+
+class RefusalError(Exception):
+    """What a visitor asked for is not done.
+
+    Args:
+        status: Of the HTTP answer.
+        line: What the visitor reads: what is wrong and what to do.
+    """
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+        self.line = line

@@ -1,0 +1,32 @@
+// How a job stands, in words.
+import { capital, sources } from "./common.js";
+
+export const isActive = (job) => Boolean(job) && ["waiting", "painting", "stopping"].includes(job.status);
+
+export function tell(job) {
+  if (!job) return ["Ready", sources.content && sources.style ? "Everything is set: paint." : "Choose two pictures, then paint."];
+  const progress = job.progress;
+  switch (job.status) {
+    case "waiting":
+      return job.position > 1 ? [`Number ${job.position} in the queue`, "It starts by itself."] : ["Next in the queue", "It starts by itself."];
+    case "painting":
+    case "stopping": {
+      const word = job.status === "stopping" ? "Stopping" : "Painting";
+      if (!progress) return [`${word} …`, job.is_instant ? "In one pass" : "Reading the pictures"];
+      const left = progress.seconds_left === null ? "" : `, ${duration(progress.seconds_left)} left`;
+      return [`${word}, ${Math.floor(progress.fraction * 100)} %`, `${progress.width}×${progress.height}, level ${progress.level} of ${progress.levels}${left}`];
+    }
+    case "complete":
+      return ["Finished", `${progress.width}×${progress.height} pixels, ${job.is_instant ? "in one pass" : `${progress.steps} steps`}`];
+    case "stopped":
+      return job.picture ? ["Stopped", `after ${progress ? progress.step : 0} steps; what there is, is kept.`] : ["Stopped", "before it began."];
+    default:
+      return ["It did not work", capital(job.message)];
+  }
+}
+
+function duration(seconds) {
+  if (seconds < 1.5) return "a moment";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}

@@ -1,0 +1,91 @@
+"""A page that is served for a test file, and a client that behaves like a browser's."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from nst_lightning.app.limits import Limits
+from nst_lightning.app.studio import Studio
+from nst_lightning.commands.app import AppRequest, serving
+
+TINY = {"content": "sample:town", "style": "sample:starry", "size": 32, "quality": "draft"}
+
+
+@dataclass
+class Client:
+    """One visitor."""
+
+    port: int
+    cookie: str = ""
+    host: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, http.client.HTTPResponse]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        given = {**self.headers, **({"cookie": self.cookie} if self.cookie else {}), **(headers or {})}
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        connection.request(method, path, body, given)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        return answer.status, json.loads(content) if is_json else content, answer
+
+    def enter(self) -> Client:
+        _, _, answer = self.ask("GET", "/")
+        self.cookie = answer.headers["set-cookie"].partition(";")[0]
+        return self
+
+    def ended(self, id: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a job has ended."""
+        return self.wait(id, lambda job: job["status"] in ("complete", "stopped", "failed"), seconds)
+
+    def wait(self, id: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 120) -> dict[str, Any]:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            _, job, _ = self.ask("GET", f"/api/jobs/{id}")
+            if holds(job):
+                return job
+            time.sleep(0.03)
+        raise AssertionError(f"waited in vain: {job}")
+
+
+@dataclass
+class Served:
+    """A page that is served."""
+
+    studio: Studio
+    address: str
+
+    def client(self) -> Client:
+        return Client(int(self.address.rstrip("/").rpartition(":")[2])).enter()
+
+
+@contextmanager
+def served(limits: Limits) -> Iterator[Served]:
+    with serving(AppRequest(port=0, limits=limits)) as page:
+        thread = threading.Thread(target=page.server.run, args=([page.listener],), daemon=True)
+        thread.start()
+        yield Served(page.studio, page.address)
+        page.server.should_exit = True
+        page.studio.is_closing = True
+        thread.join(20)
+
+
+@pytest.fixture(scope="package")
+def page() -> Iterator[Served]:
+    """One page for all tests: its painting process takes seconds to start."""
+    with served(Limits(upload_bytes=2_000_000, pixels=4_000_000, size=64, queue=30)) as page:
+        yield page

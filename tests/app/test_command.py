@@ -1,0 +1,67 @@
+"""`nst app` on the command line."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nst_lightning.app.limits import Limits
+from nst_lightning.cli import main
+from nst_lightning.commands.app import AppRequest, read_app_request
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise() -> None:
+    assert read_app_request([]) == AppRequest("127.0.0.1", 7860, (), Limits())
+    words = "--host 0.0.0.0 --port 80 --names a.example b.example --max_pixels 5000 --max_upload_mb 1.5 --max_size 64"
+    limits = Limits(upload_bytes=1_500_000, pixels=5000, size=64)
+    assert read_app_request(words.split()) == AppRequest("0.0.0.0", 80, ("a.example", "b.example"), limits)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--port", "70000"], "--port must be from 0 to 65535"),
+        (["--max_upload_mb", ".inf"], "--max_upload_mb must be from 0.001 to"),
+        (["--max_size", "0"], "--max_size must be from 16 to"),
+        (["--prot", "80"], "--port"),
+        (["--host", "256.256.256.256", "--port", "0"], "choose another --port or --host"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", *words]) == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["app", "--port", str(taken.getsockname()[1])]) == 2
+    assert "in use" in capsys.readouterr().err
+
+
+def test_sigterm_deletes_everything(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nst_lightning", "app", "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("page: http://127.0.0.1:")
+    connection = http.client.HTTPConnection(line.split("//")[1].split("/")[0], timeout=60)
+    connection.request("GET", "/")
+    assert connection.getresponse().status == 200
+    assert len(list(tmp_path.glob("nst-app-*"))) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert list(tmp_path.glob("nst-app-*")) == []
+    assert process.stderr.read() == ""

@@ -1,0 +1,54 @@
+"""Painting in one pass from the page, by a tiny network."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from nst_lightning.app.instant import paint_instantly
+from nst_lightning.app.limits import Limits, RefusalError
+from nst_lightning.app.order import PICTURE, PREVIEW, Order
+from nst_lightning.app.recipe import Recipe, command, read_recipe
+from nst_lightning.cli import main
+from nst_lightning.commands.app import networks
+from nst_lightning.networks import shipped
+from nst_lightning.networks.transformer import TransformerNet
+from nst_lightning.networks.weights import save_network
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Ship a network of two styles, beside a file that is none."""
+    torch.manual_seed(0)
+    folder = tmp_path / "networks"
+    save_network(TransformerNet(styles=2, width=4, blocks=1), folder / "tiny.safetensors", ["starry", "other"], "")
+    (folder / "broken.safetensors").write_bytes(b"nothing")
+    monkeypatch.setattr(shipped, "_FOLDER", folder)
+    return "tiny"
+
+
+def test_only_networks_that_can_be_loaded_are_offered_for_samples(network: str) -> None:
+    assert networks() == {network: ["starry"]}
+    with pytest.raises(RefusalError, match="network is one of tiny"):
+        read_recipe({"network": "../../evil"}, Limits(), ["compact"], networks())
+    assert read_recipe({"network": "tiny"}, Limits(), ["compact"], networks()) == Recipe(network="tiny")
+    assert read_recipe({"network": None}, Limits(), ["compact"], networks()) == Recipe()
+
+
+def test_it_is_the_command_to_the_byte(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    recipe = Recipe(size=64, strength=0.75, network=network)
+    order = Order("id", recipe, content, "sample:starry", ("content.png", ""), tmp_path / "job", 10**6)
+    progress = paint_instantly(order, {"accelerator": "cpu"})
+    assert (progress.width, progress.height, progress.fraction) == (64, 48, 1)
+    assert Image.open(tmp_path / "job" / PREVIEW).size == (64, 48)
+    assert sorted(file.name for file in (tmp_path / "job").iterdir()) == [PICTURE, PREVIEW]
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command(recipe, "content.png", "sample:starry"))
+    assert main([*words[1:], "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]) == 0
+    assert Path("painted/content.png").read_bytes() == (tmp_path / "job" / PICTURE).read_bytes()
