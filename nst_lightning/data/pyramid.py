@@ -118,7 +118,8 @@ class TransferData(LightningDataModule):
         """Copy a batch to the device unless it is the one that was copied last."""
         del dataloader_idx
         if self._moved is None or self._moved[0] is not batch:
-            self._moved = (batch, batch.to(device))
+            # The same object on a CPU: what the task lets go of is then let go of.
+            self._moved = (batch, batch if device.type == "cpu" else batch.to(device))
         return self._moved[1]
 
     def batch(self, level: int) -> TransferBatch:
