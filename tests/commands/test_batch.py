@@ -136,7 +136,7 @@ def test_other_settings_and_other_pictures_are_refused(
     before = files("out", str(RUNS))
     assert batch(*words, "--model.average", "0.5") == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "lightning_logs/many holds a batch with other settings: model.init_args.average 0.99 → 0.5; give" in message
+    assert "lightning_logs/many holds a batch with other settings: model.init_args.average 0.0 → 0.5; give" in message
     Path("pairs.csv").write_text(f"{HEADER}{ROW},me.png,4,\n")
     assert batch(*words) == 2
     assert "me.seed 3 → 4; give another --name" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,9 @@ def test_python_api_does_the_same_as_the_command(
         ContentLoss(),
         GramStyleLoss(weight=20.0),
         TotalVariationLoss(weight=2.0),
+        optimizer=partial(torch.optim.Adam, lr=0.03, betas=(0.9, 0.9), fused=True),
+        decay=0.05,
+        average=0.0,
     )
     data = nst_lightning.TransferData(content, style, sizes=[24, 34], steps=[4, 3])
     result = nst_lightning.fit(model, data, output="api.png", accelerator="cpu")
