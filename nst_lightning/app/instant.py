@@ -10,6 +10,7 @@ from nst_lightning.callbacks.paintings import PaintingWriter
 from nst_lightning.data import PicturesToPaint
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
+from nst_lightning.images.samples import SAMPLE
 from nst_lightning.run.trainer import build_predictor
 from nst_lightning.tasks import FastPainter
 
@@ -30,7 +31,7 @@ def paint_instantly(order: Order, device: dict[str, Any]) -> Progress:
     recipe = order.recipe
     assert recipe.network is not None
     strength = min(1.0, recipe.strength)
-    painter = FastPainter(recipe.network, style=order.style.removeprefix("sample:"), strength=strength)
+    painter = FastPainter(recipe.network, style=order.style.removeprefix(SAMPLE), strength=strength)
     data = PicturesToPaint(
         order.content, size=recipe.size, keep_alpha=False, max_pixels=order.max_pixels, num_workers=0
     )

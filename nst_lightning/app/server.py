@@ -26,8 +26,7 @@ from nst_lightning.app.order import PICTURE, PREVIEW
 from nst_lightning.app.recipe import read_recipe
 from nst_lightning.app.studio import Studio
 from nst_lightning.app.uploads import drained, examine, receive, shown_name, thumbnail
-from nst_lightning.app.visitors import SAMPLE
-from nst_lightning.images.samples import SAMPLES, sample_path
+from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
 
 PAGE = Path(__file__).with_name("page")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

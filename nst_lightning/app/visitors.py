@@ -16,9 +16,8 @@ from nst_lightning.app.order import Order
 from nst_lightning.app.recipe import Recipe
 from nst_lightning.app.uploads import thumbnail
 from nst_lightning.app.visitor import Upload, Visitor
-from nst_lightning.images.samples import SAMPLES
+from nst_lightning.images.samples import SAMPLE, SAMPLES
 
-SAMPLE = "sample:"
 """Stands before a sample's name."""
 
 

@@ -6,29 +6,15 @@ import sys
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-from nst_lightning.callbacks.progress import redraw_interval
+from nst_lightning.callbacks.progress import SingleBar, redraw_interval
 
 _FORMAT = "painting {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}, {remaining} left]"
 
 
-class PaintingProgressBar(ProgressBar):
+class PaintingProgressBar(SingleBar):
     """One bar over the pictures of this process; the first one shows it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: tqdm[Any] | None = None
-        self._is_enabled = True
-
-    def enable(self) -> None:
-        """Show the bar."""
-        self._is_enabled = True
-
-    def disable(self) -> None:
-        """Hide the bar; Lightning does so on all ranks but the first."""
-        self._is_enabled = False
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
@@ -59,12 +45,3 @@ class PaintingProgressBar(ProgressBar):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
         self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the message starts on a line of its own."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -23,21 +23,12 @@ def redraw_interval() -> float:
     return _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
 
 
-class TransferProgressBar(ProgressBar):
-    """One bar over all levels, right after a resume as well.
-
-    The time left counts a step's cost as proportional to its pixels: steps at the fine levels, most of the
-    work, are still to come when the quick coarse ones are done. The loss is read off the device only when
-    the bar is redrawn.
-    """
+class SingleBar(ProgressBar):
+    """A bar on stderr, shown by the first process only, and closed before anything else is said."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bar: tqdm[Any] | None = None
-        self._interval = redraw_interval()
-        self._drawn_at = 0.0
-        self._level = -1
-        self._level_started = (0.0, 0)
         self._is_enabled = True
 
     def enable(self) -> None:
@@ -47,6 +38,31 @@ class TransferProgressBar(ProgressBar):
     def disable(self) -> None:
         """Hide the bar; Lightning does so on all ranks but the first."""
         self._is_enabled = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message starts on a line of its own."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class TransferProgressBar(SingleBar):
+    """One bar over all levels, right after a resume as well.
+
+    The time left counts a step's cost as proportional to its pixels: steps at the fine levels, most of the
+    work, are still to come when the quick coarse ones are done. The loss is read off the device only when
+    the bar is redrawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._interval = redraw_interval()
+        self._drawn_at = 0.0
+        self._level = -1
+        self._level_started = (0.0, 0)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: TransferBatch, batch_idx: int
@@ -101,12 +117,3 @@ class TransferProgressBar(ProgressBar):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
         self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the message starts on a line of its own."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -145,7 +145,6 @@ def _paint_all(
             for place in claim(waiting, launch):
                 started = time.monotonic()
                 status, message = painter.paint(place)
-                signals.renew()
                 gc.collect()  # Trainer and module refer to each other: the next run must not need room beside theirs
                 if status == "stopped":
                     return painted, signals.number or signal.Signals[message or "SIGINT"]

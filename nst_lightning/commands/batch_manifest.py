@@ -8,10 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.commands.batch_pairs import SAMPLE, Pair, Source
+from nst_lightning.commands.batch_pairs import Pair, Source
 from nst_lightning.commands.grid import SHORT_NAMES
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import check_output
+from nst_lightning.images.samples import SAMPLE
 
 _OWN = ("content", "style", "output")
 _NOT_OF_A_PAIR = ("config", "name", "ckpt_path", "print_config", "data.content", "data.style", "output.path")

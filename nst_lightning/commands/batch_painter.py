@@ -121,14 +121,8 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         """Take the signals over; only a program's main thread may."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-            self.renew()
+            self._handlers = {number: signal.signal(number, self._stop) for number in _SIGNALS}
         return self
-
-    def renew(self) -> None:
-        """Take the signals over from a run that has ended: its handler of SIGTERM stays, and holds its Trainer."""
-        for number in self._handlers:
-            signal.signal(number, self._stop)
 
     def __exit__(self, *exception: object) -> None:
         """Give them back."""

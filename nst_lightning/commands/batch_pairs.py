@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from nst_lightning.errors import UserError
+from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
+from nst_lightning.images.samples import SAMPLE
 
 _log = logging.getLogger(__name__)
 
-SAMPLE = "sample:"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2"}
 _LONGEST_NAME = 240  # bytes; file systems allow 255, with the suffix
 _NAMED = 3  # in a message
 
@@ -87,18 +87,15 @@ def _search(folder: Path, option: str, ignored: Sequence[Path]) -> list[Source]:
     if any(folder.resolve().is_relative_to(place) for place in ignored):
         raise UserError(f"{option} {folder} lies where pictures are written; give another --output.")
     files = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not any(path.resolve().is_relative_to(place) for place in ignored)
+        path for path in visible_files(folder) if not any(path.resolve().is_relative_to(place) for place in ignored)
     ]
-    pictures = [path for path in files if path.suffix.lower() in _SUFFIXES]
-    others = [str(path.relative_to(folder)) for path in files if path not in set(pictures)]
+    pictures = [path for path in files if is_picture(path)]
+    others = [str(path.relative_to(folder)) for path in files if not is_picture(path)]
     if others:
         _log.warning("no pictures by their suffixes, left out: %s in %s", _some(others), folder)
     if not pictures:
-        raise UserError(f"{option} {folder} holds no pictures ({', '.join(sorted(_SUFFIXES))}); give another folder.")
+        suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise UserError(f"{option} {folder} holds no pictures ({suffixes}); give another folder.")
     return [Source(str(path), PurePosixPath(path.relative_to(folder).with_suffix("").as_posix())) for path in pictures]
 
 

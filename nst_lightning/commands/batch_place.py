@@ -14,10 +14,10 @@ import yaml
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.pictures import FILE_NAME
-from nst_lightning.commands.batch_pairs import SAMPLE, Pair, Source
+from nst_lightning.commands.batch_pairs import Pair, Source
 from nst_lightning.commands.worker import FAILED, RESULT, SECONDS, VERSION
 from nst_lightning.images.atomic import atomic_path
-from nst_lightning.images.samples import sample_path
+from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.run.config import changed_settings
 
 SETTINGS = "pair.yaml"

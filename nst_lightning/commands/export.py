@@ -15,7 +15,7 @@ from nst_lightning.commands.parser import CommandParser
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.networks.shipped import network_path
-from nst_lightning.networks.transformer import SMALLEST_SIDE, Stage, TransformerNet
+from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.networks.weights import load_network, save_network
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 
 class Portable(nn.Module):
-    """What `TransformerNet.forward` computes, without its complaints about sizes, which exporters stumble over.
+    """What `TransformerNet.forward` computes, without its complaints about sizes.
 
     Args:
         network: To be exported.
@@ -41,14 +41,7 @@ class Portable(nn.Module):
 
     def forward(self, images: Tensor, weights: Tensor) -> Tensor:
         """Paint `(1, 3, H, W)` in the mixture `(S,)`."""
-        mixture = self.network.mixture(weights)
-        x = entered = images
-        for stage in self.network.stages:
-            assert isinstance(stage, Stage)
-            if stage.block == "opens":
-                entered = x
-            x = stage(x, mixture, entered if stage.block == "closes" else None)
-        return self.network.leave(x, images, mixture)
+        return self.network.paint(images, self.network.mixture(weights))
 
 
 def run_export(words: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from nst_lightning.data.sampling import ResumableLoader, SampleNumbers, SeededPi
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.samples import SAMPLE
 
 
 @dataclass(eq=False)
@@ -109,7 +110,7 @@ class FastTransferData(FolderImages):
 
 def _names(paths: list[str]) -> tuple[str, ...]:
     """Give each style its file's name without the suffix; a number is added where it is not the first of its name."""
-    stems = [Path(path.removeprefix("sample:")).stem for path in paths]
+    stems = [Path(path.removeprefix(SAMPLE)).stem for path in paths]
     return tuple(
         stem if stem not in stems[:index] else f"{stem}_{stems[: index + 1].count(stem)}"
         for index, stem in enumerate(stems)

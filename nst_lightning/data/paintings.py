@@ -14,12 +14,9 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
+from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
-from nst_lightning.images.samples import sample_path
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
-"""Of files that are taken for pictures where a folder is searched."""
-_SAMPLE = "sample:"
+from nst_lightning.images.samples import SAMPLE, sample_path
 
 
 @dataclass(frozen=True)
@@ -189,17 +186,16 @@ def find_pictures(place: str) -> list[PictureFile]:
     Raises:
         UserError: If there is nothing by that name, or the folder holds no picture.
     """
-    if place.startswith(_SAMPLE):
-        return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(_SAMPLE)).name))]
+    if place.startswith(SAMPLE):
+        return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
     path = Path(place).expanduser()
     if not path.exists():
         raise UserError(f"--data.images found nothing at {place}; give a folder, a picture or sample:NAME.")
     if not path.is_dir():
         return [PictureFile(str(path), PurePosixPath(path.name))]
-    names = [
-        file.relative_to(path) for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and file.is_file()
-    ]
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not shown:
-        raise UserError(f"--data.images {place} holds no pictures ({', '.join(SUFFIXES)}); give another folder.")
-    return [PictureFile(str(path / name), PurePosixPath(name.as_posix())) for name in shown]
+    files = [file for file in visible_files(path) if is_picture(file)]
+    if not files:
+        raise UserError(
+            f"--data.images {place} holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give another folder."
+        )
+    return [PictureFile(str(file), PurePosixPath(file.relative_to(path).as_posix())) for file in files]

@@ -18,8 +18,8 @@ from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.profiles import srgb_profile
+from nst_lightning.images.samples import SAMPLE, sample_path
 
-_SAMPLE_PREFIX = "sample:"
 _FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -134,10 +134,8 @@ def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
 def _find(path: str | os.PathLike[str]) -> Path:
     """Return the file that `path` means, which exists and is not empty."""
     name = os.fspath(path)
-    if name.startswith(_SAMPLE_PREFIX):
-        from nst_lightning.images.samples import sample_path
-
-        return Path(sample_path(name.removeprefix(_SAMPLE_PREFIX)))
+    if name.startswith(SAMPLE):
+        return sample_path(name.removeprefix(SAMPLE))
     file = Path(path).expanduser()
     if file.is_dir():
         raise UserError(f"expected a picture file, found a folder: {file}; name one of the files in it")

@@ -196,8 +196,16 @@ class TransformerNet(nn.Module):
             raise UserError(
                 f"the network knows {self.styles} styles, but {weights.shape[-1]} weights were given; give one each."
             )
-        mixture = self.mixture(weights)
-        x = entered = images.contiguous(memory_format=torch.channels_last)
+        return self.paint(images.contiguous(memory_format=torch.channels_last), self.mixture(weights))
+
+    def paint(self, images: Tensor, mixture: Tensor) -> Tensor:
+        """Paint without looking whether sizes fit, which exporters stumble over.
+
+        Args:
+            images: As in `forward`.
+            mixture: `(1, 1 + S)` or `(N, 1 + S)`.
+        """
+        x = entered = images
         for stage in self.stages:
             assert isinstance(stage, Stage)
             if stage.block == "opens":

@@ -25,7 +25,8 @@ from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import CHECKPOINT_KEY, NetworkCard, save_network
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
-from nst_lightning.tasks.resume import configured_settings, continue_with_config
+from nst_lightning.tasks.resume import configured_settings, continue_with_config, saved_by
+from nst_lightning.tasks.stepping import with_schedule
 
 
 class FastStyleTransfer(LightningModule):
@@ -99,12 +100,7 @@ class FastStyleTransfer(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the network, and its schedule if there is one."""
         optimizer = self.optimizer(self.network.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
-        }
+        return with_schedule(optimizer, self.lr_scheduler)
 
     def on_fit_start(self) -> None:
         """Convert the encoder once, as `StyleTransfer` does; forget the styles of an earlier run."""
@@ -220,18 +216,13 @@ class FastStyleTransfer(LightningModule):
         Raises:
             UserError: If the checkpoint belongs to another encoder, network, optimiser or kind of model.
         """
-        saved = checkpoint.get(CHECKPOINT_KEY)
-        if saved is None:
-            raise UserError("the checkpoint is not one of a FastStyleTransfer run; give another --ckpt_path.")
+        saved = saved_by("FastStyleTransfer", checkpoint, CHECKPOINT_KEY)
         if saved["architecture"] != self.network.architecture():
             raise UserError(
                 f"the checkpoint's network was made with {saved['architecture']}, the config asks for "
                 f"{self.network.architecture()}; restore model.network, or start without --ckpt_path."
             )
-        # The state of the optimiser is edited in place, so a shallow copy of the checkpoint serves.
-        continue_with_config(
-            {**checkpoint, "style_transfer": saved}, self.encoder.digest, self.optimizer(self.network.parameters())
-        )
+        continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer(self.network.parameters()))
         self._style_names = tuple(saved["styles"])
         self._styles_digest = saved["pictures"]
 

@@ -14,7 +14,26 @@ def configured_settings(optimizer: Optimizer) -> list[dict[str, Any]]:
     return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
 
 
-def continue_with_config(checkpoint: dict[str, Any], encoder_digest: str, configured: Optimizer) -> dict[str, Any]:
+def saved_by(task: str, checkpoint: dict[str, Any], key: str) -> dict[str, Any]:
+    """Give what a task added to a checkpoint.
+
+    Args:
+        task: Its class's name.
+        checkpoint: As Lightning loaded it.
+        key: Where the task keeps it.
+
+    Raises:
+        UserError: If the checkpoint is another task's.
+    """
+    saved: dict[str, Any] | None = checkpoint.get(key)
+    if saved is None:
+        raise UserError(f"the checkpoint is not one of a {task} run; give another --ckpt_path.")
+    return saved
+
+
+def continue_with_config(
+    checkpoint: dict[str, Any], saved: dict[str, Any], encoder_digest: str, configured: Optimizer
+) -> None:
     """Check a checkpoint against the config, and put what the user changed into it.
 
     `Optimizer.load_state_dict` would bring back the old learning rate whatever the user typed. What the user
@@ -23,18 +42,13 @@ def continue_with_config(checkpoint: dict[str, Any], encoder_digest: str, config
 
     Args:
         checkpoint: As Lightning loaded it; its optimiser and scheduler states are edited in place.
+        saved: What the task added to it: the encoder's digest, the optimiser's class, `configured_settings`.
         encoder_digest: Of the present encoder.
         configured: A fresh optimiser as the config makes it.
-
-    Returns:
-        What `StyleTransfer.on_save_checkpoint` added.
 
     Raises:
         UserError: If the checkpoint can't go on under this config.
     """
-    saved: dict[str, Any] | None = checkpoint.get("style_transfer")
-    if saved is None:
-        raise UserError("the checkpoint is not one of a StyleTransfer run; give another --ckpt_path.")
     if saved["encoder"] != encoder_digest:
         raise UserError(
             f"the checkpoint was painted with other encoder weights (digest {saved['encoder'][:12]}, now "
@@ -52,7 +66,6 @@ def continue_with_config(checkpoint: dict[str, Any], encoder_digest: str, config
         if "lr" in changed and checkpoint["lr_schedulers"]:
             _rescale(group, checkpoint["lr_schedulers"], changed.pop("lr") / before["lr"])
         group.update(changed)
-    return saved
 
 
 def _rescale(group: dict[str, Any], schedulers: list[dict[str, Any]], ratio: float) -> None:

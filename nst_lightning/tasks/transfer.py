@@ -27,9 +27,12 @@ from nst_lightning.tasks.levels import renew_optimizer, resize_iterate
 from nst_lightning.tasks.memory import TileSizes
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, gave_up_scaling, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
-from nst_lightning.tasks.resume import configured_settings, continue_with_config
+from nst_lightning.tasks.resume import configured_settings, continue_with_config, saved_by
+from nst_lightning.tasks.stepping import with_schedule
 
 _log = logging.getLogger(__name__)
+
+_KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
 
 
 def _adam(params: Any) -> Optimizer:
@@ -134,12 +137,7 @@ class StyleTransfer(LightningModule):
         optimizer = self.optimizer([self.image])
         if isinstance(optimizer, torch.optim.LBFGS):
             check_lbfgs(self.trainer, self.clamp)
-        if self.lr_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
-        }
+        return with_schedule(optimizer, self.lr_scheduler)
 
     def on_fit_start(self) -> None:
         """Convert the encoder once: autocast would convert its frozen weights at every step."""
@@ -270,7 +268,7 @@ class StyleTransfer(LightningModule):
         """Add what a byte-identical resume needs beside the picture and the optimiser's state."""
         # Whether this was the last batch, the schedule says that the run is resumed under: it may be longer.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
-        checkpoint["style_transfer"] = {
+        checkpoint[_KEY] = {
             "level": self.level,
             "encoder": self.encoder.digest,
             "pictures": self._pictures_digest,
@@ -287,7 +285,8 @@ class StyleTransfer(LightningModule):
         Raises:
             UserError: If the checkpoint belongs to another encoder, optimiser or kind of model.
         """
-        saved = continue_with_config(checkpoint, self.encoder.digest, self.optimizer([self.image]))
+        saved = saved_by("StyleTransfer", checkpoint, _KEY)
+        continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer([self.image]))
         # A new parameter of the right size: the optimiser is built after this hook.
         self.image = nn.Parameter(torch.empty_like(checkpoint["state_dict"]["image"], device=self.device))
         self.level = saved["level"]

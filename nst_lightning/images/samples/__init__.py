@@ -11,7 +11,10 @@ from pathlib import Path
 
 from nst_lightning.errors import UserError
 
-__all__ = ["SAMPLES", "sample_path"]
+__all__ = ["SAMPLE", "SAMPLES", "sample_path"]
+
+SAMPLE = "sample:"
+"""What a user writes before a built-in picture's name, where a file may be given as well."""
 
 SAMPLES: dict[str, str] = {
     "town": "town.jpg",
