@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.data.paintings import PictureFile
+from nst_lightning.data.unpainted import PictureFile
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import check_writable
+from nst_lightning.video.writing import written_suffix
 
 _KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
@@ -33,24 +34,25 @@ def _holds(place: str, outputs: Path) -> bool:
 
 
 def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None) -> dict[PictureFile, Path]:
-    """Give each picture its output: the same relative name below another folder.
+    """Give each picture and video its output: the same relative name below another folder.
 
-    Where a change of suffix would give two pictures one name, the new suffix is put behind the old one:
+    Where a change of suffix would give two of them one name, the new suffix is put behind the old one:
     `a.gif.png` beside `a.png`.
 
     Args:
         files: What is painted.
         folder: Of the outputs.
-        suffix: Of all outputs, such as `.png`; `None` for each picture's own, if it can be written, else `.png`.
+        suffix: Of all pictures' outputs, such as `.png`; `None` for each picture's own, if it can be written, else
+            `.png`. A video's is `written_suffix` of its own.
 
     Returns:
         A file for each, in the same order.
 
     Raises:
-        UserError: If two pictures have the same name, a picture would be painted over one that is read, or the folder
-            can't be written to.
+        UserError: If two inputs have the same name, one would be painted over a file that is read, or the folder can't
+            be written to.
     """
-    short = [_renamed(file.name, suffix) for file in files]
+    short = [_renamed(file, suffix) for file in files]
     counts = Counter(short)
     names = [
         file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 and name != file.name else name
@@ -65,12 +67,16 @@ def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None)
     read = {Path(file.path).resolve(): file for file in files}
     for target in targets.values():
         if target.resolve() in read:
-            raise UserError(f"{target} would be painted over a picture that is read; give another --output.folder.")
+            kind = "video" if read[target.resolve()].is_video else "picture"
+            raise UserError(f"{target} would be painted over a {kind} that is read; give another --output.folder.")
     if targets:
         check_writable(next(iter(targets.values())))
     return targets
 
 
-def _renamed(name: PurePosixPath, suffix: str | None) -> PurePosixPath:
-    wanted = suffix or (name.suffix if name.suffix.lower() in _KEPT else ".png")
-    return name.with_suffix(wanted)
+def _renamed(file: PictureFile, suffix: str | None) -> PurePosixPath:
+    own = file.name.suffix
+    if file.is_video:
+        kept = written_suffix(own) == own.lower()
+        return file.name if kept else file.name.with_suffix(written_suffix(own))
+    return file.name.with_suffix(suffix or (own if own.lower() in _KEPT else ".png"))

@@ -1,74 +1,48 @@
-"""Pictures to be painted one by one: found, read ahead, and shared out among devices."""
+"""Pictures and videos to be painted: found, read ahead, and shared out among devices."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from nst_lightning.data.footage import Footage, Share
+from nst_lightning.data.unpainted import PictureFile as PictureFile
+from nst_lightning.data.unpainted import Unpainted as Unpainted
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """A picture to be painted.
-
-    Attributes:
-        path: As `read_image` takes it: a file, or `sample:NAME`.
-        name: Relative to the folder that was searched, with its suffix; the file's own if it was given itself.
-    """
-
-    path: str
-    name: PurePosixPath
-
-
-@dataclass(eq=False)
-class Unpainted:
-    """A picture as read.
-
-    Attributes:
-        file: Where it is from.
-        pixels: Float32 sRGB in [0, 1], `(1, 3, H, W)`; `(1, 3, 0, 0)` if it can't be read.
-        alpha: Opacity in [0, 1], `(1, 1, H, W)`, on the CPU; `None` for an opaque picture.
-        problem: Why it can't be read, in one line; `None` if it can.
-    """
-
-    file: PictureFile
-    pixels: Tensor
-    alpha: Tensor | None = None
-    problem: str | None = None
+from nst_lightning.video.reading import VIDEO_SUFFIXES, is_video
 
 
 class PicturesToPaint(LightningDataModule):
-    """Every picture of a folder, or of several, each a batch of its own.
+    """Every picture of a folder, or of several, and every frame of their videos, each a batch of its own.
 
-    Pictures are read as `read_image` does: upright, sRGB, on white where they have alpha. A file that can't be read is
-    handed on as such. Several processes take turns: none is painted twice.
+    Pictures are read as `read_image` does: upright, sRGB, on white where they have alpha; videos as `read_frames` does,
+    after the pictures. A file that can't be read is handed on as such. Several processes take turns: no picture is
+    painted twice, and a video is painted by one of them.
 
     Args:
-        images: Folders, which are searched with their subfolders (hidden files and those without a picture's suffix
-            are left out), picture files, or `sample:NAME`.
-        size: Long side of the results, pixels; `None` for each picture's own.
+        images: Folders, which are searched for pictures and videos with their subfolders (hidden files and those with
+            neither's suffix are left out), picture or video files, or `sample:NAME`.
+        size: Long side of the results, pixels; `None` for each picture's and video's own.
         keep_alpha: Give the results their pictures' alpha channels.
-        max_pixels: Pictures of more pixels are not read, as decompression bombs.
+        max_pixels: Pictures of more pixels, and videos with larger frames, are not read, as decompression bombs.
         num_workers: Processes that read ahead, a picture each, at most as many as there are cores; 0 to read in
-            between.
+            between. With any, videos are read ahead too, in a thread.
 
     Attributes:
         files: What is to be painted, in order; whoever writes may take away what need not be.
 
     Raises:
-        UserError: If there is nothing by a name, a folder holds no picture, or a number makes no sense.
+        UserError: If there is nothing by a name, a folder holds nothing to paint, or a number makes no sense.
     """
 
     def __init__(
@@ -88,25 +62,30 @@ class PicturesToPaint(LightningDataModule):
         self.places = [images] if isinstance(images, str) else list(images)
         self.files = [file for place in self.places for file in find_pictures(place)]
         if not self.files:
-            raise UserError("there is nothing to paint; set --data.images to a folder or a picture.")
+            raise UserError("there is nothing to paint; set --data.images to a folder, a picture or a video.")
         self.size = size
         self.keep_alpha = keep_alpha
         self.max_pixels = max_pixels
         self.num_workers = num_workers
 
-    def predict_dataloader(self) -> DataLoader[Unpainted]:
-        """Give the loader of this process's share."""
+    def predict_dataloader(self) -> DataLoader[Unpainted] | Share:
+        """Give the loader of this process's share; without videos a plain one, whose length Lightning knows."""
         trainer = self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        readings = Readings(self.files, self.size, self.keep_alpha, self.max_pixels)
-        workers = min(self.num_workers, len(self.files), _cores())
-        return DataLoader(
+        pictures = [file for file in self.files if not file.is_video]
+        videos = [file for file in self.files if file.is_video]
+        readings = Readings(pictures, self.size, self.keep_alpha, self.max_pixels)
+        workers = min(self.num_workers, len(pictures), _cores())
+        loader = DataLoader(
             readings,
             batch_size=None,
             sampler=EveryNth(readings, rank, processes),
             num_workers=workers,
             prefetch_factor=1 if workers else None,  # pictures may be large, and wait in shared memory
         )
+        if not videos:
+            return loader
+        return Share(loader, Footage(videos[rank::processes], self.size, self.max_pixels, self.num_workers > 0))
 
     def transfer_batch_to_device(self, batch: Unpainted, device: torch.device, dataloader_idx: int) -> Unpainted:
         """Copy the pixels; the opacity is needed where files are written."""
@@ -175,27 +154,26 @@ def _cores() -> int:
 
 
 def find_pictures(place: str) -> list[PictureFile]:
-    """Find the pictures that a word means.
+    """Find the pictures and videos that a word means.
 
     Args:
-        place: A folder, a picture file or `sample:NAME`.
+        place: A folder, a picture or video file, or `sample:NAME`.
 
     Returns:
-        The pictures, a folder's sorted by name.
+        What is to be painted, a folder's sorted by name.
 
     Raises:
-        UserError: If there is nothing by that name, or the folder holds no picture.
+        UserError: If there is nothing by that name, or the folder holds neither.
     """
     if place.startswith(SAMPLE):
         return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
     path = Path(place).expanduser()
     if not path.exists():
-        raise UserError(f"--data.images found nothing at {place}; give a folder, a picture or sample:NAME.")
+        raise UserError(f"--data.images found nothing at {place}; give a folder, a picture, a video or sample:NAME.")
     if not path.is_dir():
         return [PictureFile(str(path), PurePosixPath(path.name))]
-    files = [file for file in visible_files(path) if is_picture(file)]
+    files = [file for file in visible_files(path) if is_picture(file) or is_video(file)]
     if not files:
-        raise UserError(
-            f"--data.images {place} holds no pictures ({', '.join(PICTURE_SUFFIXES)}); give another folder."
-        )
+        suffixes = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+        raise UserError(f"--data.images {place} holds no pictures or videos ({suffixes}); give another folder.")
     return [PictureFile(str(file), PurePosixPath(file.relative_to(path).as_posix())) for file in files]

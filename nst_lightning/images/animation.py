@@ -7,16 +7,16 @@ import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.apng import write_apng
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.profiles import srgb_profile
 from nst_lightning.images.resize import fit_long_side
+from nst_lightning.video.writing import VideoWriter
 
 _SUFFIXES = (".webp", ".gif", ".png", ".apng", ".mp4")
 _GIF_TICKS = 100  # per second, of the format
@@ -71,9 +71,8 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
     """Write an animation that plays forever; the same frames give the same bytes.
 
     The suffix names the format. WebP is lossy (quality 80), APNG (`.png` or `.apng`) lossless, GIF has one
-    palette of 255 colours for all frames, MP4 is H.264, or MPEG-4 where PyAV has no H.264 encoder; a row or
-    column that is odd is cut off there, since its colour is stored for blocks of 2×2 pixels. All but MP4 are
-    sRGB; MP4 is BT.709.
+    palette of 255 colours for all frames, MP4 is what `nst_lightning.video.writing.VideoWriter` writes: an odd last
+    row or column is cut off. All but MP4 are sRGB; MP4 is BT.709.
 
     One frame is in memory at a time; with it, WebP has the file, GIF a byte for each pixel of each frame, and MP4
     the encoder's some 50 frames, however many there are. WebP and GIF join frames that come out the same.
@@ -90,7 +89,10 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
         UserError: If a frame can't be read, or the file system refuses.
     """
     target = Path(path).expanduser()
-    write = {".webp": _write_webp, ".gif": _write_gif, ".mp4": _write_mp4}.get(target.suffix.lower(), _write_png)
+    if target.suffix.lower() == ".mp4":  # whose writer renames the file itself
+        _write_mp4(target, _Reel(frames), fps, hold)
+        return
+    write = {".webp": _write_webp, ".gif": _write_gif}.get(target.suffix.lower(), _write_png)
     with atomic_path(target) as temporary:
         write(temporary, _Reel(frames), fps, hold)
 
@@ -177,25 +179,9 @@ def _palette(reel: _Reel) -> Image.Image:
 
 
 def _write_mp4(path: Path, reel: _Reel, fps: int, hold: float) -> None:
-    import av
-    from av.video.reformatter import ColorRange, Colorspace
-
-    codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    width, height = (max(2, side // 2 * 2) for side in reel.size)
-    # +faststart: the index comes first, so a browser plays while it loads; +bitexact: no versions, no dates
-    options = {"movflags": "+faststart", "fflags": "+bitexact"}
-    with av.open(str(path), "w", format="mp4", options=options) as container:
-        quality = {"crf": "18"} if codec == "libx264" else {"qmin": "2", "qmax": "4"}
-        stream = container.add_stream(codec, rate=fps, width=width, height=height, pix_fmt="yuv420p", options=quality)
-        context = stream.codec_context
-        context.thread_count = 1  # x264's result depends on it
-        context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
-        context.color_primaries = context.color_trc = 1
+    with VideoWriter(path, reel.height, reel.width, Fraction(fps), crf=18) as writer:
         for index in range(reel.n_frames):
-            picture = av.VideoFrame.from_ndarray(np.asarray(reel.frame(index).crop((0, 0, width, height))))
-            frame = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            pixels = pil_to_tensor(reel.frame(index)).unsqueeze(0) / 255
             is_last = index == reel.n_frames - 1
             for moment in range(index, index + (max(1, round(hold * fps)) if is_last else 1)):
-                frame.pts, frame.time_base = moment, Fraction(1, fps)
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+                writer.write(pixels, Fraction(moment, fps))

@@ -1,4 +1,4 @@
-"""`nst predict`: pictures painted in one pass by a trained network."""
+"""`nst predict`: pictures and videos painted in one pass by a trained network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PredictCommand(NSTCommand):
     """`nst fit`'s ways with configs and mistakes, for what leaves pictures but no run.
 
     Attributes:
-        failed: Pictures that could not be painted, of all processes; set at the end.
+        failed: Pictures and videos that could not be painted, of all processes; set at the end.
     """
 
     default_config = "fast_predict"
@@ -61,7 +61,7 @@ class PredictCommand(NSTCommand):
 
     @property
     def writer(self) -> PaintingWriter:
-        """What writes the pictures."""
+        """What writes the pictures and videos."""
         callbacks: list[object] = getattr(self.trainer, "callbacks")  # noqa: B009 - unknown to type checkers
         return next(callback for callback in callbacks if isinstance(callback, PaintingWriter))
 
@@ -74,14 +74,15 @@ class PredictCommand(NSTCommand):
             _log.info("style: %s", ", ".join(styles))
 
     def after_predict(self) -> None:
-        """Add up over all processes, and say where the pictures are."""
+        """Add up over all processes, and say where the paintings are."""
         counts = torch.tensor([self.writer.painted, len(self.writer.failed)], device=self.trainer.strategy.root_device)
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, torch.Tensor)
         painted, self.failed = map(int, total.tolist())
-        _log.info("pictures painted: %d, in %s", painted, self.writer.folder)
+        kinds = self.writer.kinds
+        _log.info("%s painted: %d, in %s", kinds, painted, self.writer.folder)
         if self.failed:
-            _log.error("pictures that could not be painted: %d, for the reasons above", self.failed)
+            _log.error("%s that could not be painted: %d, for the reasons above", kinds, self.failed)
 
 
 def run_predict(words: Sequence[str]) -> int:
@@ -91,7 +92,7 @@ def run_predict(words: Sequence[str]) -> int:
         words: The command and its options.
 
     Returns:
-        0, 1 if a picture could not be painted, or 143 after SIGTERM.
+        0, 1 if a picture or video could not be painted, or 143 after SIGTERM.
 
     Raises:
         UserError: If something the user gave can't be used.

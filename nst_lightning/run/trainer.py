@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,  # one parameter: the picture
 }
 """Where they differ from Lightning's."""
+
+_PATIENCE = timedelta(days=7)
+"""How long a process that has painted its share waits for the others: one may have got the long video."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,10 @@ def build_predictor(**settings: Any) -> Trainer:
     wanted = _listed(settings.get("callbacks"))
     if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
         wanted.append(PaintingProgressBar())
-    return Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
+    trainer = Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = _PATIENCE  # not a setting: the strategy may be Lightning's own choice
+    return trainer
 
 
 def _choose_strategy(settings: dict[str, Any]) -> Any:

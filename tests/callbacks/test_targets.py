@@ -61,3 +61,13 @@ def test_paintings_inside_the_searched_folder_are_not_painted_again() -> None:
     assert leave_out_folder(found, Path("in/painted"), ["in"]) == [found[0], found[2]]
     assert leave_out_folder(found, Path(), ["in"]) == found  # not those that lie beside what is written
     assert leave_out_folder(found, Path("in"), ["in"]) == found  # refused afterwards
+
+
+def test_videos_keep_a_suffix_that_can_be_written_whatever_that_of_pictures() -> None:
+    assert named(["a.mp4", "b.MKV", "c.avi", "d.png"], ".jpg") == ["a.mp4", "b.MKV", "c.mp4", "d.jpg"]
+    assert named(["a.avi", "a.mp4", "a.png"]) == ["a.avi.mp4", "a.mp4", "a.png"]
+
+
+def test_no_video_is_painted_over() -> None:
+    with pytest.raises(UserError, match="painted over a video that is read"):
+        find_targets(files("a.mp4"), Path("in"), None)

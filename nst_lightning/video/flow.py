@@ -1,0 +1,199 @@
+"""Optical flow between two pictures: by torchvision's RAFT where its weights can be had, by OpenCV's DIS elsewhere."""
+
+import hashlib
+import logging
+import math
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
+
+from nst_lightning.errors import UserError
+from nst_lightning.images.luminance import luminance
+from nst_lightning.images.resize import resize
+
+log = logging.getLogger(__name__)
+
+FlowMethod = Literal["auto", "raft", "dis"]
+
+_URL: str = Raft_Large_Weights.DEFAULT.url  # ends in the first digits of the file's SHA-256
+_MEGABYTES = 20
+_SILENCE = 10.0  # seconds without a byte after which the server counts as out of reach
+_RAFT_SIDE = 128  # the least that RAFT's pyramid of correlations takes, pixels
+_RAFT_STEP = 8  # RAFT's sides are multiples of it
+_RAFT_PIXELS = 1 << 20  # its correlations grow with the square of the pixels: 1.4 GB here
+_DIS_SIDE = 32  # pixels; DIS refuses pictures below 12
+
+
+class FlowEstimator(Protocol):
+    """Finds out how the pixels of one picture move to another.
+
+    Attributes:
+        name: `raft` or `dis`.
+    """
+
+    name: str
+
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        """Estimate the flow from one picture to another.
+
+        Args:
+            first: sRGB in [0, 1], `(1, 3, H, W)`; from one pixel on.
+            second: The same of the same size.
+
+        Returns:
+            What is at `p` in *first* is at `p + flow(p)` in *second*; in pixels, channel 0 along x and channel 1 along
+            y, float32 of shape `(1, 2, H, W)`, without gradient, on *first*'s device.
+
+        Raises:
+            ValueError: If the shapes are others.
+        """
+        ...
+
+
+def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -> FlowEstimator:
+    """Make an estimator of optical flow.
+
+    RAFT is torchvision's `raft_large` (Teed and Deng 2020, weights `C_T_SKHT_V2`, 20 MB, downloaded once into torch
+    hub's cache), with its 12 updates. `raft_small` takes a third of the time but has 1.4 times the endpoint error on
+    Sintel's clean pass (torchvision's table), and either is quick beside the painting of a frame by optimisation: a
+    flow of 512×384 pixels takes 4.3 s on one core. Pictures of more than 1024² pixels are reduced to that for RAFT and
+    the flow is enlarged, because memory grows with the square of the number of pixels.
+
+    DIS is OpenCV's (Kroeger et al. 2016, "Fast optical flow using dense inverse search"), its preset `medium` but down
+    to full resolution instead of a half: where things are visible in both frames of a clip of known
+    motion (`benchmarks/flicker_clip.py`) the mean endpoint error is 0.065 pixels instead of 0.15, for four times the
+    time, 0.1 s on one core at 512×384.
+
+    Args:
+        method: `raft`, `dis`, or `auto` for RAFT where its weights are in the cache or can be downloaded (a silent
+            server is given up after 10 seconds) and DIS elsewhere; why is then logged.
+        device: What RAFT computes on, always in float32; DIS uses the CPU.
+
+    Returns:
+        The estimator.
+
+    Raises:
+        UserError: If RAFT is asked for and its weights can't be had, or if DIS is to be used and OpenCV is missing.
+    """
+    if method == "dis":
+        return _Dis()
+    try:
+        weights = _weights_file()
+    # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if method == "raft":
+            raise UserError(
+                f"expected RAFT's weights at {_weights_path()} or {_URL}, found neither ({reason}); use the optical "
+                "flow dis, or get that URL by other means and put the file at that path"
+            ) from error
+        log.info("Optical flow by OpenCV's DIS, because RAFT's weights can't be had from %s (%s)", _URL, reason)
+        return _Dis()
+    return _Raft(weights, torch.device(device))
+
+
+class _Raft:
+    name = "raft"
+
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        with torch.device("meta"):  # an initialisation would take random numbers that the run counts on
+            network = raft_large()
+        network.load_state_dict(state, assign=True)
+        self._network = network.eval().requires_grad_(False).to(device)
+        self._device = device
+
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        _check(first, second)
+        height, width = first.shape[-2:]
+        scale = min(1.0, math.sqrt(_RAFT_PIXELS / (height * width)))
+        reduced = (max(1, int(height * scale)), max(1, int(width * scale)))
+        pair = [self._prepared(picture, reduced) for picture in (first, second)]
+        with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
+            flow: Tensor = self._network(*pair)[-1]
+            flow = flow[..., : reduced[0], : reduced[1]]
+            if reduced != (height, width):
+                flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
+                flow = flow * flow.new_tensor([width / reduced[1], height / reduced[0]])[:, None, None]
+        return flow.to(first.device).contiguous()
+
+    def _prepared(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
+        picture = resize(picture.detach().to(self._device, torch.float32), size)
+        return _padded(picture, _RAFT_SIDE, _RAFT_STEP) * 2 - 1
+
+
+class _Dis:
+    name = "dis"
+
+    def __init__(self) -> None:
+        try:
+            import cv2
+        except ImportError as error:
+            raise UserError(
+                f"expected OpenCV for optical flow, found none ({error}); pip install 'nst-lightning[video]'"
+            ) from error
+        self._dis: Any = cv2.DISOpticalFlow.create(cv2.DISOpticalFlow_PRESET_MEDIUM)
+        self._dis.setFinestScale(0)
+
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        _check(first, second)
+        height, width = first.shape[-2:]
+        grey = [
+            _padded(luminance(picture.detach().float()).cpu(), _DIS_SIDE).mul(255).round().clamp(0, 255).byte()[0, 0]
+            for picture in (first, second)
+        ]
+        flow = torch.from_numpy(self._dis.calc(grey[0].numpy(), grey[1].numpy(), None))
+        return flow.movedim(-1, 0)[None, :, :height, :width].to(first.device).contiguous()
+
+
+def _check(first: Tensor, second: Tensor) -> None:
+    if first.ndim != 4 or first.shape[:2] != (1, 3) or first.shape != second.shape:
+        raise ValueError(
+            f"expected two pictures (1, 3, H, W) of one size, got {tuple(first.shape)} and {tuple(second.shape)}"
+        )
+
+
+def _padded(picture: Tensor, least: int, step: int = 1) -> Tensor:
+    """Repeat the border to the right and below until the sides are long enough and multiples of a step."""
+    height, width = (max(least, -(-side // step) * step) for side in picture.shape[-2:])
+    return F.pad(picture, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), mode="replicate")
+
+
+def _weights_path() -> Path:
+    """Tell where torch hub, and so torchvision, keeps the weights; `TORCH_HOME` moves it."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / _URL.rsplit("/", 1)[-1]
+
+
+def _weights_file() -> Path:
+    """Give the file of RAFT's weights with the right content, downloading it if it is missing or damaged."""
+    path = _weights_path()
+    digest = path.stem.rsplit("-", 1)[-1]
+    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
+        return path
+    log.info("Downloading %s (%d MB, once) to %s", _URL, _MEGABYTES, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _connections_time_out():
+        # what load_state_dict_from_url calls, but that prints to stdout and takes any file in the cache for good;
+        # writes to a temporary name, compares the digest, renames: several processes at once do no harm
+        torch.hub.download_url_to_file(_URL, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
+    return path
+
+
+@contextmanager
+def _connections_time_out() -> Iterator[None]:
+    """Give up on a silent server; torch hub takes no time limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

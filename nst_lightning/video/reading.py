@@ -1,0 +1,185 @@
+"""Reading a video frame by frame: upright, in square pixels, with the time of each frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from nst_lightning.errors import UserError
+from nst_lightning.video.opening import moment, open_video, reason
+from nst_lightning.video.pixels import Upright
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+_USUAL_RATE = Fraction(25)  # where a file gives no hint at all
+_SLACK = Fraction(1, 4)  # seconds by which a header may promise too much
+
+
+def is_video(path: Path) -> bool:
+    """Tell by its suffix whether a file is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video before its frames are read.
+
+    Args:
+        width: Of a frame, upright and in square pixels.
+        height: The same.
+        rate: Frames per second, on average.
+        frames: How many there are: as the file says, else estimated from its duration; None if it says neither.
+        has_sound: Whether there is any.
+    """
+
+    width: int
+    height: int
+    rate: Fraction
+    frames: int | None
+    has_sound: bool
+
+
+@dataclass(eq=False)
+class Frame:
+    """One frame of a video.
+
+    Args:
+        index: Its number, from 0.
+        time: When it is shown, in seconds since the first frame.
+        pixels: Float32 sRGB in [0, 1], of shape `(1, 3, H, W)`, upright and in square pixels.
+    """
+
+    index: int
+    time: Fraction
+    pixels: Tensor
+
+
+def read_info(path: Path) -> VideoInfo:
+    """Read what is known of a video; its first frame is decoded, since only there the orientation stands.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Size, rate, number of frames and whether there is sound.
+
+    Raises:
+        UserError: If PyAV or the file is missing, it is no video, or its first frame is damaged.
+    """
+    path = Path(path).expanduser()
+    with open_video(path) as (container, stream):
+        _, first = next(_timed_frames(path, container, stream))
+        height, width = Upright(stream).shape(first)
+        rate, has_sound = _rate(stream), bool(container.streams.audio)
+        return VideoInfo(width, height, rate, _count(container, stream), has_sound)
+
+
+def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Iterator[Frame]:
+    """Read the frames of a video, one in memory at a time.
+
+    The rotation or mirroring that a phone notes beside the frames is carried out, pixels that are not square are
+    made so by changing the width, and colours are converted as `nst_lightning.video.pixels.Upright` says: HDR is
+    not tone-mapped. Times are kept as the file has them, also where the rate varies; a frame without a time, or
+    with one that does not come after the frame before, follows that one at the average rate.
+
+    Args:
+        path: The file.
+        size: Length of the longer side of the frames, pixels; None for their own.
+        start: How many frames to leave out at the beginning. They are decoded nevertheless, since others are made
+            from them.
+
+    Yields:
+        The frames in the order in which they are shown; `index` and `time` count those left out.
+
+    Raises:
+        UserError: If PyAV or the file is missing, it is no video, or it is damaged or cut short: after the frames
+            before the damage, with the number and the time of the frame that is missing.
+    """
+    path = Path(path).expanduser()
+    with open_video(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        upright = Upright(stream, size)
+        for index, (time, frame) in enumerate(_timed_frames(path, container, stream)):
+            if index >= start:
+                yield Frame(index, time, upright.pixels(frame))
+
+
+def first_moment(path: Path) -> Fraction:
+    """Give when the first frame is shown, in seconds on the clock of the file, which sound goes by as well.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: As `read_info`.
+    """
+    with open_video(path) as (container, stream):
+        _, first = next(_timed_frames(path, container, stream))
+        return moment(first) or Fraction(0)
+
+
+def _timed_frames(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction, VideoFrame]]:
+    """Decode the frames and give each with its time since the first one; end only where the video does."""
+    import av
+
+    count, step = 0, 1 / _rate(stream)
+    beginning, time, shown = Fraction(0), -step, step
+    try:
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise _damaged(path, count, time + step, "its data are")
+            now = moment(frame)
+            if count == 0 and now is not None:
+                beginning = now
+            time = now - beginning if now is not None and now - beginning > time else time + step
+            yield time, frame
+            count += 1
+            shown = max(step, Fraction(frame.duration or 0) * (frame.time_base or 0))
+    except av.FFmpegError as error:
+        raise _damaged(path, count, time + step, reason(error)) from error
+    promised = _promised_end(container, stream)
+    if count == 0 or (promised is not None and beginning + time + shown + _SLACK < promised):
+        raise _damaged(path, count, time + step, "the file ends there")
+
+
+def _damaged(path: Path, index: int, time: Fraction, reason: str) -> UserError:
+    return UserError(
+        f"expected a whole video, found {path} damaged or cut short at frame {index}, {float(time):.2f} s ({reason}); "
+        "get the file anew, or cut it off there"
+    )
+
+
+def _promised_end(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Give the time at which the last frame ends according to the file's header, in seconds; None if it says none.
+
+    FFmpeg ends a file that is cut short like any other, without an error.
+    """
+    whole = None if container.duration is None else Fraction(container.duration, 1_000_000)
+    tag = re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    if tag is not None and whole is not None:
+        hours, minutes, seconds = map(Fraction, tag.groups())
+        return min(3600 * hours + 60 * minutes + seconds, whole)  # a program that cuts videos may leave the old tag
+    if container.format.name == "avi":  # where FFmpeg's duration is what the length of the file allows
+        return stream.frames / _rate(stream)
+    return None if stream.duration is None or not stream.time_base else stream.duration * stream.time_base
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or _USUAL_RATE
+
+
+def _count(container: InputContainer, stream: VideoStream) -> int | None:
+    if stream.frames:
+        return stream.frames
+    end, start = _promised_end(container, stream), (stream.start_time or 0) * (stream.time_base or 1)
+    return None if end is None else max(1, round((end - start) * _rate(stream)))
