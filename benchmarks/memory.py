@@ -3,9 +3,9 @@
     python benchmarks/memory.py [--cases compact:512 compact:2048:512 full:4096:512 …]
 
 A case is ENCODER:SIZE[:TILE]. Each is two steps of `nst fit` on the sample pictures in a process of its own, with the
-picture and a checkpoint written at the end; printed is the largest resident memory that the process ever had, and the
-seconds of the second step. The full encoder is the compact one widened to VGG19's channels: the real cost without a
-download. The table goes into memory.json beside this file as well.
+picture and a checkpoint written at the end; printed is the largest resident memory that the process ever had (VmHWM of
+Linux), and the seconds of the second step. The full encoder is the compact one widened to VGG19's channels: the real
+cost without a download. In memory.json, beside this file, a case's row takes the place of an earlier one of that case.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -25,7 +26,8 @@ from nst_lightning.encoders.widening import widen
 
 CASES = ["compact:512", "compact:2048", "compact:2048:512", "full:512", "full:1024", "full:1024:512"]
 RUN = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 from lightning.pytorch import Callback
 from nst_lightning.run.command import run_command
 
@@ -37,7 +39,7 @@ class Clock(Callback):
 
 clock = Clock()
 code = run_command(sys.argv[1:], [clock])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 sys.stdout.write(f"{code} {peak} {clock.seconds}")
 """
 
@@ -89,7 +91,17 @@ def main() -> None:
             print(
                 f"{encoder:8} {size:>6}×{int(size) * 3 // 4:<4} {side or '-':>6} {peak:9.2f} {seconds:8.2f}", flush=True
             )
-    Path(__file__).with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    table = Path(__file__).with_suffix(".json")
+    before = json.loads(table.read_text()) if table.exists() else []
+    measured = [case_of(row) for row in rows]
+    rows += [row for row in before if case_of(row) not in measured]
+    rows.sort(key=lambda row: (row["encoder"], row["size"], row["tile"] or 0))
+    table.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Tell what a row is about."""
+    return row["encoder"], row["size"], row["tile"]
 
 
 if __name__ == "__main__":
