@@ -26,6 +26,8 @@ class TransferBatch:
         initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others, and
             once the picture was made of it.
         digest: Identifies the pictures, their guides and colours, whatever the level.
+        warped: `(1, 3, H, W)`, what the picture should be by the frame before; `None` for none.
+        warped_guide: `(1, 1, H, W)` in [0, 1], where that is to be trusted; `None` for everywhere.
     """
 
     level: int
@@ -36,11 +38,23 @@ class TransferBatch:
     initial: Tensor | None
     digest: str
     guides: Guides | None = None
+    warped: Tensor | None = None
+    warped_guide: Tensor | None = None
 
     @property
     def size(self) -> Level:
         """The level itself: height, width and steps."""
         return self.schedule.levels[self.level]
+
+    def foretold(self, picture: Tensor) -> Tensor:
+        """Give what a level begins with: the warped picture where that is to be trusted, elsewhere what is given.
+
+        Args:
+            picture: `(1, 3, H, W)`, of this level's size.
+        """
+        if self.warped is None:
+            return picture
+        return self.warped.clone() if self.warped_guide is None else picture.lerp(self.warped, self.warped_guide)
 
     def to(self, device: torch.device) -> TransferBatch:
         """Give the same batch with its tensors on a device."""
@@ -54,4 +68,6 @@ class TransferBatch:
             styles=tuple(style.to(device, non_blocking=True) for style in self.styles),
             initial=move(self.initial),
             guides=None if self.guides is None else self.guides.to(device),
+            warped=move(self.warped),
+            warped_guide=move(self.warped_guide),
         )

@@ -16,6 +16,7 @@ from nst_lightning.data.guides import GuideMasks
 from nst_lightning.data.inits import Start
 from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
+from nst_lightning.data.warped import WarpedPicture
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
@@ -48,6 +49,10 @@ class TransferData(LightningDataModule):
         preserve_color: Keep the content's colours: `luminance` paints brightness only; `cholesky`, `pca`,
             `symmetric` and `histogram` give the styles the content's colours before the run.
         color_strength: How far, from 0 to 1.
+        warped: For a frame of a video: the painting of the frame before, moved to where its parts are now. Each level
+            begins with it, and a `TemporalLoss` compares with it.
+        warped_guide: Mask of where that is to be trusted: a picture, white for fully. Where it is black, the frame is
+            painted as a picture of its own.
         max_pixels: Pictures of more pixels are refused, as decompression bombs.
         keep_alpha: Give the result the content's alpha channel.
 
@@ -72,6 +77,8 @@ class TransferData(LightningDataModule):
         content_guide: str | None = None,
         preserve_color: ColorPreservation | None = None,
         color_strength: float = 1.0,
+        warped: str | None = None,
+        warped_guide: str | None = None,
         max_pixels: int = 200_000_000,
         keep_alpha: bool = False,
     ) -> None:
@@ -87,7 +94,7 @@ class TransferData(LightningDataModule):
         self.style_scales = _scales(style_scale, len(styles))
         self.init = init
         self.keep_alpha = keep_alpha
-        read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide)
+        read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
         self._paths = [Path(path).expanduser() for path in read if path is not None]
         self._moved: tuple[TransferBatch, TransferBatch] | None = None
         self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
@@ -98,6 +105,7 @@ class TransferData(LightningDataModule):
         self._shown = None if self.content is None else self.colors.prepare_content(self.content.pixels)
         self._painted = self._prepare_styles()
         self._start = Start(init, self._shown, self._painted, self.style_weights, max_pixels)
+        self._warped = WarpedPicture(warped, warped_guide, max_pixels)
         self._finishing: Tensor | None = None
         self.schedule = Schedule(
             [Level(*self._fit(long_side), steps) for long_side, steps in zip(self.sizes, self.steps, strict=True)]
@@ -137,6 +145,7 @@ class TransferData(LightningDataModule):
             resize(style, fit_long_side(*_size(style), long_side))
             for style, long_side in zip(self._painted, long_sides, strict=True)
         )
+        warped, warped_guide = self._warped.at(size)
         return TransferBatch(
             level=level,
             schedule=self.schedule,
@@ -146,6 +155,8 @@ class TransferData(LightningDataModule):
             initial=self._start.picture(size) if level == 0 else None,
             digest=self.digest(),
             guides=self.guides.at(size, [_size(style) for style in styles]),
+            warped=warped,
+            warped_guide=warped_guide,
         )
 
     def finish(self, picture: Tensor) -> Tensor:
@@ -168,7 +179,8 @@ class TransferData(LightningDataModule):
         """Identify the pictures, their guides and what is done to colours, whatever the sizes."""
         # An absent content leaves its line empty: else it would be the same as one style less.
         digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
-        digests += [digest for digest in (self.guides.digest(), self.colors.digest()) if digest]
+        made = (self.guides.digest(), self.colors.digest(), self._warped.digest())
+        digests += [digest for digest in made if digest]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def alpha(self, size: tuple[int, int]) -> Tensor | None:

@@ -119,20 +119,20 @@ def plan_tiles(height: int, width: int, taps: Sequence[str], tile_size: int | No
         The tiles, row by row.
     """
     margin, grid = halo(taps), smallest_side(taps)
-    fewest, counts = [], []
-    for length in (height, width):
-        most = max(1, length // grid)  # a tile has at least one position of each tap
-        least = 1 if tile_size is None else min(most, -(-length // (-(-tile_size // grid) * grid)))
-        fewest.append(least)
-        counts.append(range(least, min(most, least * workers) + 1))
+    fewest = [_fewest(length, tile_size, grid) for length in (height, width)]
     enough = fewest[0] * fewest[1] if workers == 1 else 2 * max(fewest[0] * fewest[1], workers)
-    plans = [
-        ([*_spans(height, rows, margin, grid)], [*_spans(width, columns, margin, grid)])
-        for rows, columns in itertools.product(*counts)
+    axes = []
+    for length, least, other in ((height, *fewest), (width, *reversed(fewest))):
+        most = min(_most(length, grid), least * workers, enough // other)
+        axes.append({count: [*_spans(length, count, margin, grid)] for count in range(least, most + 1)})
+    tall, wide = ({count: _longest(spans) for count, spans in axis.items()} for axis in axes)
+    _, _, rows, columns = min(
+        # What the busiest worker computes, were all tiles as large as the largest; then the number of tiles.
+        (tall[rows] * wide[columns] * -(-rows * columns // workers), rows * columns, rows, columns)
+        for rows, columns in itertools.product(tall, wide)
         if rows * columns <= enough
-    ]
-    downs, acrosses = min(plans, key=lambda plan: (_busiest(plan[0], plan[1], workers), len(plan[0]) * len(plan[1])))
-    return [Tile(down, across) for down in downs for across in acrosses]
+    )
+    return [Tile(down, across) for down in axes[0][rows] for across in axes[1][columns]]
 
 
 def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
@@ -154,10 +154,18 @@ def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
     return [[tiles[index] for index in sorted(share)] for share in shares]
 
 
-def _busiest(rows: Sequence[Span], columns: Sequence[Span], workers: int) -> int:
-    """Give the pixels that the busiest worker computes, were all tiles as large as the largest."""
-    tall, wide = (max(span.stop - span.start for span in spans) for spans in (rows, columns))
-    return tall * wide * -(-len(rows) * len(columns) // workers)
+def _most(length: int, grid: int) -> int:
+    """Give into how many parts a side may be cut: each has at least one position of each tap."""
+    return max(1, length // grid)
+
+
+def _fewest(length: int, tile_size: int | None, grid: int) -> int:
+    """Give into how many parts a side has to be cut, so that none is longer than *tile_size*."""
+    return 1 if tile_size is None else min(_most(length, grid), -(-length // (-(-tile_size // grid) * grid)))
+
+
+def _longest(spans: Sequence[Span]) -> int:
+    return max(span.stop - span.start for span in spans)
 
 
 def _spans(length: int, count: int, margin: int, grid: int) -> Iterator[Span]:

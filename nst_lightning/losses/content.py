@@ -32,6 +32,9 @@ class ContentLoss(Loss):
 
     With a guide each position's squared differences count by its weight; what they are divided by stays that of
     the whole picture, so a weight of 1 everywhere changes nothing.
+
+    The terms of a picture's tiles add up to its own. Of a subclass with a `measure`, `prepare`, `forward` or `weigh` of
+    its own that is not known, and it is not tiled.
     """
 
     reference = "content"

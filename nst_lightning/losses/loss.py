@@ -33,7 +33,7 @@ class Loss(nn.Module, ABC):
     reference) and `forward`.
     """
 
-    reference: Literal["content", "style", "none"]
+    reference: Literal["content", "style", "warped", "none"]
     """Which pictures give the targets of this loss."""
 
     guidable = False

@@ -82,6 +82,8 @@ class Objective(nn.Module):
         styles: Sequence[Tensor],
         style_weights: Sequence[float],
         guides: Guides | None = None,
+        warped: Tensor | None = None,
+        warped_guide: Tensor | None = None,
     ) -> None:
         r"""Measure the reference pictures; what was measured before is forgotten.
 
@@ -96,6 +98,8 @@ class Objective(nn.Module):
             styles: Each `(1, 3, h, w)` in [0, 1], with its own size.
             style_weights: One for each style, summing to 1.
             guides: Masks of the sizes of the pictures; `None` for none.
+            warped: What the picture should be by the frame before, `(1, 3, H, W)` in [0, 1]; `None` if there is none.
+            warped_guide: Where that is to be trusted, `(1, 1, H, W)` in [0, 1]; `None` for everywhere.
 
         Raises:
             UserError: If a loss needs a picture that is not there or can't be guided, a picture is too small
@@ -114,6 +118,8 @@ class Objective(nn.Module):
                 if content is None:
                     raise _missing(loss)
                 self.comparisons.append(self._compare_content(loss, shown, guides))
+            elif loss.reference == "warped":
+                self.comparisons.append(self._compare_warped(loss, warped, warped_guide))
             else:
                 self.comparisons.append(Comparison(loss, loss.name, loss.prepare({})))
         if self.tiling is not None:
@@ -128,6 +134,12 @@ class Objective(nn.Module):
         # Tiled, the targets are measured and kept tile by tile.
         targets = {} if features is None else loss.prepare(loss.measure(features))
         return Comparison(loss, loss.name, targets, guide)
+
+    def _compare_warped(self, loss: Loss, warped: Tensor | None, warped_guide: Tensor | None) -> Comparison:
+        if warped is None:
+            raise _missing(loss)
+        guide = None if warped_guide is None else self._propagate(warped_guide, loss, "data.warped_guide")
+        return Comparison(loss, loss.name, loss.prepare(loss.measure(self.encoder(warped, loss.taps))), guide)
 
     def _compare_styles(
         self, loss: Loss, measured: Sequence[Measured], weights: Sequence[float], guides: Guides

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nst_lightning.encoders.topology import INPUT
 from nst_lightning.errors import check_choice
 from nst_lightning.losses.functional import gram_matrix, nonzero_energy, squared_distance, squared_norm
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
@@ -24,8 +25,8 @@ class StyleLoss(Loss):
 
     `measure` and `forward` are made of two steps that subclasses give: `statistics`, which are means over
     positions, and `compare`. So the loss of a picture, and its gradient, can be had from its tiles: the
-    statistics of the whole are the mean of those of the parts, weighted by their positions.
-
+    statistics of the whole are the mean of those of the parts, weighted by their positions. A subclass with a
+    `measure` or `forward` of its own is not tiled.
 
     With a guide the means are weighted by it, on the side of the picture (which region is painted) and on that
     of the style (which part of it is used): the guided Gram matrices of Gatys et al. 2017.
@@ -36,7 +37,15 @@ class StyleLoss(Loss):
 
     @abstractmethod
     def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
-        """Return means over positions of functions of one position's feature vector, with gradient."""
+        """Return means over positions of functions of one position's feature vector, with gradient.
+
+        Args:
+            features: At least `taps`.
+            guide: How much each position counts, for each of `layers`; `None` for 1.
+
+        Returns:
+            Each under the name of its layer, or that and a word after a slash: `relu1_1`, `relu1_1/mean`.
+        """
 
     @abstractmethod
     def compare(self, statistics: Measured, targets: Measured, positions: Positions) -> dict[str, Tensor]:
@@ -72,7 +81,7 @@ class StyleLoss(Loss):
             tap: tensor.shape[2] * tensor.shape[3] for tap, tensor in features.items()
         }
         if guide is not None:
-            positions.update((layer, guide[layer].sum()) for layer in self.layers)
+            positions.update((layer, guide[layer].sum()) for layer in self.layers if layer != INPUT)
         return self.compare(self.statistics(features, guide), targets, positions)
 
 
@@ -100,6 +109,9 @@ class GramStyleLoss(StyleLoss):
     * `octaves0911`: :math:`M^2 / C^2`, raw Gram matrices and the mean of squared differences, in
       Octaves0911/Neural_Style_Transfer. It grows with the fourth power of the picture's size. Differs where
       the style picture has another size, as `keras` does.
+
+    With a guide :math:`M` is the sum of its weights. Not so where "input" is itself a layer: for it `keras` and
+    `octaves0911` take :math:`M = HW`, guided or not, since the formula has one number of positions of the image.
 
     Several styles are blended by a weighted mean of their Gram matrices. With a batch of pictures each has
     its own distance, and the mean of these counts.
@@ -130,7 +142,7 @@ class GramStyleLoss(StyleLoss):
     @property
     def taps(self) -> tuple[str, ...]:
         """The layers; for `keras` also "input", whose size is in the formula."""
-        return (*self.layers, "input") if self.convention == "keras" else self.layers
+        return (*self.layers, INPUT) if self.convention == "keras" else self.layers
 
     def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return the per-position Gram matrix of each layer, `(N, C, C)`."""
@@ -160,7 +172,7 @@ class GramStyleLoss(StyleLoss):
         if self.convention == "gatys2015":
             return 1 / (4 * channels**2)
         if self.convention == "keras":
-            return (positions[layer] / positions["input"]) ** 2 / (4 * 3**2)
+            return (positions[layer] / positions[INPUT]) ** 2 / (4 * 3**2)
         if self.convention == "octaves0911":
             return (positions[layer] / channels) ** 2
         return 1 / channels**4 if self.convention == "tutorial" else 1 / channels**2

@@ -22,13 +22,6 @@ class Team:
     rank: int = 0
     size: int = 1
 
-    @staticmethod
-    def present() -> Team:
-        """Give all processes of `torch.distributed`, or this one alone if that was not set up."""
-        if dist.is_available() and dist.is_initialized():
-            return Team(dist.get_rank(), dist.get_world_size())
-        return Team()
-
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their sums over all processes, in place and in one exchange.
 

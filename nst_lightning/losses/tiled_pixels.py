@@ -10,7 +10,7 @@ from torch import Tensor
 from nst_lightning.encoders.topology import INPUT
 from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.team import Team
-from nst_lightning.losses.variation import TotalVariationLoss
+from nst_lightning.losses.tileable import goes_by_rows
 
 _BAND_PIXELS = 2**20
 
@@ -20,8 +20,8 @@ def evaluate_pixels(
 ) -> dict[str, Tensor]:
     """Give this process's share of the terms; add its share of their gradient.
 
-    Total variation goes by bands of rows, dealt out to the processes. Of any other loss nothing is known but that
-    it reads the pixels: the first process evaluates it on the whole picture.
+    Total variation goes by bands of rows, dealt out to the processes. Of any other loss, one derived from it
+    among them, nothing is known but that it reads the pixels: the first process evaluates it on the whole picture.
 
     Args:
         image: `(1, 3, H, W)` in [0, 1].
@@ -35,7 +35,7 @@ def evaluate_pixels(
     terms: dict[str, Tensor] = {}
     for comparison in comparisons:
         loss = comparison.loss
-        if isinstance(loss, TotalVariationLoss):
+        if goes_by_rows(loss):
             terms[comparison.name] = image.new_zeros(())
             for rows in _bands(image, team):
                 around = slice(max(0, rows.start - 1), rows.stop + 1)

@@ -77,7 +77,7 @@ def tiled_statistics(
     """
     if not losses:
         return []
-    taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+    taps = sorted({tap for loss, _ in losses for tap in loss.taps})
     share = tiling.share(image, taps)
     return merge_statistics(share.walk(encoder, image, taps), losses, share, encoder, image)
 
@@ -107,7 +107,7 @@ def merge_statistics(
         _add_tile(sums, losses, tile, features)
     if not share.tiles:
         rows, columns = share.first.pixels
-        taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+        taps = sorted({tap for loss, _ in losses for tap in loss.taps})
         _add_tile(sums, losses, share.first, owned(encoder(image[..., rows, columns], taps), share.first))
         for total in sums:
             for value in total.values():

@@ -32,6 +32,7 @@ from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.content import ContentLoss
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
 from nst_lightning.losses.style import StyleLoss
+from nst_lightning.losses.tileable import obstacle
 from nst_lightning.losses.tiled_content import TiledContent, measure_contents
 from nst_lightning.losses.tiled_pixels import evaluate_pixels
 from nst_lightning.losses.tiled_statistics import (
@@ -73,9 +74,9 @@ def check_tileable(losses: Sequence[Loss]) -> None:
         UserError: With the name of the first that can't be tiled.
     """
     for loss in losses:
-        if not isinstance(loss, StyleLoss | ContentLoss) and set(loss.taps) != {INPUT}:
+        if why := obstacle(loss):
             raise UserError(
-                f"the loss {loss.name!r} can't be tiled, only StyleLoss, ContentLoss and losses of the pixels can; "
+                f"the loss {loss.name!r} can't be tiled, {why}; "
                 "remove it, or set model.tile_size to null and trainer.devices to 1."
             )
 
@@ -88,18 +89,22 @@ class TiledObjective:
         comparisons: Losses with their targets; those of content losses are measured here.
         tiling: How the picture is cut up.
         content: The content picture, `(1, 3, H, W)` in [0, 1], if a loss compares with it.
+
+    Raises:
+        UserError: If a loss can't be tiled.
     """
 
     def __init__(
         self, encoder: VGG19, comparisons: Sequence[Comparison], tiling: Tiling, content: Tensor | None
     ) -> None:
+        check_tileable([comparison.loss for comparison in comparisons])
         self.encoder = encoder
         self.tiling = tiling
         self.styles = [(c, c.loss) for c in comparisons if isinstance(c.loss, StyleLoss)]
         self.contents = [TiledContent(c) for c in comparisons if isinstance(c.loss, ContentLoss)]
-        self.pixels = [c for c in comparisons if set(c.loss.taps) == {INPUT}]
+        self.pixels = [c for c in comparisons if not isinstance(c.loss, StyleLoss | ContentLoss)]
         compared = (*(loss for _, loss in self.styles), *(c.loss for c in self.contents))
-        self.taps = sorted({layer for loss in compared for layer in loss.layers})
+        self.taps = sorted({tap for loss in compared for tap in loss.taps})
         self._share: TileShare | None = None
         if self.contents and content is not None:
             measure_contents(encoder, content, self.contents, self._share_of(content), tiling.store)
@@ -111,10 +116,15 @@ class TiledObjective:
             image: `(1, 3, H, W)` in [0, 1].
 
         Returns:
-            The sum of all terms, whose gradient reaches the image, and the terms themselves without gradient.
+            The sum of all terms, whose gradient reaches the image, and the terms themselves without gradient. The
+            gradient can be had once: a second `backward` raises a `UserError`.
         """
         terms: dict[str, Tensor] = {}
-        total: Tensor = _Total.apply(image, self, terms)
+        if torch.is_grad_enabled() and image.requires_grad:
+            total: Tensor = _Total.apply(image, self, terms)
+        else:
+            self.evaluate(image.detach(), terms, with_gradient=False)
+            total = _sum(terms)
         return total, terms
 
     def _share_of(self, image: Tensor) -> TileShare:
@@ -150,11 +160,12 @@ class TiledObjective:
             part, features = held.pop() if held else self._see(image, tile, gradient)
             with torch.set_grad_enabled(gradient is not None):
                 total = self._content_terms(index, tile, features, partial)
+                if gradient is None:
+                    continue
                 for (comparison, loss), slope in zip(self.styles, slopes, strict=True):
                     total = total + _slope_times_statistics(loss, slope, features, crop_guide(comparison.guide, tile))
-            if gradient is not None:
-                rows, columns = tile.pixels
-                gradient[..., rows, columns] += torch.autograd.grad(total, part)[0]
+            rows, columns = tile.pixels
+            gradient[..., rows, columns] += torch.autograd.grad(total, part)[0]
 
     def _see(self, image: Tensor, tile: Tile, gradient: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Give a tile's pixels, and the features of what it owns; with a graph if there is a gradient to fill."""
@@ -174,7 +185,7 @@ class TiledObjective:
         if not self.styles:
             return []
         losses = [(loss, comparison.guide) for comparison, loss in self.styles]
-        taps = sorted({layer for loss, _ in losses for layer in loss.layers})
+        taps = sorted({tap for loss, _ in losses for tap in loss.taps})
         seen = [(tile, features) for tile, (_, features) in zip(share.tiles, held, strict=False)]
         measured = merge_statistics(seen or share.walk(self.encoder, image, taps), losses, share, self.encoder, image)
         return [
@@ -191,14 +202,15 @@ class TiledObjective:
         terms: dict[str, Tensor],
     ) -> Measured:
         """Fill in the style's terms; give the gradient with respect to each tile's statistics times its positions."""
-        positions = {layer: picture_positions(image, comparison.guide, layer) for layer in loss.layers}
-        positions[INPUT] = image.shape[-2] * image.shape[-1]
+        counts = {layer: picture_positions(image, comparison.guide, layer) for layer in loss.layers}
+        unguided = {tap: picture_positions(image, None, tap) for tap in (*loss.taps, INPUT)}
+        positions = {**unguided, **counts, INPUT: unguided[INPUT]}
         with torch.enable_grad():
             leaves = {key: value.requires_grad_() for key, value in statistics.items()}
             found = comparison.scaled(loss.compare(leaves, comparison.targets, positions))
-            slopes = torch.autograd.grad(torch.stack(list(found.values())).sum(), list(leaves.values()))
+            slopes = torch.autograd.grad(_sum(found), list(leaves.values()), allow_unused=True, materialize_grads=True)
         terms.update((name, term.detach()) for name, term in found.items())
-        return {key: slope / positions[layer_of(key)] for key, slope in zip(leaves, slopes, strict=True)}
+        return {key: slope / counts[layer_of(key)] for key, slope in zip(leaves, slopes, strict=True)}
 
     def _content_terms(self, index: int, tile: Tile, features: Features, partial: dict[str, Tensor]) -> Tensor:
         total = torch.zeros((), device=features[self.taps[0]].device)
@@ -215,14 +227,22 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, objective: TiledObjective, terms: dict[str, Tensor]) -> Tensor:
         # Kept by hand, not by save_for_backward: of a huge picture there is no room for a second gradient.
-        ctx.gradient = objective.evaluate(image.detach(), terms, with_gradient=ctx.needs_input_grad[0])
-        return torch.stack(list(terms.values())).sum()
+        ctx.gradient = objective.evaluate(image.detach(), terms, with_gradient=True)
+        return _sum(terms)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
         gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            raise UserError(
+                "the gradient of a tiled objective can be taken once, but backward was called again; evaluate it anew."
+            )
         return gradient.mul_(slopes[0]), None, None
+
+
+def _sum(terms: Measured) -> Tensor:
+    return torch.stack(list(terms.values())).sum()
 
 
 def _slope_times_statistics(loss: StyleLoss, slope: Measured, features: Features, guide: Guide | None) -> Tensor:

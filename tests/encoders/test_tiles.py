@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from nst_lightning import VGG19
-from nst_lightning.encoders.tiles import Tile, deal, halo, plan_tiles, stride_of
+from nst_lightning.encoders import tiles as tiles_module
+from nst_lightning.encoders.tiles import Span, Tile, deal, halo, plan_tiles, stride_of
 from nst_lightning.encoders.topology import LAYERS
 
 TAPS = ["input", "relu1_1", "pool1", "conv2_2", "relu3_1", "pool3", "conv4_1"]
@@ -68,6 +74,58 @@ def test_no_tile_is_longer_than_asked_and_all_are_about_alike() -> None:
         assert max(own) <= 64
         assert max(own) - min(own) <= 16 + 15  # a cell of the pooling grid, and what is left over at the end
         assert len(own) == -(-length // 64)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_plan_is_the_best_of_all(seed: int) -> None:
+    """Every number of rows and columns in question is tried: sides are cut at cells of the grid, as equal as can be."""
+    draw = random.Random(seed)
+    taps = draw.sample(("input", *LAYERS[:20]), k=2)
+    grid, margin = max(map(stride_of, taps)), halo(taps)
+    size = draw.randint(grid, 40 * grid), draw.randint(grid, 40 * grid)
+    tile_size, workers = draw.choice([None, 5 * grid, 8 * grid + 1, 15 * grid - 1]), draw.choice([1, 2, 3, 5, 8])
+
+    def longest(length: int, count: int, around: int) -> int:
+        """Give the pixels of the longest part, with those around it."""
+        cuts = [-(-length // grid) * index // count * grid for index in range(count)] + [length]
+        return max(min(length, b + around) - max(0, a - around) for a, b in itertools.pairwise(cuts))
+
+    def fewest(length: int) -> int:
+        return 1 if tile_size is None else -(-length // (-(-tile_size // grid) * grid))
+
+    needed = fewest(size[0]) * fewest(size[1])
+    counts = [
+        (rows, columns)
+        for rows in range(fewest(size[0]), min(size[0] // grid, fewest(size[0]) * workers) + 1)
+        for columns in range(fewest(size[1]), min(size[1] // grid, fewest(size[1]) * workers) + 1)
+        if rows * columns <= (needed if workers == 1 else 2 * max(needed, workers))
+    ]
+    rows, columns = min(
+        counts,
+        key=lambda n: (
+            longest(size[0], n[0], margin) * longest(size[1], n[1], margin) * math.ceil(n[0] * n[1] / workers),
+            n[0] * n[1],
+        ),
+    )
+    tiles = plan_tiles(*size, taps, tile_size, workers)
+    assert (len({tile.rows for tile in tiles}), len({tile.columns for tile in tiles})) == (rows, columns)
+    assert len(tiles) == rows * columns
+    assert max(tile.rows.owned_stop - tile.rows.owned_start for tile in tiles) == longest(size[0], rows, 0)
+    assert max(tile.computed for tile in tiles) == longest(size[0], rows, margin) * longest(size[1], columns, margin)
+
+
+def test_a_huge_picture_is_planned_by_its_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number of rows and of columns is cut up once, not once for every pair of them: 52 seconds otherwise."""
+    calls: list[tuple[int, int]] = []
+    cut = tiles_module._spans
+
+    def count(length: int, parts: int, margin: int, grid: int) -> Iterator[Span]:
+        calls.append((length, parts))
+        return cut(length, parts, margin, grid)
+
+    monkeypatch.setattr(tiles_module, "_spans", count)
+    assert len(plan_tiles(15000, 20000, ["relu5_1"], 128, 8)) == 118 * 157
+    assert len(calls) == len(set(calls)) < 300
 
 
 @pytest.mark.parametrize(("workers", "tile_size"), [(2, None), (3, None), (4, 512), (8, None), (64, 1024)])

@@ -11,6 +11,7 @@ from nst_lightning.images.guides import Guides
 from nst_lightning.losses.functional import gaussian_moments, gram_matrix
 from nst_lightning.losses.loss import Features, Measured
 from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.style import GramConvention
 
 GRAM_CONVENTIONS = ["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch"]
 
@@ -81,6 +82,21 @@ def test_the_keras_factor_counts_the_regions_positions() -> None:
     f, s = image[..., :4].flatten(2)[0], style.flatten(2)[0]
     expected = (f @ f.T - s @ s.T).square().sum() / (4 * 3**2 * (12 * 16) ** 2)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("convention", "divisor"), [("keras", 4 * 3**2), ("octaves0911", 9 / (12 * 16) ** 2)])
+def test_the_picture_itself_counts_all_its_positions(convention: GramConvention, divisor: float) -> None:
+    """Where "input" is a layer too: M of that is HW, and the factor of the other layer is not changed by it."""
+    image, style = draw(1, 3, 12, 16), draw(1, 3, 9, 10, seed=1)
+    features, measured = {"input": image, "relu1_1": draw(1, 3, 6, 8, seed=2)}, draw(1, 3, 6, 8, seed=3)
+    guide = {"input": halves(1.0, 0.5, 12, 16), "relu1_1": halves(1.0, 0.5)}
+    loss = GramStyleLoss({"input": 1.0, "relu1_1": 1.0}, convention=convention)
+    terms = loss(features, loss.prepare(loss.measure({"input": style, "relu1_1": measured})), guide)
+    expected = (gram_matrix(image, guide["input"]) - gram_matrix(style)).square().sum() / divisor
+    torch.testing.assert_close(terms["style/input"], expected)
+    alone = GramStyleLoss({"relu1_1": 1.0}, convention=convention)
+    apart = alone(features, alone.prepare(alone.measure({"relu1_1": measured})), {"relu1_1": guide["relu1_1"]})
+    torch.testing.assert_close(terms["style/relu1_1"], apart["style/relu1_1"])
 
 
 @pytest.mark.parametrize("convention", ["relative", "mean", "gatys2015", "keras"])

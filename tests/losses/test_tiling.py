@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import pytest
@@ -11,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, Loss, TotalVariationLoss, UserError, WassersteinStyleLoss
+from nst_lightning.encoders.tiles import halo
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.content import ContentConvention
-from nst_lightning.losses.loss import Features, Measured
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.style import GramConvention
 from nst_lightning.losses.tiled_statistics import Tiling
 from nst_lightning.losses.tiling import check_tile_size
 from nst_lightning.losses.total_variation import VariationKind
+from nst_lightning.losses.wasserstein import WassersteinConvention
 
 
 def evaluate(objective: Objective, image: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
@@ -40,8 +42,27 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def random_losses(draw: random.Random) -> list[Loss]:
+    """Draw one to three losses; of the layers one is often the picture itself, and sometimes the only one."""
+    layers = ("input", *LAYERS[: draw.choice([0, 0, 6, 10, 20])])
+    chosen = draw.sample(layers, k=min(len(layers), draw.randint(1, 3)))
+    if draw.random() < 0.3 and "input" not in chosen:
+        chosen[0] = "input"
+    losses = [
+        ContentLoss([draw.choice(chosen)], convention=draw.choice(get_args(ContentConvention))),
+        draw.choice(
+            [
+                GramStyleLoss(chosen, weight=5.0, convention=draw.choice(get_args(GramConvention))),
+                WassersteinStyleLoss(chosen, weight=5.0, convention=draw.choice(get_args(WassersteinConvention))),
+            ]
+        ),
+        TotalVariationLoss(kind=draw.choice(get_args(VariationKind))),
+    ]
+    return draw.sample(losses, k=draw.randint(1, 3))
+
+
 def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Tensor, tuple[Any, ...]]:
-    """Draw size, taps, padding, pooling, losses, guides and the tile's size."""
+    """Draw size, taps, padding, pooling, losses, styles, guides and the tile's size."""
     draw = random.Random(seed)
     generator = torch.Generator().manual_seed(seed)
     encoder = VGG19(
@@ -50,18 +71,8 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Ten
         padding=draw.choice(["zeros", "replicate", "reflect"]),
         padding_layers=draw.choice(["first", "all"]),
     )
-    layers = draw.sample(LAYERS[: draw.choice([6, 10, 20])], k=3)
-    losses: list[Loss] = [
-        ContentLoss([draw.choice(layers)], convention=draw.choice(get_args(ContentConvention))),
-        draw.choice(
-            [
-                GramStyleLoss(layers, weight=5.0, convention=draw.choice(get_args(GramConvention))),
-                WassersteinStyleLoss(layers, weight=5.0),
-            ]
-        ),
-        TotalVariationLoss(kind=draw.choice(get_args(VariationKind))),
-    ]
-    height, width = draw.randint(60, 140), draw.randint(60, 140)
+    losses = random_losses(draw)
+    height, width = draw.randint(40, 120), draw.randint(40, 120)
 
     def picture(channels: int, h: int, w: int) -> Tensor:
         """Draw coloured blobs with a little noise: as far from each other as pictures are."""
@@ -70,14 +81,19 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Ten
         noise = torch.rand(1, channels, h, w, generator=generator)
         return (0.7 * colours * blobs + 0.3 * noise).clamp(0, 1)
 
+    styles = [picture(3, h, w) for h, w in draw.sample([(80, 64), (70, 50), (33, 90)], k=draw.randint(1, 3))]
     guides = None
     if draw.random() < 0.5:
-        region = picture(1, height, width)
-        guides = Guides((region, 1 - region), (None, picture(1, 70, 50)), picture(1, height, width), ("a", "b"))
-    references = (picture(3, height, width), [picture(3, 80, 64), picture(3, 70, 50)], [0.3, 0.7], guides)
+        cuts = picture(1, height, width), picture(1, height, width)
+        regions = [cuts[0] * cuts[1], cuts[0] * (1 - cuts[1]), 1 - cuts[0]][-len(styles) :]
+        parts = [None if draw.random() < 0.5 else picture(1, *style.shape[-2:]) for style in styles]
+        guides = Guides(tuple(regions), tuple(parts), picture(1, height, width), tuple("abc"[: len(styles)]))
+    weights = {1: [1.0], 2: [0.3, 0.7], 3: [0.5, 0.2, 0.3]}[len(styles)]
+    references = (picture(3, height, width), styles, weights, guides)
     whole = Objective(encoder, losses)
     tiled = Objective(encoder, losses)
-    tiled.tiling = Tiling(draw.choice([16, 40, 64]))
+    # A small tile of a deep layer is computed with so much around it that it takes long.
+    tiled.tiling = Tiling(draw.choice([7, 16, 40] if halo(whole.taps()) < 40 else [64]))
     for objective in (whole, tiled):
         objective.measure(*references)
     return whole, tiled, picture(3, height, width), references
@@ -101,7 +117,7 @@ def test_in_float64_the_two_are_one(seed: int, encoder_file: str) -> None:
         assert float(tiled_terms[name]) == pytest.approx(float(term), rel=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_value_terms_and_gradient_are_those_of_the_whole(seed: int, encoder_file: str) -> None:
     whole, tiled, image, _ = random_case(seed, encoder_file)
     total, terms, gradient = evaluate(whole, image)
@@ -132,19 +148,51 @@ def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
     assert float(found[torch.float32, 64][0]) == pytest.approx(float(total), rel=1e-5)
 
 
-def test_bfloat16_features_tile_alike(encoder_file: str) -> None:
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_bfloat16_features_tile_alike(seed: int, encoder_file: str) -> None:
     """Each tile's convolutions round as the whole's do; sums are float32."""
-    whole, tiled, image, _ = random_case(3, encoder_file)
+    whole, tiled, image, references = random_case(seed, encoder_file)
     whole.encoder.cast(torch.bfloat16)
+    for objective in (whole, tiled):
+        objective.measure(*references)
     _, _, gradient = evaluate(whole, image)
     _, _, tiled_gradient = evaluate(tiled, image)
-    assert relative(tiled_gradient, gradient) < 0.02
+    assert relative(tiled_gradient, gradient) < 0.01
 
 
-def test_without_gradient_the_value_alone(encoder_file: str) -> None:
-    whole, tiled, image, _ = random_case(1, encoder_file)
+def test_without_gradient_nothing_is_kept_for_one(encoder_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter requires a gradient, but where gradients are off none is computed."""
+    losses = [ContentLoss(["relu2_1"]), GramStyleLoss(["input", "relu1_1"]), TotalVariationLoss()]
+    tiled = Objective(VGG19(encoder_file), losses)
+    tiled.tiling = Tiling(16)
+    tiled.measure(torch.rand(1, 3, 40, 50), [torch.rand(1, 3, 30, 30)], [1.0])
+    image, graphs, encode = torch.nn.Parameter(torch.rand(1, 3, 40, 50)), list[bool](), VGG19.forward
+
+    def count(encoder: VGG19, part: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        features = encode(encoder, part, taps)
+        graphs.append(any(tensor.requires_grad for tensor in features.values()))
+        return features
+
+    monkeypatch.setattr(VGG19, "forward", count)
+    total, terms = tiled(image)
+    passes = len(graphs)
+    assert sum(graphs) == passes / 2  # of the two, statistics need none
+    graphs.clear()
     with torch.no_grad():
-        assert float(tiled(image)[0]) == pytest.approx(float(whole(image)[0]), rel=1e-5)
+        alone, alone_terms = tiled(image)
+    assert (len(graphs), sum(graphs)) == (passes, 0)
+    assert not alone.requires_grad
+    torch.testing.assert_close((alone, alone_terms), (total.detach(), terms))
+
+
+def test_the_gradient_can_be_taken_once(encoder_file: str) -> None:
+    tiled = Objective(VGG19(encoder_file), [TotalVariationLoss()])
+    tiled.tiling = Tiling(16)
+    tiled.measure(None, [], [])
+    total, _ = tiled(torch.rand(1, 3, 20, 20, requires_grad=True))
+    total.backward(retain_graph=True)
+    with pytest.raises(UserError, match="can be taken once, but backward was called again; evaluate it anew"):
+        total.backward()
 
 
 def test_total_variation_alone_needs_no_tiles(encoder_file: str) -> None:
@@ -155,19 +203,6 @@ def test_total_variation_alone_needs_no_tiles(encoder_file: str) -> None:
         objective.measure(None, [], [])
         found.append(evaluate(objective, image))
     torch.testing.assert_close(found[1], found[0])
-
-
-class Corner(Loss):
-    reference = "content"
-
-    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
-        return {"corner": features["relu1_1"][..., 0, 0].sum()}
-
-
-def test_a_loss_that_cannot_be_tiled_is_named() -> None:
-    losses = [ContentLoss(), Corner(layers=["relu1_1"], name="corner")]
-    with pytest.raises(UserError, match="the loss 'corner' can't be tiled"):
-        check_tile_size("auto", losses)
 
 
 @pytest.mark.parametrize("tile_size", [0, -64, "most"])
