@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import run_folder
 from nst_lightning.callbacks.pictures import PictureWriter, painted, transfer_data
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.animation import check_animation, frame_size, write_animation
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize
@@ -59,7 +59,7 @@ class Animation(Callback):
                 raise UserError(f"animation.{name} must be from {lowest} to {highest}, but {given[name]} was given.")
         if path is not None:
             check_animation(path, fps)  # not after minutes of painting
-        self.path = None if path is None else Path(path).expanduser()
+        self.path = None if path is None else user_path(path)
         self.every_n_steps = every_n_steps
         self.fps = fps
         self.size = size

@@ -46,6 +46,10 @@ class CheckpointWriter(Checkpoint):
         every_n_steps: Steps between two checkpoints.
         keep_all: Keep each of them, as `step000100.ckpt`, beside the last one.
 
+    Attributes:
+        asked_by: The signal that came during the latest run; `None` if none has.
+        stopped_by: The signal that ended it before its last step, whichever of several processes got it.
+
     Raises:
         UserError: If the number is below 1.
     """
@@ -55,9 +59,10 @@ class CheckpointWriter(Checkpoint):
             raise UserError(f"checkpoint.every_n_steps must be at least 1, but {every_n_steps} was given.")
         self.every_n_steps = every_n_steps
         self.keep_all = keep_all
+        self.asked_by: signal.Signals | None = None
         self.stopped_by: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
-        self._heard: Tensor | None = None
+        self._heard: _Heard | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Note whose the signals are, before Lightning takes them: it gives them back before `teardown`."""
@@ -68,15 +73,16 @@ class CheckpointWriter(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; only a program's main thread may."""
         del trainer, pl_module
+        self.asked_by = self.stopped_by = self._heard = None
         for number in self._handlers:
             signal.signal(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.stopped_by is not None:
+        if self.asked_by is not None:
             self._restore_handlers()
             raise KeyboardInterrupt
-        self.stopped_by = signal.Signals(number)
+        self.asked_by = signal.Signals(number)
 
     def _restore_handlers(self) -> None:
         for number, handler in self._handlers.items():
@@ -90,24 +96,23 @@ class CheckpointWriter(Checkpoint):
         del pl_module, outputs, batch
         is_last = batch_idx + 1 == trainer.num_training_batches or trainer.global_step == trainer.max_steps
         is_last = is_last or trainer.should_stop
-        stops = self._stops(trainer)
-        if stops or is_last or trainer.global_step % self.every_n_steps == 0:
+        stopped_by = self._agree(trainer)
+        if stopped_by is not None or is_last or trainer.global_step % self.every_n_steps == 0:
             self._save(trainer)
-        if stops:
+        if stopped_by is not None and not is_last:  # what is complete has not been stopped
+            self.stopped_by = stopped_by
             trainer.should_stop = True
 
-    def _stops(self, trainer: Trainer) -> bool:
-        """Tell whether the run stops after this step, which several processes have to agree on."""
+    def _agree(self, trainer: Trainer) -> signal.Signals | None:
+        """Give the signal that stops the run after this step; all of several processes give the same."""
         if trainer.world_size == 1:
-            return self.stopped_by is not None
-        heard = torch.tensor(float(self.stopped_by or 0), device=trainer.strategy.root_device)
-        dist.all_reduce(heard, dist.ReduceOp.MAX)
+            return self.asked_by
+        asked = torch.full((), float(self.asked_by or 0), device=trainer.strategy.root_device)
+        dist.all_reduce(asked, dist.ReduceOp.MAX)
         # What was heard by the step before: to wait for this one would keep an accelerator idle.
-        agreed, self._heard = self._heard, heard
-        if agreed is not None and float(agreed) > 0:
-            self.stopped_by = signal.Signals(int(agreed))
-            return True
-        return False
+        before, self._heard = self._heard, _Heard(asked)
+        number = before.value() if before is not None else 0
+        return signal.Signals(number) if number else None
 
     def _save(self, trainer: Trainer) -> None:
         folder = run_folder(trainer) / FOLDER
@@ -119,6 +124,25 @@ class CheckpointWriter(Checkpoint):
         """Give the signals back."""
         del trainer, pl_module, stage
         self._restore_handlers()
+
+
+class _Heard:
+    """A number on its way from an accelerator, which goes on with its work meanwhile.
+
+    To read it off the tensor later would wait for all that was begun until then.
+    """
+
+    def __init__(self, number: Tensor) -> None:
+        self._copy = number.to("cpu", non_blocking=number.is_cuda)
+        self._arrived = torch.cuda.Event() if number.is_cuda else None  # type: ignore[no-untyped-call]
+        if self._arrived is not None:
+            self._arrived.record(torch.cuda.current_stream(number.device))
+
+    def value(self) -> int:
+        """Wait for it alone."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return int(self._copy)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

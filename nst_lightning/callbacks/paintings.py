@@ -20,7 +20,7 @@ from nst_lightning.callbacks.footage import Reel
 from nst_lightning.callbacks.targets import find_targets, leave_out_folder
 from nst_lightning.data.paintings import PicturesToPaint
 from nst_lightning.data.unpainted import Moment, PictureFile, Unpainted
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class PaintingWriter(Callback):
     ) -> None:
         if not 1 <= quality <= 100:
             raise UserError(f"output.quality must be from 1 to 100, but {quality} was given.")
-        self.folder = Path(folder).expanduser()
+        self.folder = user_path(folder)
         self.suffix = None if format is None else f".{format}"
         self.quality = quality
         self.overwrite = overwrite

@@ -14,7 +14,7 @@ from torch import Tensor
 from nst_lightning.callbacks.checkpoint import run_folder
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.data.pyramid import TransferData
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.tasks.transfer import StyleTransfer
 
@@ -80,7 +80,7 @@ class PictureWriter(Callback):
             raise UserError(f"output.gain and output.offset must be finite, but {gain} and {offset} were given.")
         if path is not None:
             check_output(path)  # not after minutes of painting
-        self.path = None if path is None else Path(path).expanduser()
+        self.path = None if path is None else user_path(path)
         self.every_n_steps = every_n_steps
         self.bits = bits
         self.quality = quality

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from nst_lightning.data.unpainted import PictureFile
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.atomic import check_writable
 from nst_lightning.video.writing import written_suffix
 
@@ -23,13 +23,13 @@ def leave_out_folder(files: Sequence[PictureFile], folder: Path, searched: Seque
         searched: Folders, pictures or `sample:NAME`.
     """
     outputs = folder.resolve()
-    if not any(outputs != Path(place).expanduser().resolve() for place in searched if _holds(place, outputs)):
+    if not any(outputs != user_path(place).resolve() for place in searched if _holds(place, outputs)):
         return list(files)
     return [file for file in files if not Path(file.path).resolve().is_relative_to(outputs)]
 
 
 def _holds(place: str, outputs: Path) -> bool:
-    path = Path(place).expanduser()
+    path = user_path(place)
     return path.is_dir() and outputs.is_relative_to(path.resolve())
 
 

@@ -8,21 +8,24 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.commands.batch_pairs import Pair, Source
+from nst_lightning.commands.batch_pairs import Pair, Source, find_sample
 from nst_lightning.commands.grid import SHORT_NAMES
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import check_output
 from nst_lightning.images.samples import SAMPLE
 
 _OWN = ("content", "style", "output")
-_NOT_OF_A_PAIR = ("config", "name", "ckpt_path", "print_config", "data.content", "data.style", "output.path")
+_NOT_OF_A_PAIR = ("config", "name", "ckpt_path", "print_config", "data", "data.content", "data.style", "model")
+_DOTTED = ("model.", "data.", "trainer.precision")
 
 
 def read_manifest(file: Path, folder: Path) -> list[tuple[str, Pair]]:
     """Read the pairs of a manifest.
 
     Its columns are `content`, `style`, and if wanted `output` and options of `nst fit`, dotted or by a sweep's short
-    names: `data.size`, `style_weight`, `seed`. An empty cell leaves the option as it is for all.
+    names: `data.size`, `style_weight`, `seed`. An empty cell leaves the option as it is for all. Where the run lives,
+    on which device, and what it writes is the batch's to say: of the dotted options there are `model.…`, `data.…` and
+    `trainer.precision`.
 
     Args:
         file: CSV with a header, UTF-8, cells apart by commas. Inputs are relative to its folder.
@@ -61,9 +64,10 @@ def _check_header(file: Path, header: Sequence[str]) -> None:
     for name in header:
         if header.count(name) > 1:
             raise UserError(f"{where} has the column {name!r} twice; leave one out.")
-        if name in _NOT_OF_A_PAIR:
+        plain = name.replace(".init_args", "")
+        if plain in _NOT_OF_A_PAIR or ("." in plain and not plain.startswith(_DOTTED)):
             raise UserError(f"{where} has the column {name!r}, which is not for one pair to set; leave it out.")
-        if name not in _OWN and name not in SHORT_NAMES and "." not in name and name != "seed_everything":
+        if plain not in _OWN and plain not in SHORT_NAMES and "." not in plain and plain != "seed_everything":
             nearest = difflib.get_close_matches(name, [*_OWN, *SHORT_NAMES], n=1, cutoff=0.6)
             hint = f"did you mean {nearest[0]}?" if nearest else f"short names are {', '.join(SHORT_NAMES)}."
             raise UserError(f"{where} has the column {name!r}, which is no option of nst fit; {hint}")
@@ -76,8 +80,8 @@ def _read_row(where: str, row: dict[str, str], header: Sequence[str], inputs: Pa
     given = {name: cell.strip() for name, cell in row.items()}
     content, style = (_source(where, name, given[name], inputs) for name in ("content", "style"))
     output = given.get("output") or f"{content.name}_{style.name}.png"
-    path = folder / Path(output).expanduser()
     try:
+        path = user_path(output, folder)
         check_output(path)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -89,8 +93,11 @@ def _source(where: str, name: str, cell: str, inputs: Path) -> Source:
     if not cell:
         raise UserError(f"{where} names no {name}; give a picture or sample:NAME.")
     if cell.startswith(SAMPLE):
-        return Source(cell, PurePosixPath(cell.removeprefix(SAMPLE)))
-    path = inputs / Path(cell).expanduser()
+        return find_sample(cell, where)
+    try:
+        path = user_path(cell, inputs)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     if not path.is_file():
         raise UserError(f"{where} names the {name} {cell}, but there is no file {path}; check the path.")
     return Source(str(path), PurePosixPath(path.stem))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import signal
@@ -17,10 +18,12 @@ import torch
 
 from nst_lightning.callbacks.checkpoint import FOLDER
 from nst_lightning.commands.batch_launch import Launch
-from nst_lightning.commands.batch_place import SETTINGS, Place
+from nst_lightning.commands.batch_pairs import Pair
+from nst_lightning.commands.batch_place import Place
 from nst_lightning.commands.batch_request import BatchRequest
 from nst_lightning.commands.grid import option_words
 from nst_lightning.commands.worker import LOG, RESULT, Job, Status, Tell, WarningHandler, paint
+from nst_lightning.errors import UserError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -55,11 +58,14 @@ class Painter:
             (place.run / RESULT).unlink()
         try:
             place.begin()
-        except OSError as error:
-            place.fail(f"{error.filename} can't be read ({error.strerror}).")
-            return "failed", f"{error.filename} can't be read ({error.strerror})."
-        words = ["fit", *self._configs, f"--config={place.folder / SETTINGS}", *self._base]
-        words += [*option_words(place.pair.options), f"--name={self._name}/{place.pair.label}"]
+        except (OSError, UserError) as error:
+            message = str(error)
+            if isinstance(error, OSError):
+                message = f"{error.filename} can't be read ({error.strerror})."
+            place.fail(message)
+            return "failed", message
+        words = ["fit", *self._configs, *self._base, *option_words(place.pair.options)]
+        words += [f"--name={self._name}/{place.pair.label}", *_pair_words(place.pair)]
         job = Job(place.pair.label, tuple(words), place.folder, dict(place.pair.options), 1.0)
         with _output_to(place.folder / LOG, place.pair.title) as tell:
             status, message = paint(job, tell)
@@ -70,6 +76,12 @@ class Painter:
             if not self._keep_checkpoints:
                 shutil.rmtree(place.run / FOLDER, ignore_errors=True)
         return status, message
+
+
+def _pair_words(pair: Pair) -> Sequence[str]:
+    """Give the pair as the last words, so that neither `--data FILE` nor anything else in the base replaces it."""
+    pictures = {"content": pair.content.path, "style": pair.style.path}
+    return [f"--data.init_args={json.dumps(pictures)}", f"--output.path={pair.output}"]
 
 
 def _device_words(settings: Mapping[str, Any], launch: Launch) -> Sequence[str]:

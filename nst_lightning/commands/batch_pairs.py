@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
-from nst_lightning.images.samples import SAMPLE
+from nst_lightning.images.samples import SAMPLE, sample_path
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Pair:
     @property
     def title(self) -> str:
         """Content and style, for messages."""
-        return f"{self.content.name} × {self.style.name}"
+        return " ".join(f"{self.content.name} × {self.style.name}".splitlines())
 
 
 def find_sources(words: Sequence[str], option: str, ignored: Sequence[Path] = ()) -> list[Source]:
@@ -73,14 +73,32 @@ def find_sources(words: Sequence[str], option: str, ignored: Sequence[Path] = ()
     found: list[Source] = []
     for word in words:
         if word.startswith(SAMPLE):
-            found.append(Source(word, PurePosixPath(word.removeprefix(SAMPLE))))
-        elif (path := Path(word).expanduser()).is_dir():
+            found.append(find_sample(word, option))
+        elif (path := user_path(word)).is_dir():
             found += _search(path, option, [folder.resolve() for folder in ignored])
         elif path.exists():
             found.append(Source(str(path), PurePosixPath(path.stem)))
         else:
             raise UserError(f"{option} found nothing at {word}; give a folder, a picture or sample:NAME.")
     return found
+
+
+def find_sample(word: str, where: str) -> Source:
+    """Give a built-in picture.
+
+    Args:
+        word: `sample:NAME`.
+        where: Names the place of the word in the message.
+
+    Raises:
+        UserError: If no built-in picture has this name.
+    """
+    name = word.removeprefix(SAMPLE)
+    try:
+        sample_path(name)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return Source(word, PurePosixPath(name))
 
 
 def _search(folder: Path, option: str, ignored: Sequence[Path]) -> list[Source]:
@@ -153,16 +171,17 @@ def check_outputs(pairs: Sequence[Pair]) -> None:
     """Refuse pairs that would write over each other or over a picture that is read, before anything is painted.
 
     Raises:
-        UserError: If two have the same label, an output is one of the inputs, or a name is too long.
+        UserError: If two have the same label or file, an output is one of the inputs, or a name is too long.
     """
-    seen: dict[str, Pair] = {}
+    seen: dict[str | Path, Pair] = {}
     for pair in pairs:
-        other = seen.setdefault(pair.label, pair)
-        if other is not pair:
-            raise UserError(
-                f"{_files(other)} and {_files(pair)} would both be painted to {pair.output.with_suffix('')}; rename a "
-                "file, or give each line of a --manifest an output."
-            )
+        for place in (pair.label, pair.output.resolve()):  # one file may be written as x/../a.png too
+            other = seen.setdefault(place, pair)
+            if other is not pair:
+                raise UserError(
+                    f"{_files(other)} and {_files(pair)} would both be painted to {pair.output.with_suffix('')}; "
+                    "rename a file, or give each line of a --manifest an output."
+                )
     read = {Path(path).resolve() for pair in pairs for path in (pair.content.path, pair.style.path)}
     for pair in pairs:
         if max(len(part.encode()) for part in Path(pair.label).parts) > _LONGEST_NAME:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from nst_lightning.commands.request import check_name
-from nst_lightning.errors import UserError, check_choice
+from nst_lightning.errors import UserError, check_choice, user_path
 from nst_lightning.images.files import check_output
 from nst_lightning.run.parser import find_config
 
@@ -88,10 +88,10 @@ def read_batch_request(words: Sequence[str]) -> BatchRequest:
         contents=tuple(own["--contents"]),
         styles=tuple(own["--styles"]),
         match=cast(Match, match),
-        manifest=None if values["--manifest"] is None else Path(values["--manifest"]).expanduser(),
-        output=Path(values["--output"] or name).expanduser(),
+        manifest=None if values["--manifest"] is None else user_path(values["--manifest"]),
+        output=user_path(values["--output"] or name),
         name=name,
-        contact_sheet=None if sheet is None else Path(sheet).expanduser(),
+        contact_sheet=None if sheet is None else user_path(sheet),
         keep_checkpoints=bool(own["--keep_checkpoints"]),
     )
 

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from nst_lightning.commands.batch_share import LOCK, check_locks
 from nst_lightning.errors import UserError
-from nst_lightning.images.atomic import atomic_path
+from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.run.config import changed_settings
 
 SETTINGS = "batch.yaml"
@@ -47,7 +48,7 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         settings: Of `nst fit`.
 
     Raises:
-        UserError: If the folder holds another batch, or something else.
+        UserError: If the folder holds another batch, or something else, or can't be written to or locked.
     """
     wanted = {key: value for key, value in settings.items() if key not in _OF_A_RUN}
     arguments = (wanted.get("data") or {}).get("init_args")
@@ -56,8 +57,13 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         wanted["data"] = {**wanted["data"], "init_args": kept}
     # Processes started by hand may each be given a device.
     wanted["trainer"] = {key: value for key, value in wanted["trainer"].items() if key != "devices"}
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # another rank may be at it
+    check_writable(folder / SETTINGS)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as a name that is too long below a folder that is not there yet
+        raise UserError(f"cannot make the folder {folder} ({error.strerror}); give another --name.") from error
+    check_locks(folder)
+    with FileLock(folder / LOCK):  # another rank may be at it
         file = folder / SETTINGS
         if file.exists():
             changes = changed_settings(yaml.safe_load(file.read_text(encoding="utf-8")), wanted)

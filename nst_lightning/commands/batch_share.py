@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from nst_lightning.commands.batch_launch import Launch
 from nst_lightning.commands.batch_place import Place
+from nst_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
+
+LOCK = ".lock"  # in the folder of the batch and in each pair's
 
 _POLL = 1.0  # seconds
 
@@ -34,6 +40,9 @@ def claim(places: Sequence[Place], launch: Launch) -> Iterator[Place]:
 
     Yields:
         A pair whose lock is held until the next one is asked for.
+
+    Raises:
+        UserError: If a pair's folder can't be made or locked.
     """
     first = len(places) * launch.rank // launch.size
     left = [*places[first:], *places[:first]]
@@ -43,13 +52,15 @@ def claim(places: Sequence[Place], launch: Launch) -> Iterator[Place]:
         for place in left:
             if place.is_settled():
                 continue
-            place.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(place.folder / ".lock")
+            lock = FileLock(place.folder / LOCK)
             try:
+                place.folder.mkdir(parents=True, exist_ok=True)
                 lock.acquire(blocking=False)
             except Timeout:
                 met.append(place)
                 continue
+            except OSError as error:
+                raise UserError(f"cannot write to {place.folder} ({error.strerror}); look what is there.") from error
             try:
                 if not place.is_settled():  # between the look and the lock
                     is_waiting = False
@@ -62,3 +73,30 @@ def claim(places: Sequence[Place], launch: Launch) -> Iterator[Place]:
                 _log.info("waiting for other processes, which are at %d of the pairs", len(left))
             is_waiting = True
             time.sleep(_POLL)
+
+
+def check_locks(folder: Path) -> None:
+    """Refuse a file system without locks, such as some network and FUSE mounts.
+
+    There `filelock` can't be relied on: by its version and the error it raises, takes the lock to be held by another
+    process, for ever, or makes a file that `kill -9` leaves behind.
+
+    Args:
+        folder: Of the batch; it exists.
+
+    Raises:
+        UserError: If a file in it can't be locked.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        # After the file is opened: some systems say "permission denied" of a lock that another process holds.
+        with (folder / LOCK).open("a") as file, suppress(BlockingIOError, PermissionError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UserError(
+            f"{folder / LOCK} can't be locked ({error.strerror}), as processes that share a batch must; set "
+            "--trainer.default_root_dir to a folder on a file system with locks."
+        ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from nst_lightning.commands.differences import differences
 from nst_lightning.commands.found import Found, distinct_names, find_picture, read_small
 from nst_lightning.commands.parser import CommandParser
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.images.sheets import Cell, contact_sheet
 
@@ -40,7 +40,7 @@ def run_compare(words: Sequence[str]) -> int:
         raise UserError(f"--columns must be at least 1, but {options.columns} was given.")
     if not _SIZES[0] <= options.size <= _SIZES[1]:
         raise UserError(f"--size must be from {_SIZES[0]} to {_SIZES[1]} pixels, but {options.size} was given.")
-    output = Path(options.output).expanduser()
+    output = user_path(options.output)
     check_output(output)
     pictures = [find_picture(word) for word in options.pictures]
     for picture in pictures:

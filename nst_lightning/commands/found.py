@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 
@@ -44,7 +44,7 @@ def find_picture(word: str) -> Found:
     """
     if word.startswith("sample:"):
         return Found(word, (word.removeprefix("sample:"), word))
-    path = Path(word).expanduser()
+    path = user_path(word)
     if path.is_dir():
         return _find_run(path.resolve(), word)
     exact = path.parent.resolve() / path.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from nst_lightning.data.footage import Footage, Share
 from nst_lightning.data.unpainted import PictureFile as PictureFile
 from nst_lightning.data.unpainted import Unpainted as Unpainted
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
@@ -167,7 +167,7 @@ def find_pictures(place: str) -> list[PictureFile]:
     """
     if place.startswith(SAMPLE):
         return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
-    path = Path(place).expanduser()
+    path = user_path(place)
     if not path.exists():
         raise UserError(f"--data.images found nothing at {place}; give a folder, a picture, a video or sample:NAME.")
     if not path.is_dir():

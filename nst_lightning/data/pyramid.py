@@ -17,7 +17,7 @@ from nst_lightning.data.inits import Start
 from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.data.warped import WarpedPicture
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 
@@ -95,7 +95,7 @@ class TransferData(LightningDataModule):
         self.init = init
         self.keep_alpha = keep_alpha
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
-        self._paths = [Path(path).expanduser() for path in read if path is not None]
+        self._paths = [user_path(path) for path in read if path is not None]
         self._moved: tuple[TransferBatch, TransferBatch] | None = None
         self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
         self.content = None if content is None else read_image(content, max_pixels=max_pixels)

@@ -17,7 +17,7 @@ from torchvision.models import VGG19_Weights
 from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.download import Source, fetch
 from nst_lightning.encoders.topology import CONVOLUTIONS
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
 
 def _stamp(name_or_path: str) -> tuple[int, ...]:
     """Tell a file from another that takes its place; nothing for a name."""
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if name_or_path in NAMES or not path.is_file():
         return ()
     return path.stat().st_size, path.stat().st_mtime_ns
@@ -145,7 +145,7 @@ def _load(name_or_path: str, seed: int) -> EncoderWeights:
         if name_or_path == "compact":
             return compact
         return like_caffe(compact)
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if not path.is_file():
         nearest = difflib.get_close_matches(name_or_path, NAMES, n=1)
         raise UserError(

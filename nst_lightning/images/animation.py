@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.apng import write_apng
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.profiles import srgb_profile
@@ -37,7 +37,7 @@ def check_animation(path: str | os.PathLike[str], fps: int) -> None:
         UserError: If the suffix is unknown, the format has no such rate, its encoder is not installed, or the
             folder can't be written to.
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     suffix = target.suffix.lower()
     if suffix not in _SUFFIXES:
         raise UserError(
@@ -88,7 +88,7 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
     Raises:
         UserError: If a frame can't be read, or the file system refuses.
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     if target.suffix.lower() == ".mp4":  # whose writer renames the file itself
         _write_mp4(target, _Reel(frames), fps, hold)
         return

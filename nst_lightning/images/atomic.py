@@ -66,10 +66,14 @@ def check_writable(target: Path) -> None:
         target: The file; its folder may still be missing.
 
     Raises:
-        UserError: If it is a folder, or the nearest folder above it that exists can't be written to.
+        UserError: If it is a folder, its name is too long, or the nearest folder above it that exists can't be
+            written to.
     """
-    if target.is_dir():
-        raise UserError(f"expected a file name to write to, found the folder {target}; choose another name")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    try:
+        if target.is_dir():
+            raise UserError(f"expected a file name to write to, found the folder {target}; choose another name")
+        folder = next(parent for parent in target.absolute().parents if parent.exists())
+    except OSError as error:
+        raise UserError(f"cannot write {target} ({error.strerror}); choose another place for it") from error
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise UserError(f"expected a folder that can be written to, found {folder} for {target.name}; choose another")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.png import write_png16
@@ -126,7 +126,7 @@ def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
     Raises:
         UserError: If the suffix is unknown, the format has no such bits, or the folder can't be written to.
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     _format_for(target, bits, longest_side=1)
     check_writable(target)
 
@@ -136,7 +136,7 @@ def _find(path: str | os.PathLike[str]) -> Path:
     name = os.fspath(path)
     if name.startswith(SAMPLE):
         return sample_path(name.removeprefix(SAMPLE))
-    file = Path(path).expanduser()
+    file = user_path(path)
     if file.is_dir():
         raise UserError(f"expected a picture file, found a folder: {file}; name one of the files in it")
     if not file.exists():

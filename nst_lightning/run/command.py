@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -25,7 +24,9 @@ from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.run.config import ConfigKeeper
 from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.run.messages import is_about_settings
 from nst_lightning.run.parser import OneLineParser, config_name, find_configs
+from nst_lightning.run.processes import check_launch, exit_code, is_another_ones_end, left_to_the_first
 from nst_lightning.run.trainer import TRAINER_DEFAULTS, build_trainer, result_of
 from nst_lightning.tasks.transfer import StyleTransfer
 
@@ -103,20 +104,30 @@ class NSTCommand(LightningCLI):
         """Instantiate; a mistake that a class reports comes through as its own line."""
         try:
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
+        except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, UserError):
                 cause = cause.__cause__
             if cause is not None:
                 raise cause from None
-            if _is_about_settings(error):
+            if is_about_settings(error):
                 raise UserError(" ".join(str(error).split())) from error
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let `build_trainer` make the Trainer from the parsed settings."""
         self.trainer_class = partial(build_trainer, self.model, self.folder)
-        return super().instantiate_trainer(**kwargs)
+        trainer = super().instantiate_trainer(**kwargs)
+        check_launch(trainer)
+        return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except UserError:
+            if left_to_the_first(self.trainer):  # it tells the error, and its exit code is that of the run
+                raise SystemExit(0) from None
+            raise
 
     def before_fit(self) -> None:
         """Say what runs, and which encoder, before minutes are spent on it."""
@@ -169,12 +180,6 @@ class _ParsedCommand(NSTCommand):
         return settings
 
 
-def _is_about_settings(error: Exception) -> bool:
-    # Lightning checks accelerator, precision and the like where the Trainer is made.
-    steps = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, MisconfigurationException) or "lightning/pytorch/trainer" in steps[-1].filename
-
-
 def resolve_settings(words: Sequence[str]) -> dict[str, Any]:
     """Read the words of `nst fit …` without making or running anything.
 
@@ -210,15 +215,13 @@ def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int
         callbacks: Watch the run beside those of the config.
 
     Returns:
-        0, or 128 and the signal's number after a run that was stopped.
+        As `exit_code` says.
 
     Raises:
         UserError: If something the user gave can't be used.
     """
     command = run_to_the_end(NSTCommand, words, callbacks)
-    keepers = [c for c in command.trainer.checkpoint_callbacks if isinstance(c, CheckpointWriter)]
-    stopped_by = keepers[0].stopped_by if keepers else None
-    return 0 if stopped_by is None else 128 + int(stopped_by)
+    return exit_code(command.trainer)
 
 
 def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
@@ -239,7 +242,7 @@ def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequen
     except torch.OutOfMemoryError as error:
         raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
     except RuntimeError as error:
-        if "by peer" not in str(error):  # how gloo and NCCL say that a connection broke
+        if not is_another_ones_end(error):
             raise
         raise UserError("another process of the run has ended; go on with --ckpt_path last.") from error
     except SystemExit as stop:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 
 RUNS = "lightning_logs"
 
@@ -49,7 +49,7 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
             raise UserError(f"--ckpt_path last found no checkpoint below {group}; run once without --ckpt_path.")
         checkpoint = found[-1]
     else:
-        checkpoint = Path(wanted).expanduser()
+        checkpoint = user_path(wanted)
         if not checkpoint.is_file():
             raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, group)}")
     _check_readable(checkpoint)

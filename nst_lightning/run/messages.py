@@ -1,4 +1,4 @@
-"""Turns the parser's pages about types into one line about the mistake."""
+"""Turns the parser's pages about types into one line about the mistake, and knows Lightning's own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import ast
 import difflib
 import inspect
 import re
+import traceback
 from collections.abc import Iterable
 
 import torch.optim
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 # Importing them also lets configs name their classes without the module.
 import nst_lightning.data
@@ -18,6 +20,19 @@ import nst_lightning.tasks
 
 _MODULES = (nst_lightning.data, nst_lightning.encoders, nst_lightning.losses, nst_lightning.tasks)
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given", "Expected a path")
+_CHECKED_IN = (
+    "lightning/pytorch/trainer",
+    "lightning/fabric/accelerators",
+    "lightning/fabric/utilities/device_parser",
+    "lightning/fabric/plugins/environments",
+)
+"""Where Lightning refuses settings of the Trainer, with errors of any kind."""
+
+
+def is_about_settings(error: Exception) -> bool:
+    """Tell whether Lightning, when a Trainer was made, refused what the user asked of it."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return isinstance(error, MisconfigurationException) or any(place in last for place in _CHECKED_IN)
 
 
 def explain(message: str, options: Iterable[str]) -> str:

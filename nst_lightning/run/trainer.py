@@ -25,7 +25,9 @@ from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.run.processes import check_launch
 from nst_lightning.run.strategy import SharedPictureStrategy
+from nst_lightning.tasks.fast import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.transfer import StyleTransfer
 
@@ -98,7 +100,11 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
     if paints:
         _check_painting(settings)
         settings["strategy"] = _choose_strategy(settings)
-    return Trainer(**settings)
+    trainer = Trainer(**settings)
+    if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
+        # Its only buffers are the frozen encoder's, which DDP would send around at every step.
+        trainer.strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+    return trainer
 
 
 def build_predictor(**settings: Any) -> Trainer:
@@ -186,6 +192,8 @@ def fit(
     callbacks = [PictureWriter(path=output), TensorBoardPictures(), CheckpointWriter()]
     callbacks += _listed(trainer_settings.pop("callbacks", None))
     trainer = build_trainer(model, folder, callbacks=callbacks, **trainer_settings)
+    if "devices" not in trainer_settings:  # who asks for one may give each process a picture of its own
+        check_launch(trainer)
     trainer.fit(model, data, ckpt_path=ckpt_path)
     return result_of(trainer, model)
 

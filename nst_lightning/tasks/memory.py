@@ -10,12 +10,14 @@ import psutil
 import torch
 
 from nst_lightning.data.schedule import Schedule
-from nst_lightning.encoders.tiles import halo, stride_of
+from nst_lightning.encoders.tiles import halo, plan_tiles, stride_of
 from nst_lightning.encoders.topology import LAYERS, deepest
 from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.team import Team
 from nst_lightning.losses.tiled_statistics import Tiling
+from nst_lightning.tasks.containers import free_in_container
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +26,11 @@ _COPIES = 3
 padding, and a share for pooling indices and gradients. Measured: 1003 bytes a pixel of the compact encoder up to
 relu5_1 in float32, 3447 of the full one, where this gives 934 and 3544 (benchmarks/README.md)."""
 _IMAGE_BYTES = 64  # a pixel of the picture itself: its gradient and what total variation needs
-_PART = 0.5  # of the free memory: the rest is for the optimiser, the targets and other programs
+_PICTURES = 7
+"""Tensors of the whole picture's size, whatever the tile, in each process: the picture, its gradient, two moments, the
+average, the last good picture and the content."""
+_HELD_PICTURES = 3  # of those that are there when a level has been entered: the picture, the last good one, the content
+_PART = 0.5  # of what the picture leaves free: the rest is for the targets, what is short-lived and other programs
 _CONTENT_PART = 0.25  # of an accelerator's free memory, beyond which content targets wait on the CPU
 _SMALLEST, _STEP = 128, 64  # pixels
 
@@ -57,35 +63,54 @@ def content_bytes(height: int, width: int, objective: Objective) -> float:
 
 
 def free_memory(device: torch.device) -> int:
-    """Give the bytes that a device can still give out; of a CPU those of the machine."""
+    """Give the bytes that a device can still give out; of a CPU those of the machine, or of the container if fewer."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    return int(psutil.virtual_memory().available)
+    return int(min(psutil.virtual_memory().available, free_in_container()))
+
+
+def picture_bytes(encoder: VGG19) -> int:
+    """Give the memory of one tensor of the picture's size, bytes a pixel."""
+    return 3 * max(torch.float32.itemsize, encoder.dtype.itemsize)
 
 
 def pick_tile_size(
     height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int, processes: int = 1
 ) -> int | None:
-    """Pick the largest tile that half of the free memory holds.
+    """Pick the largest tile that half of the free memory holds beside what follows the picture's size.
 
     Args:
         height: Of the picture, pixels.
         width: Of the picture, pixels.
         encoder: The network, in the precision it will run in.
         taps: The layers that losses read.
-        free: Bytes, for each process.
+        free: Bytes, for each process, before anything of the picture is there.
         processes: Among which the picture is shared.
 
     Returns:
-        Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits.
+        Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits, or of several processes each one's
+        part with the halo around it.
+
+    Raises:
+        UserError: If not even the smallest tile fits.
     """
-    pixels = _PART * free / bytes_per_pixel(encoder, taps)
-    if height * width <= pixels * processes:
+    picture, each = _PICTURES * picture_bytes(encoder) * height * width, bytes_per_pixel(encoder, taps)
+    pixels = _PART * (free - picture) / each
+    largest = max(tile.computed for tile in plan_tiles(height, width, taps, None, processes))
+    if largest <= pixels:
         return None
-    side = int(pixels**0.5) - 2 * halo(taps)
+    smallest = min(height, _SMALLEST + 2 * halo(taps)) * min(width, _SMALLEST + 2 * halo(taps))
+    needed = picture + each * min(smallest, largest)
+    if needed > free:
+        raise UserError(
+            f"a picture of {width}×{height} pixels needs {needed / 2**30:.3g} GiB in each process however small its "
+            f"tiles are, but {free / 2**30:.3g} GiB are free; lower data.size, or set model.tile_size to {_SMALLEST} "
+            "to try it all the same."
+        )
+    side = int(pixels**0.5) - 2 * halo(taps) if pixels > 0 else 0
     return max(_SMALLEST, side // _STEP * _STEP)
 
 
@@ -108,23 +133,30 @@ class TileSizes:
         self.by_level: list[int | None] = []
         self.processes = 1
 
-    def choose(self, schedule: Schedule, objective: Objective, device: torch.device, team: Team) -> None:
+    def choose(self, schedule: Schedule, entered: int, objective: Objective, device: torch.device, team: Team) -> None:
         """Choose for the levels that have none yet; all processes choose alike.
 
         Args:
             schedule: All levels.
+            entered: The index of the one whose pictures are in memory by now.
             objective: Its encoder and taps say what memory a pixel takes.
             device: Where it runs.
             team: The processes that share the picture.
+
+        Raises:
+            UserError: If a level's picture can't fit, however small its tiles are.
         """
         if team.size != self.processes:
             self.by_level, self.processes = [], team.size
         for level in schedule.levels[len(self.by_level) :]:
             tile_size = self.wanted
             if tile_size == "auto":
-                free = team.least(free_memory(device) // (team.size if device.type == "cpu" else 1), device)
+                free = free_memory(device) // (team.size if device.type == "cpu" else 1)
+                now = schedule.levels[entered]
+                free += _HELD_PICTURES * picture_bytes(objective.encoder) * now.height * now.width
                 tile_size = pick_tile_size(
-                    level.height, level.width, objective.encoder, objective.taps(), free, team.size
+                    *(level.height, level.width, objective.encoder, objective.taps()),
+                    *(team.least(free, device), team.size),
                 )
                 if tile_size is not None:
                     _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)

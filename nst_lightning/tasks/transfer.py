@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,16 +18,14 @@ from nst_lightning.losses.loss import Loss
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.team import Team
 from nst_lightning.losses.tiling import check_tile_size, check_tileable
-from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.divergence import DivergenceGuard
-from nst_lightning.tasks.levels import renew_optimizer, resize_iterate
+from nst_lightning.tasks.levels import resize_iterate
 from nst_lightning.tasks.memory import TileSizes
-from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, gave_up_scaling, scales_gradients
+from nst_lightning.tasks.picture import Clamp, OptimizedPicture
+from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
 from nst_lightning.tasks.resume import configured_settings, continue_with_config, saved_by
 from nst_lightning.tasks.stepping import with_schedule
-
-_log = logging.getLogger(__name__)
 
 _KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
 
@@ -40,7 +35,7 @@ def _adam(params: Any) -> Optimizer:
     return torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.99), fused=True)
 
 
-class StyleTransfer(LightningModule):
+class StyleTransfer(OptimizedPicture):
     """Optimise a picture so that its features match those of a content and of style pictures.
 
     Gatys, Ecker and Bethge, "A Neural Algorithm of Artistic Style", 2015. What differs by default: the picture
@@ -88,15 +83,12 @@ class StyleTransfer(LightningModule):
         guide_propagation: Propagation = "simple",
         tile_size: int | Literal["auto"] | None = None,
         compile: bool = False,
-        clamp: Literal["after_step", "before_evaluation", "never"] = "after_step",
+        clamp: Clamp = "after_step",
     ) -> None:
-        super().__init__()
-        if not 0 <= average < 1:
-            raise UserError(f"model.average is a decay from 0 up to but not including 1, but {average} was given.")
+        super().__init__(average, clamp)
         if not 0 < decay <= 1:
             raise UserError(f"model.decay is above 0 and at most 1, but {decay} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
-        self.image = nn.Parameter(torch.zeros(1, 3, 1, 1))  # the first batch says how large it is
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
         self.objective.compiled = compile
         check_tile_size(tile_size, losses)
@@ -104,28 +96,13 @@ class StyleTransfer(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.decay = decay
-        self.clamp = clamp
         self.level: int | None = None
-        self.loss: Tensor | None = None
-        self._average = IterateAverage(average)
-        self._guard = DivergenceGuard()
         self._pictures_digest = ""
-        self._team = Team()
-        self._rate = 1.0
 
     @property
     def encoder(self) -> VGG19:
         """The frozen network."""
         return self.objective.encoder
-
-    def result(self) -> Tensor:
-        """Give the picture as it would be written now: sRGB in [0, 1], `(1, 3, H, W)`."""
-        average = self._average.value()
-        return self.image.detach().clamp(0, 1) if average is None else average.clamp_(0, 1)
-
-    def _iterate(self) -> Tensor:
-        average = self._average.value()
-        return self.image.detach() if average is None else average
 
     def settings(self) -> dict[str, Any]:
         """Give the settings that one compares runs by, as numbers and words."""
@@ -142,7 +119,7 @@ class StyleTransfer(LightningModule):
     def on_fit_start(self) -> None:
         """Convert the encoder once: autocast would convert its frozen weights at every step."""
         self.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
-        self._team = Team.present()
+        self._team = Team(self.trainer.global_rank, self.trainer.world_size)
         if self._team.size > 1:
             check_tileable(self.objective.terms())
 
@@ -165,18 +142,20 @@ class StyleTransfer(LightningModule):
         size = (batch.size.height, batch.size.width)
         if self.level is None:
             assert batch.initial is not None  # the first level's batch brings it
-            self._replace_image(batch.initial.clone())
+            self._replace_image(batch.foretold(batch.initial.clone()))
             batch.initial = None  # of a huge picture there is no room for a copy
         else:
             self.check_pictures(batch.digest)
             if batch.level != self.level:
-                self._replace_image(resize_iterate(self._iterate(), size, clamp=self.clamp != "never"))
+                enlarged = resize_iterate(self._iterate(), size, clamp=self.clamp != "never")
+                self._replace_image(batch.foretold(enlarged))
         self.level = batch.level
         self._pictures_digest = batch.digest
         self.objective.encoder.check(self.objective.taps(), *size)
-        self._tile_sizes.choose(batch.schedule, self.objective, self.device, self._team)
+        self._tile_sizes.choose(batch.schedule, batch.level, self.objective, self.device, self._team)
         self.objective.tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
-        self.objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
+        pictures = (batch.content, batch.styles, batch.style_weights, batch.guides)
+        self.objective.measure(*pictures, batch.warped, batch.warped_guide)
         if self.objective.tiling is not None:
             batch.content = None  # measured; a picture that has to be tiled leaves no room for it
 
@@ -195,13 +174,6 @@ class StyleTransfer(LightningModule):
                 "options, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."
             )
 
-    def _replace_image(self, image: Tensor) -> None:
-        self._team.broadcast(image)  # machines that differ may have rounded differently
-        self.image = nn.Parameter(image)
-        renew_optimizer(self.trainer, (image.shape[-2], image.shape[-1]))
-        self._average.restart()
-        self._guard.start_level(image)
-
     def training_step(self, batch: TransferBatch, batch_idx: int) -> Tensor:
         """Evaluate the objective.
 
@@ -218,51 +190,6 @@ class StyleTransfer(LightningModule):
         if is_logging_step(self.trainer):
             self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch, self._rate), batch_size=1)
         return loss
-
-    def on_after_backward(self) -> None:
-        """Stop a loss or gradient that is not finite before it reaches the picture."""
-        gradient = self.image.grad
-        assert gradient is not None
-        assert self.loss is not None
-        self._guard.watch(self.loss, gradient, gradient_is_scaled=scales_gradients(self.trainer))
-        if self._looks_now():
-            self._guard.keep(self.image, float(self.loss))
-
-    def _looks_now(self) -> bool:
-        # Reading a number off an accelerator makes it wait; on a CPU it costs nothing.
-        return self.device.type == "cpu" or is_logging_step(self.trainer)
-
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Any = None,
-    ) -> None:
-        """Step; then clamp the picture, average it, and retreat if the step was not finite."""
-        looks_now = self._looks_now()
-        plain = self.trainer.optimizers[0]
-        with self._guard.lowered(plain, self._rate):
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        plain.zero_grad()  # not only when the next gradient is there as well
-        if looks_now and (self._guard.failed() or gave_up_scaling(self.trainer)):
-            self._retreat(plain)
-            return
-        if self.clamp == "after_step":
-            with torch.no_grad():
-                self.image.clamp_(0, 1)
-        self._average.update(self.image.detach())
-
-    def _retreat(self, optimizer: Optimizer) -> None:
-        try:
-            self._guard.retreat(self.image, optimizer)
-        finally:
-            self._average.restart(self.image.detach())
-        _log.warning(
-            "step %d: the loss or its gradient is not finite; back to the last good picture, learning rate × %g",
-            self.global_step,
-            self._guard.learning_rate_scale,
-        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a byte-identical resume needs beside the picture and the optimiser's state."""

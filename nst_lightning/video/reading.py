@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.video.opening import moment, open_video, reason
 from nst_lightning.video.pixels import Upright
 
@@ -76,7 +76,7 @@ def read_info(path: Path) -> VideoInfo:
     Raises:
         UserError: If PyAV or the file is missing, it is no video, or its first frame is damaged.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     with open_video(path) as (container, stream):
         _, first = next(_timed_frames(path, container, stream))
         height, width = Upright(stream).shape(first)
@@ -105,7 +105,7 @@ def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Itera
         UserError: If PyAV or the file is missing, it is no video, or it is damaged or cut short: after the frames
             before the damage, with the number and the time of the frame that is missing.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
         upright = Upright(stream, size)

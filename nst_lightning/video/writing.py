@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.video.opening import check_pyav, reason
 from nst_lightning.video.pixels import Encodable
@@ -53,7 +53,7 @@ def check_video_target(path: Path) -> None:
     Raises:
         UserError: If the suffix is unknown, PyAV or the encoder is not installed, or the folder can't be written to.
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     if target.suffix.lower() not in _FORMATS:
         raise UserError(
             f"expected a video file ending in {', '.join(_FORMATS)}, found {target.name!r}; change the suffix"
@@ -100,9 +100,9 @@ class VideoWriter:
         crf: int = 17,
     ) -> None:
         check_video_target(path)
-        self._target = Path(path).expanduser()
+        self._target = user_path(path)
         self._rate = Fraction(rate).limit_denominator(_LARGEST_DENOMINATOR)
-        self._sound_from = None if sound_from is None else Path(sound_from).expanduser()
+        self._sound_from = None if sound_from is None else user_path(sound_from)
         self._crf = crf
         self._encodable = Encodable(height, width)
         # a whole number of ticks to a frame, if there are enough of them

@@ -91,6 +91,16 @@ def test_no_picture_is_painted_over_another(contents: list[str], folder: str, me
         check_outputs(product(sources(*contents), sources("s.jpg"), Path(folder)))
 
 
+@pytest.mark.parametrize("other", ["x/../a.png", "{here}/out/x/../a.png", "link/a.png"])
+def test_one_file_written_in_two_ways_is_refused(other: str) -> None:
+    OUT.mkdir()
+    (OUT / "link").symlink_to(".")
+    other = other.format(here=Path.cwd())
+    rows = manifest(f"content,style,output\na.jpg,a.jpg,a.png\na.jpg,sub/b.png,{other}\n")
+    with pytest.raises(UserError, match=r"a.jpg × list/a.jpg and list/a.jpg × list/sub/b.png would both be painted"):
+        check_outputs([pair for _, pair in rows])
+
+
 def test_a_sheet_that_nobody_could_look_at_is_refused() -> None:
     many = sources(*(f"{n}.jpg" for n in range(21)))
     check_sheet(many[:20] * 3, many[:20])
@@ -102,6 +112,9 @@ MISTAKES = {
     "nothing there": (["nowhere"], "--contents found nothing at nowhere"),
     "no pictures": (["empty"], "--contents empty holds no pictures"),
     "outputs as inputs": (["out/sub"], "out/sub lies where pictures are written"),
+    "no sample": (["sample:twon"], "--contents: no built-in picture is called 'twon': did you mean 'town'"),
+    "no home": (["~nobody-here/x"], "found ~nobody-here/x, but nobody's home is ~nobody-here"),
+    "long name": (["x" * 300], "File name too long"),
 }
 
 
@@ -137,6 +150,17 @@ def test_a_manifest_names_pictures_outputs_and_options() -> None:
     assert third.label.startswith("where-")
 
 
+def test_what_is_told_of_a_pair_is_one_line() -> None:
+    (pair,) = product(sources("a\nb.jpg"), sources("s.jpg"), OUT)
+    assert pair.title == "a b × s"
+
+
+def test_a_column_may_set_the_model_the_schedule_and_the_precision() -> None:
+    header = "content,style,model.init_args.average,data.init_args.steps,trainer.precision,seed_everything"
+    ((_, pair),) = manifest(f"{header}\na.jpg,a.jpg,0.5,9,bf16-true,3\n")
+    assert list(pair.options.values()) == ["0.5", "9", "bf16-true", "3"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -145,9 +169,27 @@ def test_a_manifest_names_pictures_outputs_and_options() -> None:
         ("content,style,styl_weight\n", "'styl_weight', which is no option of nst fit; did you mean style_weight"),
         ("content,style,content\n", "'content' twice"),
         ("content,style,data.content\n", "'data.content', which is not for one pair to set"),
+        ("content,style,data.init_args.content\n", "'data.init_args.content', which is not for one pair"),
+        ("content,style,data.init_args\n", "'data.init_args', which is not for one pair"),
+        ("content,style,trainer.devices\n", "'trainer.devices', which is not for one pair"),
+        ("content,style,trainer.default_root_dir\n", "'trainer.default_root_dir', which is not for one pair"),
+        ("content,style,output.bits\n", "'output.bits', which is not for one pair"),
+        ("content,style,animation.path\n", "'animation.path', which is not for one pair"),
+        ("content,style,checkpoint.every_n_steps\n", "'checkpoint.every_n_steps', which is not for one pair"),
         ("content,style\n", "no line below its header"),
         ("content,style\na.jpg,a.jpg\na.jpg,\n", "line 3 of list/pairs.csv names no style"),
         ("content,style\na.jpg,x.jpg\n", "line 2 .* names the style x.jpg, but there is no file list/x.jpg"),
+        (
+            "content,style\na.jpg,sample:stary\n",
+            "line 2 .*: no built-in picture is called 'stary': did you mean 'starry'",
+        ),
+        ("content,style\n~nobody-here/a.jpg,a.jpg\n", "line 2 .*: .*nobody's home is ~nobody-here"),
+        ("content,style,output\na.jpg,a.jpg,~nobody-here/a.png\n", "line 2 .*: .*nobody's home is ~nobody-here"),
+        (f"content,style\n{'x' * 300},a.jpg\n", r"line 2 .*: expected a path, found list/x+ \(File name too long\)"),
+        (
+            'content,style\n"a\nb\nc.jpg",a.jpg\n',
+            "line 4 .* the content a b c.jpg, but there is no file list/a b c.jpg",
+        ),
         ("content,style\na.jpg\n", "line 2 .* has fewer cells than the header's 2"),
         ("content,style\na.jpg,b,c.jpg\n", "line 2 .* has more cells than the header's 2; quote"),
         ("content,style,output\na.jpg,a.jpg,x.gif\n", "line 2 .*: expected an output file ending in"),
@@ -204,6 +246,9 @@ def test_the_batchs_own_words_are_told_from_those_of_fit(caplog: pytest.LogCaptu
         (["--name", "../x"], "leads out of lightning_logs"),
         (["--contact_sheet", "x.gif"], "expected an output file ending in"),
         (["--config", "nothing"], "--config nothing is not a file"),
+        (["--manifest", "~nobody-here/x.csv"], "nobody's home is ~nobody-here"),
+        (["--output", "~nobody-here/x"], "nobody's home is ~nobody-here"),
+        (["--contact_sheet", "~nobody-here/x.png"], "nobody's home is ~nobody-here"),
     ],
 )
 def test_a_mistake_in_the_words_is_one_line(words: list[str], message: str) -> None:

@@ -135,6 +135,18 @@ def test_a_damaged_file_is_passed_over_and_named_once(folder, caplog):
     assert all("\n" not in record.message for record in caplog.records)
 
 
+def test_what_is_hidden_or_a_folder_is_no_picture(folder, tmp_path, monkeypatch):
+    place = folder(6)
+    (tmp_path / "._0.png").write_bytes(b"what macOS leaves beside a picture")
+    (tmp_path / ".thumbnails").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / ".thumbnails" / "x.png")
+    (tmp_path / "dir.jpg").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "dir.jpg" / "006.png")
+    assert sorted(path.name[:3] for path in FolderImages(place).paths) == [f"{index:03}" for index in range(7)]
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert len(FolderImages(f"~/{tmp_path.name}").paths) == 7
+
+
 def test_nothing_but_damaged_files(folder):
     data = FolderImages(folder(4), crop=8, batch_size=2)
     for path in data.paths:

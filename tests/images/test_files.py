@@ -42,7 +42,7 @@ def test_the_digest_is_the_files(tmp_path):
 
 def test_samples_are_read_by_name(tmp_path, monkeypatch):
     Image.new("RGB", (3, 2), "red").save(tmp_path / "drawn.png")
-    monkeypatch.setattr("nst_lightning.images.samples.sample_path", lambda name: {"town": tmp_path / "drawn.png"}[name])
+    monkeypatch.setattr("nst_lightning.images.files.sample_path", lambda name: {"town": tmp_path / "drawn.png"}[name])
     assert read_image("sample:town").pixels[0, :, 0, 0].tolist() == [1, 0, 0]
 
 

@@ -148,6 +148,31 @@ def test_a_signal_ends_the_run_after_its_step_and_it_resumes_exactly(
     assert picture("cut") == picture("whole")
 
 
+@pytest.mark.parametrize("listens", [False, True], ids=["alone", "within a program that listens"])
+def test_a_signal_during_the_last_step_finds_a_complete_run(
+    listens: bool, nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only who has a handler for it, as `nst batch` has, is told: it has more to stop."""
+    from nst_lightning.tasks import StyleTransfer
+
+    plain = StyleTransfer.training_step
+
+    def interrupted(self: StyleTransfer, batch: object, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self, batch, batch_idx)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StyleTransfer, "training_step", interrupted)
+    handler = (lambda *_: None) if listens else signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        assert nst() == (143 if listens else 0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "stopped" not in capsys.readouterr().err
+    assert torch.load(RUNS / "starry/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 7
+
+
 @pytest.mark.parametrize(
     "longer", [["--data.steps", "[4, 9]"], ["--data.sizes", "[24, 34, 48]", "--data.steps", "[4, 3, 2]"]]
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
@@ -20,6 +21,8 @@ from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss,
 from nst_lightning.losses.objective import Objective
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import load_network
+from nst_lightning.run.folder import RunFolder
+from nst_lightning.run.trainer import build_trainer
 from nst_lightning.tasks.fast import FastStyleTransfer, strength_of_step
 from tests.conftest import make_picture
 
@@ -178,6 +181,58 @@ def test_the_learning_rate_of_the_config_counts_on_resume(model, data, trainer, 
     assert lightning.optimizers[0].param_groups[0]["lr"] == 0.5
 
 
+class Rates(Callback):
+    """The learning rate of each optimiser step as it is made."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.seen.append(optimizer.param_groups[0]["lr"])
+
+
+LINE = torch.optim.lr_scheduler.PolynomialLR
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"decay": 0.0}, {"decay": 0.0}),
+        ({"lr_scheduler": partial(LINE, total_iters=4)}, {"lr_scheduler": partial(LINE, total_iters=8)}),
+        ({"lr_scheduler": partial(LINE, total_iters=4)}, {"decay": 0.0}),
+        ({}, {"lr_scheduler": partial(LINE, total_iters=8)}),
+    ],
+)
+def test_a_finished_training_goes_on_under_a_longer_schedule(first, then, model, data, trainer, tmp_path) -> None:
+    """Both ways the rate at step k of 8 is 0.01 (1 - k / 8), which the second half begins at 0.005."""
+    rates, last = Rates(), tmp_path / "run" / "checkpoints" / "last.ckpt"
+    trainer(callbacks=[rates, CheckpointWriter()]).fit(model(**first), datamodule=data(4))
+    assert rates.seen == pytest.approx([0.01 * (1 - step / 4) if first else 0.01 for step in range(4)])
+    before = torch.load(last, weights_only=True)["state_dict"]
+    task, rates = model(**then), Rates()
+    lightning = trainer("longer", callbacks=[rates, CheckpointWriter()])
+    lightning.fit(task, datamodule=data(8), ckpt_path=str(last))
+    assert rates.seen == pytest.approx([0.01 * (1 - step / 8) for step in range(4, 8)])
+    assert float(lightning.callback_metrics["learning_rate"]) == pytest.approx(0.01 / 8)
+    moved = max(float((value - before[name]).abs().max()) for name, value in task.state_dict().items())
+    assert moved > 0.005
+
+
+def test_the_rate_follows_the_steps_whatever_part_a_run_makes(model, data, trainer) -> None:
+    """Stopping early, by max_steps, is no shorter training."""
+    rates = Rates()
+    trainer(max_steps=2, callbacks=[rates]).fit(model(decay=0.2), datamodule=data(4))
+    assert rates.seen == pytest.approx([0.01, 0.01 * 0.8])
+
+
+def test_a_schedule_that_ends_before_the_checkpoint(model, data, trainer, tmp_path) -> None:
+    cycle = torch.optim.lr_scheduler.OneCycleLR
+    trainer().fit(model(lr_scheduler=partial(cycle, max_lr=0.01, total_steps=9)), datamodule=data(4))
+    task = model(lr_scheduler=partial(cycle, max_lr=0.01, total_steps=3))
+    with pytest.raises(UserError, match=r"4 steps into its training, but model\.lr_scheduler ends before"):
+        trainer().fit(task, datamodule=data(8), ckpt_path=str(tmp_path / "run/checkpoints/last.ckpt"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -240,11 +295,33 @@ def test_a_checkpoint_of_another_task(model) -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"weaker": 1.0}, "but 1.0 was given"), ({"output": "network.pth"}, "must end in .safetensors")],
+    [
+        ({"weaker": 1.0}, "weaker .* but 1.0 was given"),
+        ({"decay": 1.5}, "decay .* but 1.5 was given"),
+        ({"output": "network.pth"}, "must end in .safetensors"),
+    ],
 )
 def test_settings_that_make_no_sense(options, said, model) -> None:
     with pytest.raises(UserError, match=said):
         model(**options)
+
+
+def test_the_home_folder_is_understood(model, data, trainer, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    trainer().fit(model(output="~/made.safetensors"), datamodule=data(1))
+    assert (tmp_path / "made.safetensors").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_the_frozen_encoder_is_not_sent_around_by_ddp(model, tmp_path) -> None:
+    settings = {"accelerator": "cpu", "devices": 2, "strategy": "ddp_spawn", "logger": False}
+    trainer = build_trainer(model(), RunFolder(tmp_path, "run"), **settings)
+    assert trainer.strategy._ddp_kwargs["broadcast_buffers"] is False
+    explicit = build_trainer(
+        model(), RunFolder(tmp_path, "run"), **{**settings, "strategy": DDPStrategy(broadcast_buffers=True)}
+    )
+    assert explicit.strategy._ddp_kwargs["broadcast_buffers"] is True
 
 
 def test_a_batch_says_which_styles(data) -> None:

@@ -1,0 +1,52 @@
+"""What a container still lets a process have: limits that the machine's own free memory knows nothing of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def free_in_container(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Give the memory that Linux control groups leave to this process.
+
+    Each group that it is in, and each around that, has a limit and what is used of it; file caches that nobody uses
+    are given up when memory is wanted, and count as free. Version 2 and version 1 (kernel.org, cgroup-v2.html and
+    cgroup-v1/memory.html) are told apart by their files.
+
+    Args:
+        groups: Where control groups are mounted.
+        own: Names the process's groups.
+
+    Returns:
+        Bytes, the least of all groups; infinite where there is no limit, or no control group at all.
+    """
+    if not own.exists():  # another system than Linux
+        return float("inf")
+    folders = [found for membership in own.read_text().splitlines() for found in _folders(membership, groups)]
+    return min((_free(folder, *names) for folder, names in folders), default=float("inf"))
+
+
+def _folders(membership: str, groups: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Give a group's folder, and those around it up to the mount, which in a container may be all that there is."""
+    _, _, rest = membership.partition(":")
+    controllers, _, path = rest.partition(":")
+    if controllers and "memory" not in controllers.split(","):
+        return
+    mount, names = (groups / "memory", _V1) if controllers else (groups, _V2)
+    inner = mount / path.lstrip("/")
+    for folder in (inner, *inner.parents):
+        yield folder, names
+        if folder == mount:
+            return
+
+
+def _free(folder: Path, limit: str, used: str, reclaimable: str) -> float:
+    try:
+        most, now = (folder / limit).read_text().strip(), int((folder / used).read_text())
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # not there, or of a kind that we do not know
+        return float("inf")
+    return float("inf") if most == "max" else max(0, int(most) - now + int(statistics.get(reclaimable, 0)))

@@ -1,0 +1,50 @@
+"""Paths as people type them, and messages of one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.atomic import check_writable
+from nst_lightning.images.files import check_output, read_image
+
+MISTAKES = {
+    "~nobody-here/x.png": "nobody's home is ~nobody-here",
+    f"{'x' * 300}.png": r"\(File name too long\)",
+    "loop/x.png": r"loop/x.png \(Too many levels of symbolic links\)",
+    "a\0b.png": r"\(.*null (byte|character).*\)",
+}
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_message_is_one_line() -> None:
+    assert str(UserError("found nothing at a\nb\r\nc.jpg;  check it")) == "found nothing at a b c.jpg;  check it"
+
+
+def test_a_path_is_taken_from_home_and_from_the_folder_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", os.fspath(Path.cwd()))
+    Path("file").touch()
+    assert user_path("~/x.png") == Path.cwd() / "x.png"
+    assert user_path("~/x.png", Path("folder")) == Path.cwd() / "x.png"
+    assert user_path("x.png", Path("folder")) == Path("folder/x.png")
+    assert user_path("file/x.png") == Path("file/x.png")  # those who write there say that it is no folder
+
+
+@pytest.mark.parametrize("given", MISTAKES)
+def test_a_path_that_can_be_none_is_refused_in_one_line(given: str) -> None:
+    Path("loop").symlink_to("loop")
+    for read in (user_path, read_image, check_output):
+        with pytest.raises(UserError, match=MISTAKES[given]):
+            read(given)
+
+
+def test_a_name_that_is_too_long_is_told_before_anything_is_computed() -> None:
+    with pytest.raises(UserError, match=r"cannot write x+ \(File name too long\)"):
+        check_writable(Path("x" * 300))
