@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nst_lightning.app.names import as_argument, shown_name
 from nst_lightning.app.recipe import Recipe
 
 NAME = "page"
@@ -39,10 +40,16 @@ class Order:
     folder: Path
     max_pixels: int
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """The two in a command of the visitor's."""
+        content, style = self.names
+        return as_argument(self.content, content), as_argument(self.style, style)
+
     def without_paths(self, line: str) -> str:
         """Put the visitor's names in the place of this machine's paths."""
         for path, name in zip((self.content, self.style), self.names, strict=True):
-            line = line.replace(path, name)
+            line = line.replace(path, shown_name(name))
         return line.replace(str(self.folder), "the page's folder")
 
 

@@ -46,12 +46,12 @@ def work(pipe: Connection, device: dict[str, Any], root: Path) -> None:
 
     Args:
         pipe: Brings an `Order`, or the id of one that is to stop; gets `(kind, value)` as `paint` tells, and in the end
-            `("complete" | "stopped" | "failed", message)`.
+            `("complete" | "stopped" | "failed" | "broken", message)`; after `broken` it ends.
         device: Arguments of the Trainer.
         root: The page's temporary folder, removed here if the page's process was killed and could not.
     """
     if sys.platform != "win32":
-        os.setsid()  # Ctrl-C in the terminal is the page's, which closes the pipe
+        os.setsid()  # the terminal's signals are the page's, which closes the pipe
     # What Lightning would advise the person at a terminal, on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
@@ -59,7 +59,10 @@ def work(pipe: Connection, device: dict[str, Any], root: Path) -> None:
         while True:
             order = pipe.recv()
             if isinstance(order, Order):  # else a stop that came when the run had ended
-                pipe.send(paint(order, device, pipe))
+                outcome = paint(order, device, pipe)
+                pipe.send(outcome)
+                if outcome[0] == "broken":
+                    return
                 gc.collect()  # Trainer and module refer to each other: the next run must not need room beside them
     except (EOFError, OSError):
         shutil.rmtree(root, ignore_errors=True)
@@ -74,7 +77,11 @@ def paint(order: Order, device: dict[str, Any], pipe: Connection) -> tuple[str, 
         pipe: Gets `("progress", Progress)`; brings the order's id if it is to stop.
 
     Returns:
-        `complete` or `stopped` with an empty message, or `failed` with the reason in one line.
+        `complete` or `stopped` with an empty message, or `failed` or `broken` with the reason in one line. After an
+        error that nobody expected the process is taken for broken: once CUDA has failed, it fails for ever.
+
+    Raises:
+        ConnectionError: If the page's process is gone.
     """
     watcher = Watcher(order, pipe)
     try:
@@ -98,9 +105,11 @@ def paint(order: Order, device: dict[str, Any], pipe: Connection) -> tuple[str, 
         return "failed", order.without_paths(str(error))
     except torch.OutOfMemoryError:
         return "failed", "the device ran out of memory; choose a smaller size."
+    except ConnectionError:
+        raise
     except Exception as error:  # one picture must not take the others along, whatever happens to it
         traceback.print_exc()
-        return "failed", f"something went wrong ({type(error).__name__}); the terminal of nst app says what."
+        return "broken", f"something went wrong ({type(error).__name__}); the terminal of nst app says what."
     return ("complete" if result.complete else "stopped"), ""
 
 

@@ -62,6 +62,11 @@ class Recipe:
     network: str | None = None
     prolonged: tuple[tuple[int, ...], ...] = ()
 
+    def total_steps(self, levels: int) -> int:
+        """Give the steps of all levels together, before it was prolonged."""
+        first, each = QUALITIES[self.quality]
+        return first + each * (levels - 1)
+
     def data_options(self) -> dict[str, Any]:
         """Give the arguments of `TransferData` in which this differs from configs/starry.yaml."""
         first, each = QUALITIES[self.quality]
@@ -137,13 +142,14 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
     return value if whole else round(float(value), 6)  # as many digits as the command shows
 
 
-def command(recipe: Recipe, content: str, style: str) -> str:
+def command(recipe: Recipe, content: str, style: str, stopped_after: int | None = None) -> str:
     """Give the command that paints the same picture: `nst fit`, or `nst predict` for a network.
 
     Args:
         recipe: How.
-        content: `sample:NAME`, or the name of the visitor's file.
+        content: `sample:NAME`, or the name of the visitor's file, as `Order.arguments` has it.
         style: The same.
+        stopped_after: Steps, if it was stopped.
 
     Returns:
         One line, quoted for a POSIX shell; a command for each time that the picture was painted on, too.
@@ -156,10 +162,11 @@ def command(recipe: Recipe, content: str, style: str) -> str:
         return _line("predict", "configs/fast_predict.yaml", options)
     # The learning rate follows the steps, so a prolonged run is not one that had as many from the start.
     runs = [replace(recipe, prolonged=recipe.prolonged[:count]) for count in range(len(recipe.prolonged) + 1)]
-    return " && ".join(_fit(run, content, style) for run in runs)
+    lines = [_fit(run, content, style) for run in runs[:-1]]
+    return " && ".join([*lines, _fit(runs[-1], content, style, stopped_after)])
 
 
-def _fit(recipe: Recipe, content: str, style: str) -> str:
+def _fit(recipe: Recipe, content: str, style: str, stopped_after: int | None = None) -> str:
     options: dict[str, Any] = {"data.content": _argument(content), "data.style": _argument(style)}
     options |= {f"data.{key}": value for key, value in recipe.data_options().items()}
     options |= {f"model.{key}": value for key, value in recipe.model_options().items()}
@@ -167,6 +174,8 @@ def _fit(recipe: Recipe, content: str, style: str) -> str:
         options["seed_everything"] = recipe.seed
     if recipe.prolonged:
         options["ckpt_path"] = "last"
+    if stopped_after is not None:
+        options["trainer.max_steps"] = stopped_after
     options["output.path"] = result_name(content, style)
     return _line("fit", "configs/starry.yaml", options)
 
@@ -180,7 +189,7 @@ def _line(word: str, config: str, options: Mapping[str, Any]) -> str:
 
 def _argument(name: str) -> str:
     """Keep a file name from being read as an option, as YAML or as a home folder."""
-    plain = re.fullmatch(r"sample:\w+|\w[\w .()+-]*\.[A-Za-z]\w*", name)
+    plain = re.fullmatch(r"sample:\w+|\./.*|\w[\w .()+-]*\.[A-Za-z]\w*", name)
     return name if plain else f"./{name}"
 
 

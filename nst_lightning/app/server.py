@@ -15,27 +15,27 @@ import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from nst_lightning.app.events import tell_changes
 from nst_lightning.app.guard import Guard
-from nst_lightning.app.jobs import Job
+from nst_lightning.app.job import Job
 from nst_lightning.app.limits import RefusalError
+from nst_lightning.app.names import base_name, shown_name
 from nst_lightning.app.order import PICTURE, PREVIEW
 from nst_lightning.app.recipe import read_recipe
 from nst_lightning.app.studio import Studio
-from nst_lightning.app.uploads import drained, examine, receive, shown_name, thumbnail
+from nst_lightning.app.uploads import drained, examine, receive, thumbnail
 from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
 
 PAGE = Path(__file__).with_name("page")
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STYLES = ("starry", "woodcut", "mosaic")  # of the samples; the others are photos
 _SWEEP_INTERVAL = 20.0  # seconds
-_LOOK_INTERVAL = 0.15
-_HEARTBEAT = 15.0  # a connection that is gone is noticed when something is sent
 _LONGEST_REQUEST = 10_000  # bytes of JSON
-
+_PATIENCE = 10.0  # seconds for them
 
 Answer = Callable[[Studio, Request], Awaitable[Response]]
 
@@ -118,17 +118,18 @@ async def _state(studio: Studio, request: Request) -> Response:
 
 async def _upload(studio: Studio, request: Request) -> Response:
     visitor = studio.visitor(request)
-    name = shown_name(request.headers.get("x-name", ""))
+    name = base_name(request.headers.get("x-name", ""))
+    shown = shown_name(name)
     try:
         with studio.visitors.place_for_upload(visitor) as file:
             size = await receive(request, file, studio.limits)
-            shape = await examine(file, name, studio.limits)
+            shape = await examine(file, shown, studio.limits)
             upload = studio.visitors.keep(visitor, file, name, shape, size)
     except RefusalError as refusal:
         if refusal.status == 415:  # the whole of it had come
             raise
         return drained(request, await _refuse(request, refusal))
-    return JSONResponse({"id": upload.id, "name": name, "width": upload.width, "height": upload.height})
+    return JSONResponse({"id": upload.id, "name": shown, "width": upload.width, "height": upload.height})
 
 
 async def _thumbnail(studio: Studio, request: Request) -> Response:
@@ -150,10 +151,14 @@ async def _start(studio: Studio, request: Request) -> Response:
 
 async def _json(request: Request) -> dict[str, Any]:
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _LONGEST_REQUEST:
-            raise RefusalError(413, "that is too long; load the page again.")
+    try:
+        with anyio.fail_after(_PATIENCE):
+            async for part in request.stream():
+                body += part
+                if len(body) > _LONGEST_REQUEST:
+                    raise RefusalError(413, "that is too long; load the page again.")
+    except (ClientDisconnect, TimeoutError) as error:
+        raise RefusalError(408, "what was asked did not arrive in time; try again.") from error
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -184,27 +189,10 @@ async def _continue(studio: Studio, request: Request) -> Response:
 
 
 async def _events(studio: Studio, request: Request) -> Response:
-    """Tell each change of the visitor's jobs, as server-sent events, until none is waiting or painted any more."""
-    visitor = studio.visitor(request)
-
-    async def tell() -> AsyncIterator[str]:
-        told: dict[str, int] = {}
-        silence, is_last = 0.0, False
-        yield "retry: 500\n\n"  # milliseconds: a job may begin right after the last one's end
-        while not studio.is_closing and not is_last:
-            jobs = list(visitor.jobs.values())
-            is_last = not any(job.is_active for job in jobs)  # before the look at the versions: what ends later is told
-            for job in jobs:
-                if told.get(job.order.id) != job.version:
-                    told[job.order.id], silence = job.version, 0.0
-                    yield f"data: {json.dumps(studio.describe(job))}\n\n"
-            await anyio.sleep(_LOOK_INTERVAL)
-            silence += _LOOK_INTERVAL
-            if silence > _HEARTBEAT:
-                silence = 0.0
-                yield ": still here\n\n"
-
-    return StreamingResponse(tell(), media_type="text/event-stream")
+    visitor, most = studio.visitor(request), studio.limits.streams
+    if visitor.streams >= most:
+        raise RefusalError(429, f"this page is open {most} times already; close one.")
+    return StreamingResponse(tell_changes(studio, visitor), media_type="text/event-stream")
 
 
 async def _photo(studio: Studio, request: Request) -> Response:

@@ -9,7 +9,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from nst_lightning.app.jobs import Job, JobQueue
+from nst_lightning.app.job import Job
+from nst_lightning.app.jobs import JobQueue
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.visitor import Visitor
 from nst_lightning.app.visitors import Visitors

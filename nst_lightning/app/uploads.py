@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +20,8 @@ from nst_lightning.images.resize import fit_long_side, resize
 THUMBNAIL = 640
 """Long side of the pictures that the page shows, pixels."""
 
-_PATIENCE = 300.0  # seconds for a whole picture
+_PATIENCE = 20.0  # seconds for a picture, and what the least rate adds
+_LEAST_RATE = 100_000.0  # bytes per second
 _DRAIN = 10.0  # seconds in which what is left of a refused upload is thrown away
 _one_at_a_time = threading.Lock()  # decoded, a picture is large
 
@@ -39,21 +38,23 @@ async def receive(request: Request, file: Path, limits: Limits) -> int:
         Its size, bytes.
 
     Raises:
-        RefusalError: As soon as the body is known to be too large, by what it declares or by what has come.
+        RefusalError: As soon as the body is known to be too large, by what it declares or by what has come, or if it
+            comes too slowly.
     """
     check_length(request, limits)
     file.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     try:
-        with file.open("xb") as opened, anyio.fail_after(_PATIENCE):
+        with file.open("xb") as opened, anyio.fail_after(_PATIENCE) as patience:
             async for part in request.stream():
                 size += len(part)
                 if size > limits.upload_bytes:
                     raise _too_large(limits)
                 opened.write(part)
+                patience.deadline += len(part) / _LEAST_RATE
         return size
     except (ClientDisconnect, TimeoutError) as error:
-        raise RefusalError(408, "the picture did not arrive; try again.") from error
+        raise RefusalError(408, "the picture did not arrive in time; try again.") from error
 
 
 def check_length(request: Request, limits: Limits) -> None:
@@ -115,22 +116,6 @@ def _read(file: Path, name: str, limits: Limits) -> tuple[int, int, Tensor]:
 def thumbnail(file: Path) -> Path:
     """Give the place of a picture's thumbnail."""
     return file.with_suffix(".jpg")
-
-
-def shown_name(header: str) -> str:
-    """Make a file's name fit to be shown and put into a command; it never becomes part of a path.
-
-    Args:
-        header: The name, percent-encoded.
-
-    Returns:
-        Its last part, without control characters, at most 80 characters.
-    """
-    name = unquote(header[:1000]).replace("\\", "/").rsplit("/", 1)[-1]
-    name = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
-    stem, dot, suffix = name.rpartition(".")
-    name = f"{stem[:70]}{dot}{suffix[:9]}" if stem else suffix[:80]
-    return name if name.strip(".") else "picture"
 
 
 def drained(request: Request, answer: Response) -> Response:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nst_lightning.app.jobs import Job
+from nst_lightning.app.job import Job
 from nst_lightning.app.limits import RefusalError
 
 
@@ -16,7 +16,7 @@ class Upload:
 
     Attributes:
         id: By which the visitor names it.
-        name: That the visitor's file had; it never becomes part of a path.
+        name: That the visitor's file has; it never becomes part of a path.
         file: Where it lies.
         width: Pixels.
         height: Pixels.
@@ -42,12 +42,26 @@ class Visitor:
         seen: When it last asked for something, by `time.monotonic`.
         uploads: By id, oldest first.
         jobs: By id, oldest first.
+        arriving: Pictures that are on their way here.
+        streams: Of events, that are open.
     """
 
     token: str
     seen: float
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    arriving: int = 0
+    streams: int = 0
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether nothing would be lost with the visitor."""
+        return not (self.jobs or self.uploads or self.arriving)
+
+    @property
+    def bytes(self) -> int:
+        """Of all that the visitor brought and made."""
+        return sum(upload.bytes for upload in self.uploads.values()) + sum(job.bytes for job in self.jobs.values())
 
     def job(self, id: str) -> Job:
         """Find a job of this visitor's.

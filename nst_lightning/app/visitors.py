@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nst_lightning.app.jobs import Job, JobQueue, prolonged
+from nst_lightning.app.job import Job, prolonged
+from nst_lightning.app.jobs import JobQueue
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.order import Order
 from nst_lightning.app.recipe import Recipe
 from nst_lightning.app.uploads import thumbnail
 from nst_lightning.app.visitor import Upload, Visitor
 from nst_lightning.images.samples import SAMPLE, SAMPLES
-
-"""Stands before a sample's name."""
 
 
 class Visitors:
@@ -35,7 +34,7 @@ class Visitors:
         self._limits = limits
         self._queue = queue
         self._visitors: dict[str, Visitor] = {}
-        self._arriving: set[Path] = set()
+        self._arriving = 0
 
     def find(self, token: str | None) -> Visitor | None:
         """Give the visitor whose cookie this is."""
@@ -51,7 +50,7 @@ class Visitors:
             RefusalError: If all others have something here.
         """
         if len(self._visitors) >= self._limits.visitors:
-            idle = [visitor for visitor in self._visitors.values() if not visitor.jobs and not visitor.uploads]
+            idle = [visitor for visitor in self._visitors.values() if visitor.has_nothing]
             if not idle:
                 raise RefusalError(503, "too many people are here; try again in some minutes.")
             del self._visitors[min(idle, key=lambda visitor: visitor.seen).token]
@@ -69,25 +68,27 @@ class Visitors:
         Raises:
             RefusalError: If the visitor, or all of them, have too many here or on the way.
         """
-        if len(self._arriving) >= self._limits.arriving:
+        if visitor.arriving >= self._limits.arriving_each:
+            raise RefusalError(429, f"{visitor.arriving} of your pictures are on their way here; wait for them.")
+        if self._arriving >= self._limits.arriving:
             raise RefusalError(503, "many pictures are on their way here; try again in a moment.")
-        if len(visitor.uploads) >= self._limits.pictures:
+        if len(visitor.uploads) + visitor.arriving >= self._limits.pictures:
             unused = self._unused(visitor)
             if not unused:
                 raise RefusalError(429, f"{self._limits.pictures} of your pictures are in use; try again later.")
             self._forget(visitor, min(unused, key=lambda upload: upload.used))
-        stored = sum(upload.bytes for other in self._visitors.values() for upload in other.uploads.values())
-        if stored + (len(self._arriving) + 1) * self._limits.upload_bytes > self._limits.stored_bytes:
-            raise RefusalError(503, "there is no room for more pictures at the moment; try again in an hour.")
+        self._check_room((self._arriving + 1) * self._limits.upload_bytes)
         file = self._root / "uploads" / secrets.token_urlsafe(24)
-        self._arriving.add(file)
+        self._arriving += 1
+        visitor.arriving += 1
         try:
             yield file
         except BaseException:
             _delete(file)
             raise
         finally:
-            self._arriving.remove(file)
+            self._arriving -= 1
+            visitor.arriving -= 1
 
     def keep(self, visitor: Visitor, file: Path, name: str, size: tuple[int, int], bytes: int) -> Upload:
         """Remember a picture that has come.
@@ -95,7 +96,7 @@ class Visitors:
         Args:
             visitor: Who brought it.
             file: From `place_for_upload`.
-            name: That it had.
+            name: That it has with the visitor.
             size: Width and height, pixels.
             bytes: Of the file.
         """
@@ -113,9 +114,10 @@ class Visitors:
             recipe: How to paint.
 
         Raises:
-            RefusalError: If a picture is unknown or the visitor has too many jobs.
+            RefusalError: If a picture is unknown, the visitor has too many jobs, or all of them have too much here.
         """
         self._check_waiting(visitor)
+        self._check_room()
         sources = [self._source(visitor, given) for given in (content, style)]
         id = secrets.token_urlsafe(24)
         folder = self._root / "jobs" / id
@@ -138,7 +140,8 @@ class Visitors:
         """Let a job that has ended go on from its checkpoint; a complete one is given more steps.
 
         Raises:
-            RefusalError: If it has not ended, can't go on, or the visitor has too many jobs.
+            RefusalError: If it has not ended, can't go on, has gone on for long enough, or the visitor has too many
+                jobs.
         """
         if job.is_active:
             raise RefusalError(409, "this picture is being painted already.")
@@ -168,7 +171,7 @@ class Visitors:
             for upload in self._unused(visitor):
                 if upload.used < oldest:
                     self._forget(visitor, upload)
-            if visitor.seen < oldest and not visitor.jobs and not visitor.uploads:
+            if visitor.seen < oldest and visitor.has_nothing:
                 del self._visitors[visitor.token]
 
     def _check_waiting(self, visitor: Visitor) -> None:
@@ -177,8 +180,13 @@ class Visitors:
                 429, f"{self._limits.waiting} of your pictures are being painted or waiting; stop one, or wait."
             )
 
+    def _check_room(self, more: int = 0) -> None:
+        stored = sum(visitor.bytes for visitor in self._visitors.values())
+        if stored + more > self._limits.stored_bytes:
+            raise RefusalError(503, "there is no room for more pictures at the moment; try again in an hour.")
+
     def _source(self, visitor: Visitor, given: Any) -> tuple[str, str]:
-        """Give the path, or `sample:NAME`, and the name to show."""
+        """Give the path, or `sample:NAME`, and the name."""
         if isinstance(given, str) and given.removeprefix(SAMPLE) in SAMPLES and given.startswith(SAMPLE):
             return given, given
         upload = visitor.uploads.get(given) if isinstance(given, str) else None

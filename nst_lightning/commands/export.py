@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from nst_lightning.commands.parser import CommandParser
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path, check_writable
-from nst_lightning.networks.shipped import network_path
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.networks.weights import load_network, save_network
 
@@ -22,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 _TRACED = (64, 80)  # height and width, pixels
 _CHECKED = ((97, 123), (130, 54))  # neither those nor multiples of 4
+_SIDES = {2: "height", 3: "width"}
 _SMALL = ".safetensors"
 _TOLERANCE = 0.5 / 255  # more could move a pixel by a level
 
@@ -63,7 +63,7 @@ def run_export(words: Sequence[str]) -> int:
     if target.suffix not in suffixes:
         raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")
     check_writable(target)
-    network, card = load_network(network_path(options.network))
+    network, card = load_network(options.network)
     if target.suffix == _SMALL:
         save_network(network, target, card.styles, card.encoder)
         _log.info("network: %s", target)
@@ -83,7 +83,9 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="nst export",
         description="Turn a network that paints in one pass into a file that other programs run. It takes pictures of "
-        "any size, sRGB from 0 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength.",
+        "any size, sRGB from 0 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It "
+        f"is made for one picture at a time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone "
+        "refuses smaller ones; .ts and .torchscript take several pictures at once, .onnx and .pt2 refuse them.",
     )
     parser.add_argument("network", type=str, help="A .ckpt of nst fit, a .safetensors file, or a shipped network.")
     parser.add_argument(
@@ -99,8 +101,14 @@ def _write_onnx(model: Portable, path: Path) -> Run | None:
         import onnxscript  # noqa: F401 - torch.onnx needs it and does not say so in a line
     except ImportError as error:
         raise UserError("an .onnx file needs more packages; pip install 'nst-lightning[export]'.") from error
-    names = ["images", "weights"]
-    program = torch.onnx.export(_export(model), input_names=names, output_names=["painted"], dynamo=True, verbose=False)
+    program = torch.onnx.export(
+        _export(model),
+        input_names=["images", "weights"],
+        output_names=["painted"],
+        dynamic_shapes={"images": dict(_SIDES), "weights": None},  # once more, for the sides' names in the file
+        dynamo=True,
+        verbose=False,
+    )
     assert program is not None
     program.save(str(path), external_data=False)
     try:
@@ -143,7 +151,7 @@ def _example(model: Portable) -> tuple[Tensor, Tensor]:
 
 
 def _export(model: Portable) -> torch.export.ExportedProgram:
-    sides = {index: torch.export.Dim(name, min=SMALLEST_SIDE) for index, name in ((2, "height"), (3, "width"))}
+    sides = {index: torch.export.Dim(name, min=SMALLEST_SIDE) for index, name in _SIDES.items()}
     # That a map has two positions to reflect follows from the smallest side, but torch can't prove it beforehand.
     return torch.export.export(
         model,

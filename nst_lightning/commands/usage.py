@@ -1,4 +1,4 @@
-"""What `--help` of sweep, batch and app says; apart from the commands, whose imports take seconds."""
+"""What `--help` of sweep, batch, video and app says; apart from the commands, whose imports take seconds."""
 
 from __future__ import annotations
 
@@ -76,6 +76,33 @@ common file system. Files that can't be read are reported and left out.
 Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.
 """
 
+VIDEO_HELP = """\
+usage: nst video --video FILE --style PAINTINGS [--config FILE] [--output FILE] [options of nst fit]
+
+Paint a video: the first frame as nst fit does, each later one from the painting before it, moved along with what is
+seen; after a cut as the first. Rate, rotation and sound are kept. It needs the extra video
+(pip install 'nst-lightning[video]').
+
+  --video FILE           what is painted
+  --style PAINTINGS      pictures or sample:NAME; the config's if unset
+  --config FILE          a config of nst fit (configs/starry.yaml)
+  --output FILE          what is written (CLIP-painted.mp4)
+  --frame_steps N        steps of each later frame at each size (40)
+  --frame_lr FACTOR      their learning rate at the full size over the config's (0.3)
+  --temporal_weight W    how much a later frame keeps to the painting before it: 0 not at all (100)
+  --flow METHOD          how motion is found: raft, a network from torchvision, dis from OpenCV, or auto: raft where
+                         its weights can be had (auto)
+  --keep_frames true     leave the painted frames as pictures in OUTPUT.frames (false)
+  any option of nst fit  holds for all frames; --data.size is the long side of the video
+
+example:
+  nst video --config configs/starry.yaml --video clip.mp4 --style painting.jpg --output painted.mp4
+  nst video --video clip.mov --style sample:woodcut --data.size 1024 --temporal_weight 300
+
+The same command goes on where it was stopped or killed.
+Exit code: 0 the video is written, 1 a frame could not be painted, 2 a mistake in what was asked, 130 or 143 stopped.
+"""
+
 APP_HELP = """\
 usage: nst app [--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB]
 
@@ -83,11 +110,12 @@ Serve a page to play with: drop a photo and a painting, watch the picture grow, 
 extra app (pip install 'nst-lightning[app]') and no network.
 
   --host ADDRESS         where to listen (127.0.0.1: this machine only); 0.0.0.0 for the network, where there is no
-                         password and no encryption: put a server that has them before it
+                         password and no encryption: for strangers put a server before it that has them,
+                         and limits for each address
   --port NUMBER          TCP port (7860); 0 for any that is free
   --names NAME ...       host names the page may be asked for by, beside IP addresses and this machine's own names
   --max_size PIXELS      largest long side that can be painted (1024)
-  --max_pixels N         most pixels of a picture that is brought (50000000)
+  --max_pixels N         most pixels of a picture that is brought (25000000)
   --max_upload_mb MB     largest file that is brought (30)
 
 Each GPU, or else the CPU, paints one picture at a time; the others wait in a queue. A visitor sees only what is the

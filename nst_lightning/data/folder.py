@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from nst_lightning.errors import UserError
+from nst_lightning.images.folders import visible_files
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class FolderImages(LightningDataModule):
     many there were, of those that this process and its workers came across.
 
     Args:
-        folder: Searched with its subfolders for JPEG, PNG and WebP files.
+        folder: Searched with its subfolders for JPEG, PNG and WebP files; hidden ones are left out.
         crop: Side of the square crops, pixels.
         batch_size: Crops per step.
         zoom: Range of the random zoom: a crop covers `crop / zoom` pixels of the picture, within its bounds.
@@ -51,7 +52,7 @@ class FolderImages(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES)
+        self.paths = [p for p in visible_files(Path(folder).expanduser()) if p.suffix.lower() in _SUFFIXES]
         if len(self.paths) < 2:
             raise UserError(f"{folder} holds {len(self.paths)} pictures, but at least 2 are needed; set --data.folder.")
         if min(crop, batch_size) < 1 or holdout_every < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,30 @@ _EPSILON = 1e-5
 
 
 class Moments(NamedTuple):
-    """Means of each channel over positions, `(N, C)` each, in float32 (of a float64 map in float64).
+    """Mean and variance of each channel over positions, `(N, C)` each, in float32 (of a float64 map in float64).
 
-    Those of a whole picture are the means of those of its parts, weighted by their positions.
+    The variance divides by the number of positions, not by one less.
     """
 
     mean: Tensor
-    square: Tensor
+    variance: Tensor
+
+    @classmethod
+    def merged(cls, parts: Sequence[Moments], areas: Sequence[int]) -> Moments:
+        r"""Give the moments of a whole from those of its parts.
+
+        With shares :math:`s` of the positions, :math:`\mu = \sum_i s_i \mu_i` and
+        :math:`\sigma^2 = \sum_i s_i (\sigma_i^2 + (\mu_i - \mu)^2)`: Chan, Golub and LeVeque, "Algorithms for Computing
+        the Sample Variance", 1983. Nothing is subtracted that nearly cancels.
+
+        Args:
+            parts: At least one.
+            areas: Positions of each.
+        """
+        means, variances = (torch.stack(values) for values in zip(*parts, strict=True))
+        shares = (means.new_tensor(areas) / sum(areas)).view(-1, 1, 1)
+        mean = (shares * means).sum(0)
+        return cls(mean, (shares * (variances + (means - mean).square())).sum(0))
 
 
 class ConditionalInstanceNorm(nn.Module):
@@ -42,9 +60,20 @@ class ConditionalInstanceNorm(nn.Module):
 
     @staticmethod
     def moments(x: Tensor) -> Moments:
-        """Measure a map `(N, C, H, W)`."""
+        r"""Measure a map `(N, C, H, W)`.
+
+        With :math:`d = x - p`, :math:`\mu = p + \mathrm{E}[d]` and
+        :math:`\sigma^2 = \mathrm{E}[d^2] - \mathrm{E}[d]^2` for any pivot p. Here it is the mean of the first row.
+        Whatever the map, that bounds what cancels: the mean of one row in H is at most :math:`\sqrt{H - 1}` deviations
+        from the whole's. With :math:`p = 0` a clear sky, whose maps have means far above their deviations, would have
+        a variance of rounding errors.
+        """
         x = x if x.dtype == torch.float64 else x.float()
-        return Moments(_mean_over_positions(x), _mean_over_positions(x.square()))
+        pivot = _mean_over_positions(x[:, :, :1]).detach()  # whatever it is, the moments are the same
+        centred = x - pivot[..., None, None]
+        mean = _mean_over_positions(centred)
+        # Squared in place: where no gradient is wanted this is as fast as the sums of x and x² would be.
+        return Moments(pivot + mean, _mean_over_positions(centred.square_()) - mean.square())
 
     def forward(self, x: Tensor, mixture: Tensor, moments: Moments | None = None) -> Tensor:
         """Normalise.
@@ -57,12 +86,11 @@ class ConditionalInstanceNorm(nn.Module):
         Returns:
             A map like `x`, in its dtype.
         """
-        mean, square = self.moments(x) if moments is None else moments
+        mean, variance = self.moments(x) if moments is None else moments
         with torch.autocast(x.device.type, enabled=False):
             mixture = mixture.to(mean.dtype)
             scale, shift = mixture @ self.scale.to(mean.dtype), mixture @ self.shift.to(mean.dtype)
-            # Rounding can put the variance of a flat map slightly below 0.
-            factor = scale * torch.rsqrt((square - mean.square()).clamp_min(0) + _EPSILON)
+            factor = scale * torch.rsqrt(variance + _EPSILON)
             offset = shift - mean * factor
         return torch.addcmul(offset[..., None, None].to(x.dtype), x, factor[..., None, None].to(x.dtype))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 
 _FOLDER = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def network_path(given: str) -> Path:
     shipped = shipped_networks()
     if given in shipped:
         return shipped[given]
-    path = Path(given).expanduser()
+    path = user_path(given)
     if path.exists() or path.suffix:
         return path
     nearest = get_close_matches(given, shipped, n=1, cutoff=0.5)

@@ -179,10 +179,8 @@ def _measure(
         parts.append(norm.moments(convolved))
         if kept is not None:
             kept.paste(convolved, place)
-    means, squares = (torch.stack(values) for values in zip(*parts, strict=True))
-    areas = means.new_tensor([(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in places])
-    shares = (areas / areas.sum()).view(-1, 1, 1)
-    return Moments((shares * means).sum(0), (shares * squares).sum(0))
+    areas = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in places]
+    return Moments.merged(parts, areas)
 
 
 def _convolve(steps: Sequence[_Step], whole: Tensor, place: tuple[Span, Span], mixture: Tensor) -> Tensor:

@@ -99,7 +99,9 @@ def run_predict(words: Sequence[str]) -> int:
         KeyboardInterrupt: If it was interrupted.
     """
     try:
-        return 1 if run_to_the_end(PredictCommand, words).failed else 0
+        done = run_to_the_end(PredictCommand, words)
+        # Lightning kills the first process when another ends with an error.
+        return 1 if done.failed and done.trainer.is_global_zero else 0
     except SystemExit as stop:
         if stop.code != _TERMINATED:
             raise

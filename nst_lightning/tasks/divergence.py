@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst_lightning.errors import UserError
+from nst_lightning.tasks.stepping import scaled_rate
 
 RETREAT_FACTOR = 0.5
 """What the learning rate is multiplied by at each retreat."""
@@ -98,22 +98,14 @@ class DivergenceGuard:
             )
         self.learning_rate_scale *= RETREAT_FACTOR
 
-    @contextmanager
-    def lowered(self, optimizer: Optimizer, factor: float) -> Iterator[None]:
+    def lowered(self, optimizer: Optimizer, factor: float) -> AbstractContextManager[None]:
         """Scale the learning rate for one step; a schedule, whatever its kind, sees its own values.
 
         Args:
             optimizer: The picture's.
             factor: Beside that of the retreats.
         """
-        rates = [group["lr"] for group in optimizer.param_groups]
-        try:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * self.learning_rate_scale * factor
-            yield
-        finally:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+        return scaled_rate(optimizer, self.learning_rate_scale * factor)
 
     def state_dict(self) -> dict[str, Any]:
         """Give tensors and numbers for a checkpoint."""

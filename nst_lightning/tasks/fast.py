@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from nst_lightning.data.fast import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
@@ -25,8 +27,14 @@ from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import CHECKPOINT_KEY, NetworkCard, save_network
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
-from nst_lightning.tasks.resume import configured_settings, continue_with_config, saved_by
-from nst_lightning.tasks.stepping import with_schedule
+from nst_lightning.tasks.resume import (
+    configured_schedule,
+    configured_settings,
+    continue_with_config,
+    replay_changed_schedule,
+    saved_by,
+)
+from nst_lightning.tasks.stepping import scaled_rate, with_schedule
 
 
 class FastStyleTransfer(LightningModule):
@@ -52,9 +60,12 @@ class FastStyleTransfer(LightningModule):
         weaker: Share of the steps with a strength below 1, in [0, 1); 0 for a network without choice of strength.
         optimizer: Makes the optimiser of the network.
         lr_scheduler: Makes a schedule that advances every step.
+        decay: What is left of the learning rate at the end of the training, in [0, 1]; it falls on a straight line over
+            the batches of the epoch, however many the data give. It multiplies what a schedule says.
 
     Raises:
-        UserError: If there is no loss, or one reads a layer the encoder lacks, or the output can't be written.
+        UserError: If there is no loss, or one reads a layer the encoder lacks, or the output can't be written, or a
+            number is out of range.
     """
 
     def __init__(
@@ -69,21 +80,25 @@ class FastStyleTransfer(LightningModule):
         weaker: float = 0.25,
         optimizer: OptimizerCallable = torch.optim.Adam,
         lr_scheduler: LRSchedulerCallable | None = None,
+        decay: float = 1.0,
     ) -> None:
         super().__init__()
         if not 0 <= weaker < 1:
             raise UserError(f"model.weaker is a share from 0 up to but not including 1, but {weaker} was given.")
-        if output is not None:
-            if Path(output).suffix != ".safetensors":
+        if not 0 <= decay <= 1:
+            raise UserError(f"model.decay is from 0 to 1, but {decay} was given.")
+        self.output = None if output is None else Path(output).expanduser()
+        if self.output is not None:
+            if self.output.suffix != ".safetensors":
                 raise UserError(f"model.output must end in .safetensors, but {output} was given.")
-            check_writable(Path(output))
+            check_writable(self.output)
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
         self.network = network or TransformerNet()
-        self.output = output
         self.weaker = weaker
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
+        self.decay = decay
         self._targets: dict[str, Measured] = {}
         self._style_names: tuple[str, ...] = ()
         self._styles_digest = ""
@@ -129,6 +144,18 @@ class FastStyleTransfer(LightningModule):
             metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
             self.log_dict(metrics, batch_size=batch.contents.shape[0])
         return loss
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Any = None,
+    ) -> None:
+        """Step at the learning rate that the training has come down to."""
+        done = batch_idx / self.trainer.num_training_batches
+        with scaled_rate(self.trainer.optimizers[0], 1 - (1 - self.decay) * done):
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def validation_step(self, batch: FastBatch, batch_idx: int) -> None:
         """Log the objective of held-out pictures, painted at full strength."""
@@ -208,6 +235,7 @@ class FastStyleTransfer(LightningModule):
             "pictures": self._styles_digest,
             "optimizer": type(self.trainer.optimizers[0]).__qualname__,
             "configured": configured_settings(self.optimizer(self.network.parameters())),
+            "schedule": configured_schedule(self.optimizer(self.network.parameters()), self.lr_scheduler),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -223,6 +251,7 @@ class FastStyleTransfer(LightningModule):
                 f"{self.network.architecture()}; restore model.network, or start without --ckpt_path."
             )
         continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer(self.network.parameters()))
+        replay_changed_schedule(checkpoint, saved, self.optimizer(self.network.parameters()), self.lr_scheduler)
         self._style_names = tuple(saved["styles"])
         self._styles_digest = saved["pictures"]
 

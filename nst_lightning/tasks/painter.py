@@ -12,7 +12,6 @@ from torch import Tensor
 
 from nst_lightning.data.paintings import Unpainted
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.networks.shipped import network_path
 from nst_lightning.networks.tiling import paint_tiled
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.networks.weights import load_network
@@ -59,7 +58,7 @@ class FastPainter(LightningModule):
             raise UserError(
                 f"model.tile_size must be at least {SMALLEST_SIDE} pixels, auto or null, but {tile_size} was given."
             )
-        self.network, card = load_network(network_path(network))
+        self.network, card = load_network(network)
         self.network.requires_grad_(False)
         self.styles = card.styles
         self.tile_size = tile_size

@@ -20,23 +20,20 @@ def is_logging_step(trainer: Trainer) -> bool:
     return every > 0 and (trainer.global_step + 1) % every == 0
 
 
-def step_metrics(
-    terms: Mapping[str, Tensor], optimizer: Optimizer, batch: TransferBatch, rate: float
-) -> dict[str, Any]:
+def step_metrics(terms: Mapping[str, Tensor], optimizer: Optimizer, batch: TransferBatch) -> dict[str, Any]:
     """Give what TensorBoard shows of a step.
 
     Args:
         terms: Weighted terms as the objective names them, such as `style/relu3_1`.
-        optimizer: The picture's.
+        optimizer: The picture's, at the learning rate of this step: Lightning evaluates within the optimiser's step.
         batch: Of the step.
-        rate: Factor of the optimiser's learning rate at this step.
 
     Returns:
         `loss/…` for each term, for each loss of several layers and for the `total`; the learning rate; the
         level's index and long side.
     """
     metrics: dict[str, Any] = {f"loss/{name}": value for name, value in grouped(terms).items()}
-    metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"]) * rate
+    metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
     metrics["pyramid/level"] = float(batch.level)
     metrics["pyramid/size"] = float(max(batch.size.height, batch.size.width))
     return metrics

@@ -24,7 +24,13 @@ from nst_lightning.tasks.memory import TileSizes
 from nst_lightning.tasks.picture import Clamp, OptimizedPicture
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
-from nst_lightning.tasks.resume import configured_settings, continue_with_config, saved_by
+from nst_lightning.tasks.resume import (
+    configured_schedule,
+    configured_settings,
+    continue_with_config,
+    replay_changed_schedule,
+    saved_by,
+)
 from nst_lightning.tasks.stepping import with_schedule
 
 _KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
@@ -188,7 +194,7 @@ class StyleTransfer(OptimizedPicture):
         loss, terms = self.objective(self.image)
         self.loss = loss.detach()
         if is_logging_step(self.trainer):
-            self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch, self._rate), batch_size=1)
+            self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch), batch_size=1)
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -201,6 +207,7 @@ class StyleTransfer(OptimizedPicture):
             "pictures": self._pictures_digest,
             "optimizer": type(self.trainer.optimizers[0]).__qualname__,
             "configured": configured_settings(self.optimizer([self.image])),
+            "schedule": configured_schedule(self.optimizer([self.image]), self.lr_scheduler),
             "average": self._average.state_dict(),
             "guard": self._guard.state_dict(),
             "tile_sizes": self._tile_sizes.state_dict(),
@@ -214,6 +221,7 @@ class StyleTransfer(OptimizedPicture):
         """
         saved = saved_by("StyleTransfer", checkpoint, _KEY)
         continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer([self.image]))
+        replay_changed_schedule(checkpoint, saved, self.optimizer([self.image]), self.lr_scheduler)
         # A new parameter of the right size: the optimiser is built after this hook.
         self.image = nn.Parameter(torch.empty_like(checkpoint["state_dict"]["image"], device=self.device))
         self.level = saved["level"]

@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nst_lightning.app.limits import Limits
+from nst_lightning.app.request import AppRequest
+from nst_lightning.app.serving import serving
 from nst_lightning.app.studio import Studio
-from nst_lightning.commands.app import AppRequest, serving
 
 TINY = {"content": "sample:town", "style": "sample:starry", "size": 32, "quality": "draft"}
 
@@ -74,8 +76,8 @@ class Served:
 
 
 @contextmanager
-def served(limits: Limits) -> Iterator[Served]:
-    with serving(AppRequest(port=0, limits=limits)) as page:
+def served(limits: Limits, root: Path) -> Iterator[Served]:
+    with serving(AppRequest(port=0, limits=limits), root) as page:
         thread = threading.Thread(target=page.server.run, args=([page.listener],), daemon=True)
         thread.start()
         yield Served(page.studio, page.address)
@@ -85,7 +87,8 @@ def served(limits: Limits) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="package")
-def page() -> Iterator[Served]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One page for all tests: its painting process takes seconds to start."""
-    with served(Limits(upload_bytes=2_000_000, pixels=4_000_000, size=64, queue=30)) as page:
+    limits = Limits(upload_bytes=2_000_000, pixels=4_000_000, size=64, queue=30)
+    with served(limits, tmp_path_factory.mktemp("page")) as page:
         yield page

@@ -19,6 +19,7 @@ from nst_lightning.app.recipe import (
     read_recipe,
     result_name,
 )
+from nst_lightning.data.schedule import steps_per_level
 from nst_lightning.run.command import resolve_settings
 from nst_lightning.run.parser import find_config
 
@@ -73,14 +74,43 @@ def test_a_picture_that_was_painted_on_is_a_command_for_each_time() -> None:
     assert settings["data"]["init_args"]["steps"] == [20, 10, 15]
 
 
+def test_a_picture_that_was_stopped_is_a_command_that_stops_there() -> None:
+    line = command(Recipe(prolonged=((20, 10, 15),)), "sample:town", "sample:starry", stopped_after=33)
+    first, second = [shlex.split(part) for part in line.split(" && ")]
+    assert "--trainer.max_steps" not in first
+    assert second[second.index("--trainer.max_steps") + 1] == "33"
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("levels", [1, 4])
+def test_the_steps_are_those_that_the_command_has(quality: str, levels: int) -> None:
+    words = shlex.split(command(Recipe(quality=quality), "sample:town", "sample:starry"))
+    data = resolve_settings(words[1:])["data"]["init_args"]
+    assert Recipe(quality=quality).total_steps(levels) == sum(
+        steps_per_level(data["steps"], data["first_steps"], levels)
+    )
+
+
 @pytest.mark.parametrize(
-    "name", ["me.jpg", "my cat's.jpg", "$(rm -rf ~).png", "--config.png", "[a].jpg", "null", "~.png", "1.5", 'a"b.png']
+    "name",
+    [
+        "me.jpg",
+        "my cat's.jpg",
+        "$(rm -rf ~).png",
+        "--config.png",
+        "[a].jpg",
+        "null",
+        "~.png",
+        "1.5",
+        'a"b.png',
+        "./sample:town",
+    ],
 )
 def test_any_file_name_comes_through_shell_and_parser_as_that_file(name: str) -> None:
     words = shlex.split(command(Recipe(), name, name))
     data = resolve_settings(words[1:])["data"]["init_args"]
-    assert data["content"].removeprefix("./") == name
-    assert data["style"].removeprefix("./") == name
+    assert data["content"] in (name, f"./{name}")
+    assert data["style"] == data["content"]
 
 
 def test_result_names_are_plain() -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
+from nst_lightning.app import connections, server
 from nst_lightning.app.server import PAGE
 from nst_lightning.cli import main
 from tests.app.conftest import TINY, Client, Served
@@ -85,7 +86,9 @@ def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypa
     assert Path("my-cat-starry.png").read_bytes() == painted
 
 
-def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(page: Served) -> None:
+def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
+    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = page.client()
     asked = {**TINY, "size": 48, "quality": "standard"}  # 150 steps
     _, job, _ = client.ask("POST", "/api/jobs", asked)
@@ -99,6 +102,9 @@ def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(page: Serv
     stopped_at = job["progress"]["step"]
     _, early, _ = client.ask("GET", f"/api/jobs/{job['id']}/picture")
     assert Image.open(io.BytesIO(early)).size == (48, 36)
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(job["command"])[1:], "--trainer.enable_progress_bar=false"]) == 0
+    assert Path("town-starry.png").read_bytes() == early
     client.ask("POST", f"/api/jobs/{job['id']}/continue")
     steps = []
     job = client.wait(job["id"], lambda job: steps.append(job["progress"]["step"]) or job["status"] == "complete")
@@ -124,6 +130,28 @@ def test_events_tell_each_change_until_the_end(page: Served) -> None:
     fractions = [event["progress"]["fraction"] for event in told if event["progress"]]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
+
+
+def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
+    client = page.client()
+    visitor = page.studio.visitors.find(client.cookie.partition("=")[2])
+    assert visitor is not None
+    client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})
+    streams = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(6)]
+    for stream in streams:
+        stream.sendall(f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nCookie: {client.cookie}\r\n\r\n".encode())
+        assert stream.recv(100).startswith(b"HTTP/1.1 200 ")
+    status, told, _ = client.ask("GET", "/api/events")
+    assert status == 429
+    assert "open 6 times" in told["error"]
+    for stream in streams:
+        stream.close()
+    until = time.monotonic() + 20
+    while visitor.streams and time.monotonic() < until:
+        time.sleep(0.02)
+    assert visitor.streams == 0
+    for job in visitor.jobs.values():
+        page.studio.queue.stop(job)
 
 
 def test_visitors_see_only_their_own(page: Served) -> None:
@@ -327,6 +355,23 @@ def test_what_is_no_recipe_is_refused(page: Served, body: bytes) -> None:
     status, told, _ = page.client().ask("POST", "/api/jobs", body)
     assert status in (400, 413)
     assert told["error"].endswith(".")
+
+
+@pytest.mark.parametrize("head", ["", "GET / HTTP/1.1\r\nHost: loc"])
+def test_a_connection_without_a_request_is_closed(page: Served, head: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE", 0.2)
+    with socket.create_connection(("127.0.0.1", page.client().port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(1) == b""
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 0.2)
+    client = page.client()
+    with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
+        head = f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nCookie: {client.cookie}\r\nContent-Length: 100\r\n\r\n{{"
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from nst_lightning.app.jobs import Job, prolonged
+from nst_lightning.app.job import Job, prolonged
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.order import Order, Progress
 from nst_lightning.app.recipe import Recipe
-from nst_lightning.app.uploads import shown_name
 from nst_lightning.app.visitor import Upload, Visitor
 from nst_lightning.app.visitors import Visitors
 
@@ -79,6 +78,39 @@ def test_so_many_pictures_may_be_on_their_way(tmp_path: Path) -> None:
     with visitors.place_for_upload(visitor), pytest.raises(RefusalError, match="on their way"):
         bring(visitors, visitor)
     bring(visitors, visitor)
+
+
+def test_one_visitor_does_not_take_all_the_room_on_the_way(tmp_path: Path) -> None:
+    visitors, _ = place(tmp_path, arriving=3, arriving_each=2)
+    one, other = visitors.welcome(), visitors.welcome()
+    with visitors.place_for_upload(one), visitors.place_for_upload(one):
+        with pytest.raises(RefusalError, match="2 of your pictures are on their way"):
+            bring(visitors, one)
+        bring(visitors, other)
+    bring(visitors, one)
+
+
+def test_pictures_on_their_way_count(tmp_path: Path) -> None:
+    visitors, _ = place(tmp_path, pictures=2)
+    visitor = visitors.welcome()
+    first = bring(visitors, visitor)
+    with visitors.place_for_upload(visitor):
+        bring(visitors, visitor)
+        assert first.id not in visitor.uploads
+        assert len(visitor.uploads) == 1
+
+
+def test_what_was_painted_takes_room(tmp_path: Path) -> None:
+    visitors, _ = place(tmp_path, upload_bytes=10, stored_bytes=30)
+    one, other = visitors.welcome(), visitors.welcome()
+    job = visitors.start(one, "sample:town", "sample:starry", Recipe())
+    (job.order.folder / "checkpoints").mkdir()
+    (job.order.folder / "checkpoints" / "last.ckpt").write_bytes(bytes(31))
+    job.measure()
+    with pytest.raises(RefusalError, match="no room"):
+        visitors.start(other, "sample:town", "sample:starry", Recipe())
+    with pytest.raises(RefusalError, match="no room"):
+        bring(visitors, other)
 
 
 def test_what_did_not_arrive_leaves_nothing(tmp_path: Path) -> None:
@@ -160,26 +192,32 @@ def test_prolonging_adds_half_of_the_last_level() -> None:
     assert order.recipe.prolonged == ((20, 15), (20, 22))
 
 
+def test_prolonging_has_an_end() -> None:
+    order = Order("id", Recipe(quality="draft"), "a", "b", ("a", "b"), Path(), 1)  # 50 steps, then 35 at each level
+    order = prolonged(order, Progress(600, (50, 533), 1, 4, 3, 1.0, 0.0, 1))
+    assert order.recipe.prolonged == ((50, 799),)  # 849 of 850
+    with pytest.raises(RefusalError, match="10 times"):
+        prolonged(order, Progress(600, (50, 535), 1, 4, 3, 1.0, 0.0, 1))  # 852
+
+
+def test_a_stopped_picture_has_the_command_that_stops_there() -> None:
+    order = Order("id", Recipe(), "sample:town", "/x", ("sample:town", "sample:mosaic"), Path(), 1)
+    job = Job(order, 0.0)
+    whole = job.describe(0)["command"]
+    assert "--data.style ./sample:mosaic" in whole
+    job.set("stopped")
+    assert job.describe(0)["command"] == whole  # it had not begun
+    job.progress = Progress(30, (20, 10), 1, 4, 3, 1.0, 0.0, 1)
+    assert "--trainer.max_steps 30 " in job.describe(0)["command"]
+    job.order = prolonged(order, job.progress)
+    assert job.describe(0)["command"] == whole  # it was stopped before it was gone on with
+    job.progress = Progress(31, (20, 15), 1, 4, 3, 1.0, 0.0, 1)
+    first, second = job.describe(0)["command"].split(" && ")
+    assert first == whole
+    assert "--trainer.max_steps 31 " in second
+
+
 def test_messages_show_the_visitors_names_instead_of_paths() -> None:
     order = Order("id", Recipe(), "/tmp/x/uploads/abc", "sample:starry", ("me.png", "sample:starry"), Path("/tmp/x"), 1)
     assert order.without_paths("found /tmp/x/uploads/abc damaged") == "found me.png damaged"
     assert "/tmp" not in order.without_paths("cannot write /tmp/x/picture.png")
-
-
-@pytest.mark.parametrize(
-    ("header", "name"),
-    [
-        ("me.png", "me.png"),
-        ("..%2F..%2Fetc%2Fpasswd", "passwd"),
-        ("C%3A%5Cpictures%5Cme.png", "me.png"),
-        ("%E7%8C%AB.jpg", "猫.jpg"),
-        ("%E2%80%AEgpj.exe", "gpj.exe"),  # a mark that turns the direction of writing
-        ("a%0A%00b.png", "ab.png"),
-        ("", "picture"),
-        ("..", "picture"),
-        ("x" * 300 + ".jpeg", "x" * 70 + ".jpeg"),
-        ("%ff%fe.png", "\ufffd\ufffd.png"),
-    ],
-)
-def test_names_are_fit_to_be_shown(header: str, name: str) -> None:
-    assert shown_name(header) == name

@@ -59,6 +59,11 @@ def test_onnx(network: TransformerNet) -> None:
     images = torch.rand(1, 3, 43, 70)
     (painted,) = session.run(None, {"images": images.numpy(), "weights": WEIGHTS.numpy()})
     compare(network, torch.from_numpy(painted), images)
+    assert [(value.name, value.shape) for value in session.get_inputs()] == [
+        ("images", [1, 3, "height", "width"]),
+        ("weights", [2]),
+    ]
+    assert [(value.name, value.shape) for value in session.get_outputs()] == [("painted", [1, 3, "height", "width"])]
 
 
 def test_the_small_file_of_a_checkpoint(network: TransformerNet) -> None:

@@ -52,7 +52,7 @@ def test_in_single_precision(blocks: int) -> None:
 
 
 def sky() -> Tensor:
-    return torch.linspace(0.600, 0.605, 160, dtype=torch.float64).expand(1, 3, 160, 160).contiguous()
+    return torch.linspace(0.60, 0.62, 160, dtype=torch.float64).expand(1, 3, 160, 160).contiguous()
 
 
 def white_with_a_dot() -> Tensor:

@@ -26,7 +26,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str):
                 *("fit", "--config", str(CONFIGS / "fast_starry.yaml"), "--trainer.accelerator", "cpu"),
                 *("--data.folder", "photos", "--data.crop", "16", "--data.style_size", "32", "--data.steps", "4"),
                 *("--model.network.width", "2", "--model.encoder.weights", encoder_file),
-                *("--model.lr_scheduler.total_iters", "4", "--trainer.val_check_interval", "2", *options),
+                *("--trainer.val_check_interval", "2", *options),
             ]
         )
 

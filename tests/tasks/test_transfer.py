@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from nst_lightning import (
@@ -336,6 +337,18 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(encoder_file: str, 
     torch.testing.assert_close(whole, expected, atol=1e-5, rtol=0)
     paint(name="cut", max_steps=6)
     assert torch.equal(paint(name="cut", ckpt_path="last"), whole)
+
+
+def test_the_learning_rate_that_is_logged_is_that_of_the_step(encoder_file: str, content: str, tmp_path: Path) -> None:
+    logged = []
+
+    class Note(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            logged.append(float(trainer.callback_metrics["learning_rate"]))
+
+    model = make_model(encoder_file, optimizer=partial(torch.optim.SGD, lr=0.01), decay=0.25, style=None)
+    run(model, TransferData(content, sizes=[16], steps=4), tmp_path, callbacks=[Note()], log_every_n_steps=1)
+    assert logged == pytest.approx([0.01 * (1 - 0.75 * step / 4) for step in range(4)])
 
 
 def test_signals_are_given_back(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
