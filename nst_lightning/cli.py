@@ -12,6 +12,7 @@ HELP = """\
 usage: nst fit [--config FILE] [options]
        nst sweep [--config FILE] --grid.OPTION VALUES ... [options]
        nst batch --contents FOLDER --styles FOLDER [--config FILE] [options]
+       nst video --video FILE --style PAINTING [--config FILE] [options]
        nst predict [--data.images FOLDER] [--ckpt_path NETWORK] [options]
        nst export NETWORK MODEL.onnx [options]
        nst compare PICTURE_OR_RUN ... [--output FILE] [options]
@@ -23,6 +24,7 @@ commands:
   fit          paint a picture, or go on with one
   sweep        paint a grid of pictures, and lay them out on a sheet
   batch        paint many pictures: folders of contents and styles, or a list
+  video        paint a video: each frame goes on from the one before
   predict      paint pictures in one pass each, by a trained network
   export       turn such a network into an ONNX, torch.export or TorchScript file
   compare      show pictures and runs side by side on a sheet
@@ -35,6 +37,7 @@ example:
   nst sweep --config configs/starry.yaml --grid.style_weight '[6, 60, 600]' --data.size 256
   nst sweep --config configs/sweeps/content_layers.yaml
   nst batch --config configs/starry.yaml --contents photos --styles paintings --output painted
+  nst video --config configs/starry.yaml --video clip.mp4 --style painting.jpg --output painted.mp4
   nst predict --data.images photos --output.folder painted
 
 options:
@@ -43,7 +46,7 @@ options:
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
-COMMANDS = ("fit", "sweep", "batch", "predict", "export", "compare", "app")
+COMMANDS = ("fit", "sweep", "batch", "video", "predict", "export", "compare", "app")
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -76,6 +79,7 @@ def main(args: Sequence[str] | None = None) -> int:
             "fit": _fit,
             "sweep": _sweep,
             "batch": _batch,
+            "video": _video,
             "predict": _predict,
             "export": _export,
             "compare": _compare,
@@ -122,6 +126,17 @@ def _batch(words: list[str]) -> int:
     from nst_lightning.commands.batch import run_batch
 
     return run_batch(words[1:], launch)
+
+
+def _video(words: list[str]) -> int:
+    from nst_lightning.commands.usage import VIDEO_HELP
+
+    if any(word in ("-h", "--help") for word in words):
+        sys.stdout.write(VIDEO_HELP)
+        return 0
+    from nst_lightning.commands.video import run_video
+
+    return run_video(words[1:])
 
 
 def _predict(words: list[str]) -> int:
