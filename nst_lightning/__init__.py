@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ContentLoss,
         GramStyleLoss,
         Loss,
+        TemporalLoss,
         TotalVariationLoss,
         WassersteinStyleLoss,
     )
@@ -29,6 +30,7 @@ __all__ = [
     "Loss",
     "Result",
     "StyleTransfer",
+    "TemporalLoss",
     "TotalVariationLoss",
     "TransferData",
     "TransformerNet",

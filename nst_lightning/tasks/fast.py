@@ -20,11 +20,11 @@ from nst_lightning.data.fast import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import check_writable
-from nst_lightning.losses.comparison import Comparison
 from nst_lightning.losses.loss import Loss, Measured
 from nst_lightning.losses.objective import Objective
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import CHECKPOINT_KEY, NetworkCard, save_network
+from nst_lightning.tasks.painted_batch import compare_batch, measure_styles
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
 from nst_lightning.tasks.resume import (
@@ -93,6 +93,9 @@ class FastStyleTransfer(LightningModule):
                 raise UserError(f"model.output must end in .safetensors, but {output} was given.")
             check_writable(self.output)
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
+        for loss in losses:
+            if loss.reference == "warped":
+                raise UserError(f"the loss {loss.name!r} compares frames of a video, not photographs; leave it out.")
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
         self.network = network or TransformerNet()
         self.weaker = weaker
@@ -170,12 +173,11 @@ class FastStyleTransfer(LightningModule):
         first = (batch_idx * self.trainer.world_size + self.global_rank) * count
         styles = torch.arange(first, first + count, device=self.device) % self.network.styles
         painted = self(contents, strength * F.one_hot(styles, self.network.styles).to(contents.dtype))
-        self.objective.comparisons = self._compare(contents, styles, strength)
+        self.objective.comparisons = compare_batch(self.objective, contents, self._targets, styles, strength)
         loss: Tensor
         loss, terms = self.objective(painted)
         return loss, terms
 
-    @torch.no_grad()
     def _measure_styles(self, batch: FastBatch) -> None:
         """Measure the styles once in a run."""
         if self._targets and batch.digest == self._styles_digest:
@@ -190,33 +192,9 @@ class FastStyleTransfer(LightningModule):
                 "the network of the checkpoint was trained with other style pictures or another data.style_size; "
                 "restore them, or start without --ckpt_path."
             )
-        losses = [loss for loss in self.objective.terms() if loss.reference == "style"]
-        prepared: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
-        for style in batch.styles:
-            features = self.encoder(style.to(self.device), self.objective.taps("style")) if losses else {}
-            for loss in losses:
-                prepared[loss.name].append(loss.prepare(loss.measure(features)))
-        self._targets = {
-            name: {key: torch.cat([targets[key] for targets in each]) for key in each[0]}
-            for name, each in prepared.items()
-        }
+        self._targets = measure_styles(self.objective, batch.styles)
         self._style_names = batch.style_names
         self._styles_digest = batch.digest
-
-    @torch.no_grad()
-    def _compare(self, contents: Tensor, styles: Tensor, strength: float) -> list[Comparison]:
-        """Give each loss its targets: of each picture its own style's, and its own photograph's."""
-        taps = self.objective.taps("content")
-        features = self.encoder(contents, taps) if taps else {}
-        comparisons = []
-        for loss in self.objective.terms():
-            if loss.reference == "style":
-                targets = {key: value[styles] for key, value in self._targets[loss.name].items()}
-                comparisons.append(Comparison(loss, loss.name, targets, share=strength**2))
-            else:
-                measured = loss.measure(features) if loss.reference == "content" else {}
-                comparisons.append(Comparison(loss, loss.name, loss.prepare(measured)))
-        return comparisons
 
     def on_train_end(self) -> None:
         """Write the network, unless the training was stopped before its end."""

@@ -17,7 +17,7 @@ from nst_lightning.callbacks.stylized import StylizedPictures
 from nst_lightning.data.fast import FastBatch, FastTransferData
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
-from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss, WassersteinStyleLoss
+from nst_lightning.losses import ContentLoss, GramStyleLoss, TemporalLoss, TotalVariationLoss, WassersteinStyleLoss
 from nst_lightning.losses.objective import Objective
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import load_network
@@ -286,6 +286,11 @@ def test_tensorboard_shows_the_photographs_above_every_style(model, data, traine
 def test_as_many_styles_as_the_network_is_made_for(model, data, trainer) -> None:
     with pytest.raises(UserError, match=r"2 pictures.* made for 3 styles; set --model.network.styles 2"):
         trainer().fit(model(styles=3), datamodule=data())
+
+
+def test_a_loss_against_the_frame_before_is_refused() -> None:
+    with pytest.raises(UserError, match="'temporal' compares frames of a video"):
+        FastStyleTransfer(extra_losses=[TemporalLoss()])
 
 
 def test_a_checkpoint_of_another_task(model) -> None:
