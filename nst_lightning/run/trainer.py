@@ -21,6 +21,7 @@ from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWri
 from nst_lightning.callbacks.painting_progress import PaintingProgressBar
 from nst_lightning.callbacks.pictures import PictureWriter, painted
 from nst_lightning.callbacks.progress import TransferProgressBar
+from nst_lightning.callbacks.training_progress import TrainingProgressBar
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
@@ -81,8 +82,8 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
         for callback in _listed(settings.get("callbacks"))
         if paints or not isinstance(callback, (PictureWriter, Animation, TensorBoardPictures))
     ]
-    if paints and settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
-        wanted.append(TransferProgressBar())
+    if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
+        wanted.append(TransferProgressBar() if paints else TrainingProgressBar())
     if settings.get("enable_checkpointing") is False:
         wanted = [callback for callback in wanted if not isinstance(callback, CheckpointWriter)]
     elif not _has(wanted, Checkpoint):

@@ -19,12 +19,11 @@ from lightning.pytorch import LightningModule, Trainer
 
 from nst_lightning.cli import main
 from nst_lightning.commands import batch_painter
-from nst_lightning.commands.batch import run_batch
-from nst_lightning.commands.processes import worker_context
 from nst_lightning.commands.worker import Watcher
 from nst_lightning.encoders import weights
 from nst_lightning.images.files import read_image
 from tests.conftest import make_picture
+from tests.processes import Command
 
 RUNS = Path("lightning_logs/many")
 PAIRS = ["--contents", "photos", "--styles", "paintings/dots.png"]
@@ -221,12 +220,11 @@ def test_killed_in_the_middle_and_started_again_it_leaves_the_same_bytes(
     words = ["--contents", "photos/me.png", "--styles", "paintings", "--keep_checkpoints"]
     words += ["--data.steps", "[4, 30]", "--checkpoint.every_n_steps", "3"]
     torch.set_num_threads(1)  # as the other process has: the order of sums depends on the threads
-    process = worker_context().Process(target=_batch_with_one_thread, args=([*batch_words[1:], *words],))
-    process.start()
+    started = Command([*batch_words, *words])
     half_done = RUNS / "me_waves/version_0/checkpoints/last.ckpt"
     wait_for(half_done.exists)
-    process.kill()
-    process.join()
+    started.process.kill()
+    assert started.end()[0] == -signal.SIGKILL
     assert 0 < torch.load(half_done, weights_only=True)["global_step"] < 34
     assert not (RUNS / "me_waves/version_0/result.json").exists()
     finished = files(str(RUNS / "me_dots"), "out")
@@ -238,11 +236,6 @@ def test_killed_in_the_middle_and_started_again_it_leaves_the_same_bytes(
         folder.rename(f"killed-{folder.name}")
     assert batch(*words) == 0
     assert contents_of("out", str(RUNS)) == killed
-
-
-def _batch_with_one_thread(words: list[str]) -> None:
-    torch.set_num_threads(1)
-    run_batch(words)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

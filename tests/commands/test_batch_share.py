@@ -6,8 +6,6 @@ import csv
 import errno
 import fcntl
 import os
-import subprocess
-import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -25,6 +23,7 @@ from nst_lightning.commands.batch_settings import keep_settings
 from nst_lightning.commands.batch_share import LOCK, check_locks, claim
 from nst_lightning.commands.worker import FAILED, RESULT
 from nst_lightning.errors import UserError
+from tests.processes import Command
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "2"}
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "paint"}
@@ -162,31 +161,12 @@ def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path: Path) -> 
 
 
 def test_ranks_of_a_launch_share_the_list(pictures: Path, batch_words: list[str]) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "nst_lightning",
-        *batch_words,
-        "--contents",
-        "photos/me.png",
-        "--styles",
-        "paintings",
-    ]
+    words = [*batch_words, "--contents", "photos/me.png", "--styles", "paintings"]
     # Lightning would wait for the other ranks, or refuse one device for a world of two.
-    shared = {
-        **os.environ,
-        **TORCHRUN,
-        **SLURM,
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    processes = [
-        subprocess.Popen(words, env={**shared, "RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True)
-        for rank in "01"
-    ]
-    said = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    shared = {**TORCHRUN, **SLURM, "WORLD_SIZE": "2"}
+    ends = [end.end() for end in [Command(words, {**shared, "RANK": rank, "LOCAL_RANK": rank}) for rank in "01"]]
+    said = [lines for _, lines in ends]
+    assert [code for code, _ in ends] == [0, 0], said
     told = [line for lines in said for line in lines.splitlines() if " s → " in line]
     assert len(told) == 2
     assert {line.split(":")[0].split("] ")[1] for line in told} == {"me × dots", "me × waves"}

@@ -1,11 +1,7 @@
-"""One of several processes that paint a picture together; started by test_many_processes.py.
-
-python shared_picture.py ENCODER CONTENT STYLE PROCESSES FOLDER/NAME [FOLDER/NAME ...]
-"""
+"""What each of several processes does that paint a picture together; for test_many_processes.py."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +53,9 @@ def paint(picture: Path, files: list[str], devices: int) -> None:
     fit(model, data, enable_progress_bar=False, **run)
 
 
-def main() -> None:
-    """Paint each of the pictures asked for."""
-    encoder, content, style, processes, *pictures = sys.argv[1:]
+def paint_all(words: list[str]) -> int:
+    """Paint each picture of ENCODER CONTENT STYLE PROCESSES FOLDER/NAME [FOLDER/NAME ...]."""
+    encoder, content, style, processes, *pictures = words
     for picture in pictures:
         paint(Path(picture), [encoder, content, style], int(processes))
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 import torch
 from torch import Tensor
 
+from nst_lightning.cli import main
+from tests.processes import together
+
 from .conftest import fit_words
-from .shared_picture import paint
+from .shared_picture import paint, paint_all
 
 WHOLE = ["adam-none", "adam-16", "lbfgs-32", "wasserstein-none"]
 HERE = Path(__file__).parent
 
 
-def environment(processes: int, rank: int) -> dict[str, str]:
-    """What a launcher such as torchrun tells each process."""
-    told = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])}
-    return {**told, "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-
-
 def paint_together(processes: int, files: list[str], pictures: list[Path]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    words = [sys.executable, str(HERE / "shared_picture.py"), *files, str(processes), *map(str, pictures)]
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [
-        subprocess.Popen(words, env={**environment(processes, rank), **meeting}, stderr=subprocess.DEVNULL)
-        for rank in range(processes)
-    ]
-    assert [process.wait(timeout=200) for process in started] == [0] * processes
+    codes, said = together(processes, [*files, str(processes), *map(str, pictures)], paint_all)
+    assert set(codes) == {0}, said
 
 
 def image(picture: Path) -> Tensor:
@@ -95,7 +84,7 @@ class Run:
 
 
 def test_all_processes_stop_together_and_one_goes_on_alone(
-    tmp_path: Path, encoder_file: str, content: str, style: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str, content: str, style: str
 ) -> None:
     """SIGTERM to one stops all after the same step; without one the other ends with an error; nothing is lost."""
     words = fit_words("starry", encoder_file, content, style)
@@ -112,11 +101,6 @@ def test_all_processes_stop_together_and_one_goes_on_alone(
     reached = torch.load(killed.checkpoint, weights_only=True)["global_step"]
     assert reached > 4
     rest = ["--data.steps", f"[4, {reached}]", "--ckpt_path", "last", "--trainer.devices", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "nst_lightning", *words, *rest],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},
-        check=False,
-    )
-    assert done.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, *rest]) == 0
     assert torch.load(killed.checkpoint, weights_only=True)["global_step"] == reached + 4

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from nst_lightning.images import files
 from nst_lightning.images.files import read_image
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.networks.weights import load_network, save_network
+from tests.processes import together
 
 NAMES = ["a.jpg", "b.png", "deep/c.webp", "deep/d.bmp"]
 
@@ -170,10 +169,9 @@ def test_two_processes_share_the_pictures(predict: Callable[..., int]) -> None:
     for name in ("a.jpg", "b.png", "deep/c.webp"):
         (Path("painted") / name).unlink()
     Path("in/b.png").write_text("no picture")  # the second process's
-    command = [sys.executable, "-m", "nst_lightning", "predict", *words(), "--trainer.devices", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 1, done.stderr
+    codes, said = together(2, ["predict", *words(), "--trainer.devices", "2"])
+    assert codes[0] == 1, said
     assert written() == {name: data for name, data in first.items() if name != "b.png"}
-    assert "not painted: in/b.png" in done.stderr
-    assert "pictures painted: 2, in painted" in done.stderr  # neither of them twice
-    assert "could not be painted: 1," in done.stderr
+    assert "not painted: in/b.png" in said
+    assert "pictures painted: 2, in painted" in said  # neither of them twice
+    assert "could not be painted: 1," in said

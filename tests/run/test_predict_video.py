@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -22,6 +20,7 @@ from nst_lightning.networks.weights import load_network, save_network
 from nst_lightning.video.reading import read_frames, read_info
 from tests.clips import make_clip, moving_frames, sound_packets
 from tests.conftest import make_picture
+from tests.processes import together
 
 pytest.importorskip("av")
 
@@ -143,13 +142,12 @@ def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
     make_picture(Path("in/a.png"), 31, 20, seed=1)
     make_clip(Path("in/z.mkv"), moving_frames(12))
     Path("in/z.mkv").write_bytes(Path("in/z.mkv").read_bytes()[: Path("in/z.mkv").stat().st_size * 2 // 3])
-    command = [sys.executable, "-m", "nst_lightning", "predict", *words(), "--trainer.devices", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 1, done.stderr
+    codes, said = together(2, ["predict", *words(), "--trainer.devices", "2"])
+    assert codes[0] == 1, said
     assert written() == ["a.png", "clip.mp4"]
-    assert "not painted: in/z.mkv" in done.stderr
-    assert "pictures and videos painted: 2, in painted" in done.stderr
-    assert "could not be painted: 1," in done.stderr
+    assert "not painted: in/z.mkv" in said
+    assert "pictures and videos painted: 2, in painted" in said
+    assert "could not be painted: 1," in said
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

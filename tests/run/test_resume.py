@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.processes import Command
 from tests.run.conftest import fit_words
 
 RUNS = Path("lightning_logs")
@@ -38,22 +37,24 @@ def test_kill_9_and_resume_is_exact(
     config: str, nst: Callable[..., int], encoder_file: str, content: str, style: str
 ) -> None:
     """All three runs are processes of their own with one thread each: the order of sums depends on the threads."""
-    words = [sys.executable, "-m", "nst_lightning", *fit_words(config, encoder_file, content, style)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    del nst  # for its folder
+    words = fit_words(config, encoder_file, content, style)
     checkpoint = RUNS / "killed" / "version_0" / "checkpoints" / "last.ckpt"
     start = [*words, "--data.steps", "[40, 3000]", "--checkpoint.every_n_steps", "7", "--name", "killed"]
-    with subprocess.Popen(start, env=environment, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
+    killed = Command(start)
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    killed.process.kill()
+    assert killed.end()[0] == -signal.SIGKILL
     reached = torch.load(checkpoint, weights_only=True)["global_step"]
     assert 0 < reached < 3040
     # Long enough that the kill hits the middle, short enough for a test: the level's end is moved closer.
     rest = [*words, "--data.steps", f"[40, {reached + 5}]", "--checkpoint.every_n_steps", "1000"]
-    subprocess.run([*rest, "--name", "killed", "--ckpt_path", "last"], env=environment, check=True)
-    subprocess.run([*rest, "--name", "whole"], env=environment, check=True)
+    for options in (["--name", "killed", "--ckpt_path", "last"], ["--name", "whole"]):
+        code, said = Command([*rest, *options]).end()
+        assert code == 0, said
     assert picture("killed") == picture("whole")
 
 
