@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
-from nst_lightning.commands.batch_share import LOCK, check_locks
+from nst_lightning.commands.locks import LOCK, check_locks
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.run.config import changed_settings

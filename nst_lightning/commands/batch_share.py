@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from nst_lightning.commands.batch_launch import Launch
 from nst_lightning.commands.batch_place import Place
+from nst_lightning.commands.locks import LOCK
 from nst_lightning.errors import UserError
 
 _log = logging.getLogger(__name__)
-
-LOCK = ".lock"  # in the folder of the batch and in each pair's
 
 _POLL = 1.0  # seconds
 
@@ -73,30 +69,3 @@ def claim(places: Sequence[Place], launch: Launch) -> Iterator[Place]:
                 _log.info("waiting for other processes, which are at %d of the pairs", len(left))
             is_waiting = True
             time.sleep(_POLL)
-
-
-def check_locks(folder: Path) -> None:
-    """Refuse a file system without locks, such as some network and FUSE mounts.
-
-    There `filelock` can't be relied on: by its version and the error it raises, takes the lock to be held by another
-    process, for ever, or makes a file that `kill -9` leaves behind.
-
-    Args:
-        folder: Of the batch; it exists.
-
-    Raises:
-        UserError: If a file in it can't be locked.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        # After the file is opened: some systems say "permission denied" of a lock that another process holds.
-        with (folder / LOCK).open("a") as file, suppress(BlockingIOError, PermissionError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(
-            f"{folder / LOCK} can't be locked ({error.strerror}), as processes that share a batch must; set "
-            "--trainer.default_root_dir to a folder on a file system with locks."
-        ) from error

@@ -12,6 +12,7 @@ import yaml
 
 from nst_lightning.commands.grid import Axis, Choice, Run, axis_name, expand, make_axes, option_words
 from nst_lightning.commands.jobs import JobRunner
+from nst_lightning.commands.locks import check_locks
 from nst_lightning.commands.progress import SweepBar
 from nst_lightning.commands.report import SHEET, TABLE, Outcome, read_outcome, write_sheet, write_table
 from nst_lightning.commands.request import Request, Sheet, read_request
@@ -64,6 +65,7 @@ def run_sweep(words: Sequence[str]) -> int:
     _log.info("%d runs in %s, %d of them complete", len(runs), folder, len(runs) - len(missing))
     stopped_by = None
     if missing:
+        check_locks(folder)
         jobs = [_job(run, axes, request, settings, folder) for run in missing]
         stopped_by = _run(jobs, len(runs), request.jobs)
         outcomes = [read_outcome(run, folder) for run in runs]

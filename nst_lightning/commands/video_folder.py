@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from nst_lightning.commands.locks import LOCK, check_locks
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
 from nst_lightning.run.config import changed_settings
@@ -58,11 +59,12 @@ class FramesFolder:
         """Keep the folder from other processes.
 
         Raises:
-            UserError: If one has it.
+            UserError: If one has it, or the file system knows no locks.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        check_locks(self.folder, "--output")
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with FileLock(self.folder / LOCK, timeout=0):
                 yield
         except Timeout as error:
             raise UserError(f"another process is painting the frames in {self.folder}; let it end.") from error

@@ -24,6 +24,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
 from nst_lightning.callbacks.final import final_terms
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.commands.locks import LOCK
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
@@ -80,7 +81,7 @@ def work(job: Job, threads: int, pipe: Connection) -> None:
     torch.set_num_threads(threads)
     job.folder.mkdir(parents=True, exist_ok=True)
     # A worker of a sweep that was killed may still be busy with its last step.
-    with FileLock(job.folder / ".lock"):
+    with FileLock(job.folder / LOCK):
         _write_output_to(job.folder / LOG, tell)
         status, message = paint(job, tell)
         if status == "complete":

@@ -21,8 +21,8 @@ from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWri
 from nst_lightning.callbacks.painting_progress import PaintingProgressBar
 from nst_lightning.callbacks.pictures import PictureWriter, painted
 from nst_lightning.callbacks.progress import TransferProgressBar
-from nst_lightning.callbacks.training_progress import TrainingProgressBar
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.callbacks.training_progress import TrainingProgressBar
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import csv
-import errno
-import fcntl
-import os
 from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
-from filelock import FileLock
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.rank_zero import _get_rank
 
@@ -20,7 +16,7 @@ from nst_lightning.commands.batch_pairs import Pair, Source
 from nst_lightning.commands.batch_place import Place
 from nst_lightning.commands.batch_request import read_batch_request
 from nst_lightning.commands.batch_settings import keep_settings
-from nst_lightning.commands.batch_share import LOCK, check_locks, claim
+from nst_lightning.commands.batch_share import claim
 from nst_lightning.commands.worker import FAILED, RESULT
 from nst_lightning.errors import UserError
 from tests.processes import Command
@@ -122,32 +118,6 @@ def test_what_failed_is_tried_once_more_when_started_again_and_not_by_everybody(
     first.close()
     assert next(second).pair.label == "p1"  # not p0
     assert place.outcome().message == "today"
-
-
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_file_system_without_locks_is_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(file: object, operation: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    message = rf"runs/.lock can't be locked \({os.strerror(number)}\).*; set --trainer.default_root_dir"
-    with pytest.raises(UserError, match=message):
-        keep_settings(tmp_path / "runs", {"trainer": {}})
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [LOCK]
-
-
-def test_a_lock_that_another_process_holds_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with FileLock(tmp_path / LOCK):
-        check_locks(tmp_path)
-    tried = []
-
-    def refuse(file: object, operation: int) -> None:  # as some file systems put it
-        tried.append(operation)
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    check_locks(tmp_path)
-    assert tried == [fcntl.LOCK_EX | fcntl.LOCK_NB]
 
 
 def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path: Path) -> None:

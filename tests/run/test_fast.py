@@ -61,7 +61,10 @@ def test_two_processes_train_as_one_does_with_twice_the_batch(words: list[str], 
         codes, said = together(2, [*words, *two, *options])
         assert set(codes) == {0}, said
     assert train(*one, "--name", "cut", "--ckpt_path", "last") == 0
-    for name in ("two", "cut"):  # steps are 2e-3 long; roots of matrices and Adam's division enlarge what rounding leaves
+    for name in (
+        "two",
+        "cut",
+    ):  # steps are 2e-3 long; roots of matrices and Adam's division enlarge what rounding leaves
         torch.testing.assert_close(weights(name), weights("one"), rtol=0, atol=1e-7)
 
 
