@@ -1,12 +1,15 @@
 """Time and memory of one evaluation, the objective with its gradient, against a plain PyTorch loop and the floor.
 
     python benchmarks/step.py [--sizes 256 512] [--encoders compact full] [--precisions 32 bf16] [--tiles none 512]
-                              [--rounds 5] [--device cpu]
+                              [--kinds plain floor zeros replicate] [--rounds 5] [--device cpu]
 
 The floor is the convolutions alone, forward and backward to their inputs (`baselines.Floor`); the plain loop is the
 PyTorch tutorial's in float32 (`baselines.PlainLoop`). Ours is the objective of configs/starry.yaml, with zero padding
 as the plain loop has it, and with replicated borders as shipped. Rounds alternate between all; medians are compared.
 Peak memory of each on a CPU is that of a process of its own. Sizes are the longer side, of 4:3.
+
+With tiles it also tells what they should cost: three passes for two, over tiles with their halos instead of over the
+picture (benchmarks/tiling.json: `--kinds replicate --precisions 32 --sizes 1024 2048 --tiles none 512 1024`).
 """
 
 from __future__ import annotations
@@ -19,23 +22,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from baselines import Floor, PlainLoop, State, count_flops
+from baselines import LAST, Floor, PlainLoop, State, count_flops
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData
 from nst_lightning.encoders.convolution import Winograd, winograd_pays
+from nst_lightning.encoders.tiles import plan_tiles
+from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.weights import load_weights
 from nst_lightning.encoders.widening import widen
 from nst_lightning.losses.tiled_statistics import Tiling
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 STYLE_LAYERS = {"relu1_1": 0.35, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.12, "relu5_1": 0.08}
+
+KINDS = ["plain", "floor", "zeros", "replicate"]
 
 Evaluation = Callable[[], None]
 
@@ -108,16 +115,16 @@ def _make_ours(case: Case, weights: str, content: Tensor, style: Tensor, dtype: 
 
 def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:
     """Give what is measured side by side; Winograd's algorithm where it can be used."""
-    cases = [Case("plain")]
+    cases = [Case("plain")] if "plain" in options.kinds else []
     wide = options.device == "cpu" and any(
         winograd_pays(w, "always") for w in load_file(weights).values() if w.ndim == 4
     )
     for precision in options.precisions:
-        cases.append(Case("floor", precision))
-        for kind in ("zeros", "replicate"):
+        cases += [Case("floor", precision)] if "floor" in options.kinds else []
+        for kind in (kind for kind in ("zeros", "replicate") if kind in options.kinds):
             for tile in (0 if tile == "none" else int(tile) for tile in options.tiles):
                 cases.append(Case(kind, precision, tile))
-                if wide and precision == "32":
+                if wide and precision == "32" and not tile:
                     cases += [Case(kind, precision, tile, how) for how in ("never", "always")]
                 if options.compile and not tile:
                     cases.append(Case(kind, precision, compiled=True))
@@ -167,6 +174,13 @@ def print_peak(job: str) -> None:
     print(int(status["VmHWM"].split()[0]) / 2**20)
 
 
+def tiling_arithmetic(size: int, tile: int) -> float:
+    """Give what tiles should cost: three passes for two, over the tiles with their halos instead of the picture."""
+    height, width = size * 3 // 4, size
+    tiles = plan_tiles(height, width, LAYERS[:LAST], tile)
+    return 1.5 * sum(each.computed for each in tiles) / (height * width)
+
+
 def measure(encoder: str, weights: str, size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure one encoder at one size, print and give the rows."""
     device = torch.device(options.device)
@@ -175,16 +189,22 @@ def measure(encoder: str, weights: str, size: int, options: argparse.Namespace) 
     flops = count_flops(load_file(weights), size * 3 // 4, size)
     rows = []
     print(f"\n{encoder}, {size}×{size * 3 // 4}, {torch.get_num_threads()} threads, {options.device}")
-    print(f"{'':34} {'ms':>9} {'/ plain':>8} {'/ floor':>8} {'peak GiB':>9} {'TFLOP/s':>8}")
+    print(f"{'':34} {'ms':>9} {'/ plain':>8} {'/ floor':>8} {'/ whole':>8} {'peak GiB':>9} {'TFLOP/s':>8}")
     for case, value in seconds.items():
-        floor = seconds.get(Case("floor", case.precision), float("nan"))
         peak = measure_memory(case, weights, size, device)
-        row = {"encoder": encoder, "size": size, "case": case.name, "ms": value * 1e3, "peak_gib": peak}
-        row |= {"to_plain": value / seconds[Case("plain")], "to_floor": value / floor, "tflops": flops / value / 1e12}
+        row: dict[str, Any] = {"encoder": encoder, "size": size, "case": case.name, "ms": value * 1e3, "peak_gib": peak}
+        row["tflops"] = flops / value / 1e12
+        others = {"plain": Case("plain"), "floor": Case("floor", case.precision)}
+        others |= {"untiled": replace(case, tile=0)} if case.tile else {}
+        row |= {f"to_{name}": value / seconds[other] for name, other in others.items() if other in seconds}
+        if case.tile:
+            row["arithmetic"] = tiling_arithmetic(size, case.tile)
         rows.append(row)
-        numbers = f"{value * 1e3:9.1f} {row['to_plain']:8.3f} {row['to_floor']:8.3f} {peak:9.2f} {row['tflops']:8.2f}"
-        share = f" {row['tflops'] / options.peak_tflops:6.1%} of the card's bf16 peak" if device.type == "cuda" else ""
-        print(f"{case.name:34} {numbers}{share}", flush=True)
+        ratios = (f"{row[key]:8.3f}" if key in row else f"{'–':>8}" for key in ("to_plain", "to_floor", "to_untiled"))
+        line = f"{case.name:34} {value * 1e3:9.1f} {' '.join(ratios)} {peak:9.2f} {row['tflops']:8.2f}"
+        line += f" {row['tflops'] / options.peak_tflops:6.1%} of the card's bf16 peak" if device.type == "cuda" else ""
+        line += f" (/ whole by arithmetic: {row['arithmetic']:.2f})" if case.tile else ""
+        print(line, flush=True)
     return rows
 
 
@@ -195,10 +215,12 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", choices=["compact", "full"], default=["compact", "full"])
     parser.add_argument("--precisions", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--tiles", nargs="+", default=["none"], help="sides in pixels, or none")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="measure compiled objectives as well")
     parser.add_argument("--peak_tflops", type=float, default=989.0, help="the card's, dense bf16")
+    parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--peak_of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of:
@@ -212,7 +234,7 @@ def main() -> None:
             save_file(widen(state) if encoder == "full" else state, weights, {"preprocessing": "imagenet"})
             for size in options.sizes:
                 rows += measure(encoder, weights, size, options)
-    Path(__file__).with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":
