@@ -150,14 +150,16 @@ def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])
 def test_bfloat16_features_tile_alike(seed: int, encoder_file: str) -> None:
-    """Each tile's convolutions round as the whole's do; sums are float32."""
+    """By tiles it is as near to float32 as the whole; kernels that are picked by size may round otherwise."""
     whole, tiled, image, references = random_case(seed, encoder_file)
+    _, _, exact = evaluate(whole, image)
     whole.encoder.cast(torch.bfloat16)
     for objective in (whole, tiled):
         objective.measure(*references)
     _, _, gradient = evaluate(whole, image)
     _, _, tiled_gradient = evaluate(tiled, image)
-    assert relative(tiled_gradient, gradient) < 0.01
+    assert relative(tiled_gradient, exact) < 1.05 * relative(gradient, exact)
+    assert relative(tiled_gradient, gradient) < 0.02
 
 
 def test_without_gradient_nothing_is_kept_for_one(encoder_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
