@@ -114,10 +114,12 @@ def _make_ours(case: Case, weights: str, content: Tensor, style: Tensor, dtype: 
 
 
 def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:
-    """Give what is measured side by side; Winograd's algorithm where it can be used."""
+    """Give what is measured side by side; with the plain loop also Winograd's algorithm, where it can be used."""
     cases = [Case("plain")] if "plain" in options.kinds else []
-    wide = options.device == "cpu" and any(
-        winograd_pays(w, "always") for w in load_file(weights).values() if w.ndim == 4
+    wide = (
+        options.device == "cpu"
+        and "plain" in options.kinds
+        and any(winograd_pays(w, "always") for w in load_file(weights).values() if w.ndim == 4)
     )
     for precision in options.precisions:
         cases += [Case("floor", precision)] if "floor" in options.kinds else []
@@ -175,10 +177,13 @@ def print_peak(job: str) -> None:
 
 
 def tiling_arithmetic(size: int, tile: int) -> float:
-    """Give what tiles should cost: three passes for two, over the tiles with their halos instead of the picture."""
+    """Give what tiles should cost: three passes for two, over the tiles with their halos instead of the picture.
+
+    A single tile's features are kept, and need no third pass.
+    """
     height, width = size * 3 // 4, size
     tiles = plan_tiles(height, width, LAYERS[:LAST], tile)
-    return 1.5 * sum(each.computed for each in tiles) / (height * width)
+    return (1.5 if len(tiles) > 1 else 1.0) * sum(each.computed for each in tiles) / (height * width)
 
 
 def measure(encoder: str, weights: str, size: int, options: argparse.Namespace) -> list[dict[str, Any]]:

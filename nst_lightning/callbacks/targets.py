@@ -36,8 +36,8 @@ def _holds(place: str, outputs: Path) -> bool:
 def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None) -> dict[PictureFile, Path]:
     """Give each picture and video its output: the same relative name below another folder.
 
-    Where a change of suffix would give two of them one name, the new suffix is put behind the old one:
-    `a.gif.png` beside `a.png`.
+    What can't be written in its own format gets the new suffix behind the old one: `a.gif.png`. It would be mistaken
+    for the painting of an `a.png` that is put beside it later. So do two that would share a name in a format asked for.
 
     Args:
         files: What is painted.
@@ -78,5 +78,7 @@ def _renamed(file: PictureFile, suffix: str | None) -> PurePosixPath:
     own = file.name.suffix
     if file.is_video:
         kept = written_suffix(own) == own.lower()
-        return file.name if kept else file.name.with_suffix(written_suffix(own))
-    return file.name.with_suffix(suffix or (own if own.lower() in _KEPT else ".png"))
+        return file.name if kept else file.name.with_name(file.name.name + written_suffix(own))
+    if suffix:
+        return file.name.with_suffix(suffix)
+    return file.name if own.lower() in _KEPT else file.name.with_name(f"{file.name.name}.png")

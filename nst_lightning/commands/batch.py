@@ -26,8 +26,8 @@ from nst_lightning.commands.worker import LOG
 from nst_lightning.encoders.weights import weights_kept
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import check_writable
-from nst_lightning.run.command import resolve_settings
 from nst_lightning.run.folder import RUNS
+from nst_lightning.run.settings import resolve_settings
 
 _log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -180,11 +181,11 @@ def check_outputs(pairs: Sequence[Pair]) -> None:
             if other is not pair:
                 raise UserError(
                     f"{_files(other)} and {_files(pair)} would both be painted to {pair.output.with_suffix('')}; "
-                    "rename a file, or give each line of a --manifest an output."
+                    "rename a file, or give each line of a --manifest an output that differs in more than its suffix."
                 )
     read = {Path(path).resolve() for pair in pairs for path in (pair.content.path, pair.style.path)}
     for pair in pairs:
-        if max(len(part.encode()) for part in Path(pair.label).parts) > _LONGEST_NAME:
+        if max(len(os.fsencode(part)) for part in Path(pair.label).parts) > _LONGEST_NAME:
             raise UserError(f"{_files(pair)} give a name of more than {_LONGEST_NAME} bytes; shorten theirs.")
         if pair.output.resolve() in read:
             raise UserError(f"{pair.output} would be painted over a picture that is read; give another --output.")

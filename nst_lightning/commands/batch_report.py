@@ -37,7 +37,10 @@ def write_summary(path: Path, places: Sequence[Place], outcomes: Sequence[Outcom
     options = list(dict.fromkeys(name for place in places for name in place.pair.options))
     terms = term_names([outcome.loss for outcome in outcomes])
     header = ["content", "style", "output", *options, "status", "message", "steps", "seconds"]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*header, *(f"loss/{term}" for term in terms)])
         for place, outcome in zip(places, outcomes, strict=True):

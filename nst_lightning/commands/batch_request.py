@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from nst_lightning.commands.request import check_name
 from nst_lightning.errors import UserError, check_choice, user_path
 from nst_lightning.images.files import check_output
+from nst_lightning.run.folder import check_name
 from nst_lightning.run.parser import find_config
 
 Match = Literal["product", "pairs"]

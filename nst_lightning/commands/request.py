@@ -12,6 +12,7 @@ import yaml
 
 from nst_lightning.commands.grid import option_words
 from nst_lightning.errors import UserError
+from nst_lightning.run.folder import check_name
 from nst_lightning.run.parser import find_config, is_sweep
 
 _FILE_KEYS = ("config", "options", "grid", "sheet")
@@ -92,12 +93,6 @@ def read_request(words: Sequence[str]) -> Request:
         sheet=_read_sheet({**asked.get("sheet", {}), **own["sheet"]}),
         jobs=_whole_number("--jobs", own["jobs"]),
     )
-
-
-def check_name(name: str | None) -> None:
-    """Refuse a `--name` that is no place below `lightning_logs`."""
-    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
-        raise UserError(f"--name {name} leads out of lightning_logs; give a plain name.")
 
 
 def _split(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

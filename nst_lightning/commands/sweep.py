@@ -20,9 +20,9 @@ from nst_lightning.commands.worker import Job
 from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
-from nst_lightning.run.command import resolve_settings
 from nst_lightning.run.config import changed_settings
 from nst_lightning.run.folder import RUNS
+from nst_lightning.run.settings import resolve_settings
 
 MANIFEST = "sweep.yaml"
 
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _OF_A_RUN = ("name", "ckpt_path", "weights_only")
 """Settings of `nst fit` that say which run is meant, not what is painted."""
+
+_OF_ALL_RUNS = ("trainer.default_root_dir", "trainer.logger")
 
 
 def run_sweep(words: Sequence[str]) -> int:
@@ -54,6 +56,7 @@ def run_sweep(words: Sequence[str]) -> int:
     request = read_request(words)
     axes = make_axes(request.grid)
     runs = expand(axes)
+    _check_place(runs)
     settings = resolve_settings(["fit", *request.base])
     for run in _covering(runs):  # a mistyped last value must not show after hours
         resolve_settings(["fit", *request.base, *option_words(run.options)])
@@ -74,6 +77,11 @@ def run_sweep(words: Sequence[str]) -> int:
         _log.info("stopped; the same command goes on where this one was")
         return 128 + stopped_by
     return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _check_place(runs: Sequence[Run]) -> None:
+    for key in {key for run in runs for key in run.options if key in _OF_ALL_RUNS}:
+        raise UserError(f"{key} can't be an axis of the grid: it says where the runs are, all of them; leave it out.")
 
 
 def _check_steps(sheet: Sheet, settings: Mapping[str, Any]) -> None:

@@ -93,6 +93,7 @@ seen; after a cut as the first. Rate, rotation and sound are kept. It needs the 
   --flow METHOD          how motion is found: raft, a network from torchvision, dis from OpenCV, or auto: raft where
                          its weights can be had (auto)
   --keep_frames true     leave the painted frames as pictures in OUTPUT.frames (false)
+  --overwrite true       paint a video anew that is finished (false)
   any option of nst fit  holds for all frames; --data.size is the long side of the video
 
 example:

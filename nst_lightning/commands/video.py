@@ -23,7 +23,7 @@ from nst_lightning.encoders.weights import weights_kept
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
-from nst_lightning.run.command import resolve_settings
+from nst_lightning.run.settings import resolve_settings
 from nst_lightning.video.reading import VideoInfo, read_frames, read_info
 from nst_lightning.video.writing import VideoWriter, check_video_target
 
@@ -57,8 +57,11 @@ def run_video(words: Sequence[str]) -> int:
     check_video_target(request.output)
     if request.output.exists() and request.output.samefile(request.video):
         raise UserError(f"--output {request.output} is the video that is read; choose another name.")
-    motion = Motion(request.flow, str(settings["trainer"]["accelerator"]))
     frames = FramesFolder(request.output)
+    if request.output.exists() and not frames.folder.exists() and not request.overwrite:
+        _log.info("%s is there already (--overwrite true paints it again)", request.output)
+        return 0
+    motion = Motion(request.flow, str(settings["trainer"]["accelerator"]))
     painter = FramePainter(settings, request, frames)
     wanted = identity(request, settings, motion.name)
     signals = StopSignals()

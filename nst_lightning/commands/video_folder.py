@@ -59,9 +59,14 @@ class FramesFolder:
         """Keep the folder from other processes.
 
         Raises:
-            UserError: If one has it, or the file system knows no locks.
+            UserError: If it can't be made, one has it, or the file system knows no locks.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot make the folder {self.folder} ({error.strerror}); give another --output."
+            ) from error
         check_locks(self.folder, "--output")
         try:
             with FileLock(self.folder / LOCK, timeout=0):
@@ -81,18 +86,20 @@ class FramesFolder:
         file = self.folder / SETTINGS
         if file.exists():
             changes = changed_settings(yaml.safe_load(file.read_text(encoding="utf-8")), dict(wanted))
-            if changes:
+            if changes and self.painted():
                 more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
                 raise UserError(
                     f"{self.folder} holds frames of other settings: {'; '.join(changes[:_NAMED])}{more}; give another "
                     f"--output, or remove {self.folder} to paint all anew."
                 )
+            if not changes:
+                return
+            shutil.rmtree(self.work, ignore_errors=True)  # of a first frame that can't go on under other settings
         elif any(path.name[0] != "." for path in self.folder.iterdir()):
             raise UserError(f"{self.folder} is not of nst video; give another --output, or remove {self.folder}.")
-        else:
-            with atomic_path(file) as temporary:
-                text = yaml.safe_dump(dict(wanted), sort_keys=False, allow_unicode=True)
-                temporary.write_text(text, encoding="utf-8")
+        with atomic_path(file) as temporary:
+            text = yaml.safe_dump(dict(wanted), sort_keys=False, allow_unicode=True)
+            temporary.write_text(text, encoding="utf-8")
 
     def take(self, painted: Path, number: int) -> None:
         """Take in a painted frame; forget how it came about."""

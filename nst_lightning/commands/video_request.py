@@ -15,7 +15,7 @@ from nst_lightning.video.writing import written_suffix
 
 _LISTS = ("--style",)
 _VALUES = ("--video", "--output", "--frame_steps", "--frame_lr", "--temporal_weight", "--flow")
-_FLAGS = ("--keep_frames",)
+_FLAGS = ("--keep_frames", "--overwrite")
 _REFUSED = {
     "--data.content": "use --video.",
     "--data.warped": "it is made from the frame before.",
@@ -42,6 +42,7 @@ class VideoRequest:
         temporal_weight: Of their `TemporalLoss`; 0 for none.
         flow: How motion is estimated.
         keep_frames: Whether the painted frames stay as pictures beside the output.
+        overwrite: Whether an output that is there already, finished, is painted anew.
     """
 
     configs: tuple[str, ...]
@@ -53,6 +54,7 @@ class VideoRequest:
     temporal_weight: float
     flow: FlowMethod
     keep_frames: bool
+    overwrite: bool
 
 
 def read_video_request(words: Sequence[str]) -> VideoRequest:
@@ -76,6 +78,8 @@ def read_video_request(words: Sequence[str]) -> VideoRequest:
     flow = given.get("--flow", "auto")
     check_choice(flow, get_args(FlowMethod), "--flow")
     styles = own["--style"]
+    if styles and any(word.partition("=")[0].replace(".init_args", "") == "--data.style" for word in rest):
+        raise UserError("--style and --data.style both name paintings; give one of them.")
     return VideoRequest(
         configs=tuple(find_config(config) for config in own["--config"] or ["starry.yaml"]),
         base=(*rest, *([f"--data.style=[{', '.join(map(_quoted, styles))}]"] if styles else [])),
@@ -86,6 +90,7 @@ def read_video_request(words: Sequence[str]) -> VideoRequest:
         temporal_weight=_number(given, "--temporal_weight", "100", lowest=0),
         flow=cast(FlowMethod, flow),
         keep_frames=given.get("--keep_frames") == "true",
+        overwrite=given.get("--overwrite") == "true",
     )
 
 

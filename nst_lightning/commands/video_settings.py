@@ -43,6 +43,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise UserError("all frames would write the animation.path of the config; leave it out.")
     if set(output["gain"]) != {1.0} or set(output["offset"]) != {0.0}:
         raise UserError("a frame starts from the one before as it was written; leave output.gain and output.offset.")
+    if settings["model"]["init_args"].get("lr_scheduler") is not None:
+        raise UserError("a frame that starts from the one before has a schedule of its own; leave model.lr_scheduler.")
     devices = trainer["devices"]
     if (devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1)) or trainer["num_nodes"] != 1:
         raise UserError("nst video paints on one device; leave trainer.devices and trainer.num_nodes.")

@@ -166,12 +166,19 @@ class Objective(nn.Module):
         losses = [loss for loss in self.terms() if loss.reference == "style"]
         measured: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
         for index, style in enumerate(styles if losses else ()):
+            self._check_style(style, index + 1)
             part = guides.styles[index] if guides.styles else None
             name = f"of style {index + 1}"
             guided = [(loss, None if part is None else self._propagate(part, loss, name)) for loss in losses]
             for loss, found in zip(losses, self._measure_style(style, guided), strict=True):
                 measured[loss.name].append(found)
         return measured
+
+    def _check_style(self, style: Tensor, number: int) -> None:
+        try:
+            self.encoder.check(self.taps("style"), style.shape[-2], style.shape[-1])
+        except UserError as error:
+            raise UserError(f"style {number}: {error} A style's size follows data.style_scale.") from error
 
     def _measure_style(self, style: Tensor, guided: Sequence[tuple[Loss, Guide | None]]) -> list[Measured]:
         if self.tiling is not None:

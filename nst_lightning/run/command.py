@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from nst_lightning.callbacks.animation import Animation
-from nst_lightning.callbacks.checkpoint import CheckpointWriter
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, run_folder
 from nst_lightning.callbacks.pictures import PictureWriter
 from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.data.fast import FastTransferData
 from nst_lightning.data.pyramid import TransferData
 from nst_lightning.errors import UserError
+from nst_lightning.images.atomic import check_writable
 from nst_lightning.run.config import ConfigKeeper
-from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.run.folder import RUNS, RunFolder, check_name, find_checkpoint
+from nst_lightning.run.matching import check_belong_together
 from nst_lightning.run.messages import is_about_settings
 from nst_lightning.run.parser import OneLineParser, config_name, find_configs
 from nst_lightning.run.processes import check_launch, exit_code, is_another_ones_end, left_to_the_first
@@ -95,10 +97,19 @@ class NSTCommand(LightningCLI):
         # come from the config alone; here the checkpoint is found and its run goes on in the same folder.
         config = self.config[self.config.subcommand]
         config.name = config.name or config_name(config.config)
+        check_name(config.name)
         self.folder = RunFolder(Path(config.trainer.default_root_dir or ".") / RUNS, config.name)
+        if self.config_keeper is not None:
+            check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
         if config.ckpt_path is not None:
             checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
             config.ckpt_path = str(checkpoint)
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UserError(f"seed_everything: {' '.join(str(error).split())}.") from error
 
     def instantiate_classes(self) -> None:
         """Instantiate; a mistake that a class reports comes through as its own line."""
@@ -131,6 +142,10 @@ class NSTCommand(LightningCLI):
 
     def before_fit(self) -> None:
         """Say what runs, and which encoder, before minutes are spent on it."""
+        check_belong_together(self.model, self.datamodule)
+        if isinstance(self.datamodule, FastTransferData) and isinstance(self.trainer.val_check_interval, int):
+            # Lightning refuses a training that is shorter.
+            self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
         if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
             return
         settings, schedule = self.model.settings(), self.datamodule.schedule
@@ -149,54 +164,28 @@ class NSTCommand(LightningCLI):
             _log.info("(the full VGG19, 548 MB once: --model.encoder.weights imagenet)")
 
     def after_fit(self) -> None:
-        """Say where the picture is."""
-        if not isinstance(self.model, StyleTransfer):
+        """Say where the picture is, or the trained network."""
+        if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
+            if (last := run_folder(self.trainer) / FOLDER / LAST).exists() and self.trainer.is_global_zero:
+                _log.info("checkpoint: %s", last)
             return
+        if self.trainer.global_step == 0:
+            raise UserError("not a step was done; leave trainer.max_steps, max_time and limit_train_batches.")
         result = result_of(self.trainer, self.model)
         if not result.complete:
+            done, limited = self.trainer.global_step, self.trainer.global_step >= self.trainer.max_steps > 0
             _log.info(
-                "stopped at step %d of %s; continue with the same command and --ckpt_path last",
-                self.trainer.global_step,
-                self.trainer.num_training_batches,
+                "stopped at step %d of %d; continue with the same command%s and --ckpt_path last",
+                done,
+                self.datamodule.schedule.total_steps,
+                ", a higher trainer.max_steps" if limited else "",
             )
         if result.path is not None:
             _log.info("picture: %s", result.path)
 
 
-class _ParsedCommand(NSTCommand):
-    """`nst fit` up to the point where something would be made or run."""
-
-    def instantiate_classes(self) -> None:
-        """Make nothing."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        del subcommand
-
-    def settings(self) -> dict[str, Any]:
-        """Give every setting in force, as `config.yaml` would hold them."""
-        subcommand = str(self.subcommand)
-        text = self._parser(subcommand).dump(self.config[subcommand])
-        settings: dict[str, Any] = yaml.safe_load(text)
-        return settings
-
-
-def resolve_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Read the words of `nst fit …` without making or running anything.
-
-    Args:
-        words: The command and its options.
-
-    Returns:
-        Every setting in force, as `config.yaml` would hold them.
-
-    Raises:
-        UserError: If an option or a config can't be read.
-    """
-    _quieten()
-    return _ParsedCommand(words).settings()
-
-
-def _quieten() -> None:
+def quieten() -> None:
+    """Let Lightning say what matters alone."""
     # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
     # when it is imported, so this comes after.
     for name in ("lightning.pytorch", "lightning.fabric"):
@@ -236,7 +225,7 @@ def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequen
         UserError: If something the user gave can't be used, memory does not suffice, or another process has died.
         KeyboardInterrupt: If it was interrupted.
     """
-    _quieten()
+    quieten()
     try:
         return kind(words, callbacks)
     except torch.OutOfMemoryError as error:

@@ -19,13 +19,27 @@ class ConfigKeeper(SaveConfigCallback):
     """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and says what changed."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Save; that of a resumed run waits until its checkpoint has been accepted."""
+        if not self.config.ckpt_path:
+            super().setup(trainer, pl_module, stage)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save a resumed run's, once: a step was done under it."""
+        self._save_resumed(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save a resumed run's that had no step left."""
+        self._save_resumed(trainer, pl_module)
+
+    def _save_resumed(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Choose a free name, then save."""
-        if self.config.ckpt_path and not self.already_saved:
-            name = self._free_name(trainer) if trainer.is_global_zero else None
-            name = trainer.strategy.broadcast(name)  # the base class waits for all processes, or for none
-            self.already_saved = name is None
-            self.config_filename = name or self.config_filename
-        super().setup(trainer, pl_module, stage)
+        if not self.config.ckpt_path or self.already_saved:
+            return
+        name = self._free_name(trainer) if trainer.is_global_zero else None
+        name = trainer.strategy.broadcast(name)  # the base class waits for all processes, or for none
+        self.already_saved = name is None
+        self.config_filename = name or self.config_filename
+        super().setup(trainer, pl_module, "fit")
 
     def _free_name(self, trainer: Trainer) -> str | None:
         """Give the file to write; `None` if the latest one holds the same settings."""

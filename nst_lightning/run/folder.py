@@ -29,6 +29,16 @@ class RunFolder:
     version: str | None = None
 
 
+def check_name(name: str | None) -> None:
+    """Refuse a `--name` that is no place below `lightning_logs`.
+
+    Raises:
+        UserError: If it leads out of it.
+    """
+    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
+        raise UserError(f"--name {name} leads out of {RUNS}; give a plain name.")
+
+
 def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
     """Find the checkpoint that `--ckpt_path` means, and the run folder that goes on.
 

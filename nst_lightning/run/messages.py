@@ -81,8 +81,13 @@ def _hint(message: str, found: str) -> str:
 
 def _nearest(name: str, valid: Iterable[str], prefix: str) -> str:
     valid = list(valid)
-    nearest = difflib.get_close_matches(name.rsplit(".", 1)[-1], valid, n=1, cutoff=0.6)
-    nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.6) or nearest
+    group, _, last = name.rpartition(".")
+    beside = {option.rpartition(".")[2]: option for option in valid if option.rpartition(".")[0] == group}
+    if group and beside:  # else the group alone would make two names alike
+        nearest = [beside[part] for part in difflib.get_close_matches(last, beside, n=1, cutoff=0.6)]
+    else:
+        nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
+        nearest = nearest or difflib.get_close_matches(last, valid, n=1, cutoff=0.6)
     return f"; did you mean {prefix}{nearest[0]}?" if nearest and nearest[0] != name else ""
 
 

@@ -113,8 +113,12 @@ def build_predictor(**settings: Any) -> Trainer:
 
     Args:
         **settings: Arguments of `lightning.Trainer`.
+
+    Raises:
+        UserError: If the network can't paint at the precision.
     """
     settings = {**TRAINER_DEFAULTS, **settings}
+    _check_precision(settings, ["32-true", "bf16-mixed", "16-mixed"])
     wanted = _listed(settings.get("callbacks"))
     if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
         wanted.append(PaintingProgressBar())
@@ -145,11 +149,17 @@ def _choose_strategy(settings: dict[str, Any]) -> Any:
     return SharedPictureStrategy(start_method=found.strategy._start_method)
 
 
-def _check_painting(settings: dict[str, Any]) -> None:
+def _check_precision(settings: dict[str, Any], known: Sequence[str]) -> None:
     precision = str(settings.get("precision") or "32-true")
     aliases = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
-    if aliases.get(precision, precision) not in ENCODER_DTYPES:
-        raise UserError(f"a picture can't be painted at precision {precision}; use one of {', '.join(ENCODER_DTYPES)}.")
+    if aliases.get(precision, precision) not in known:
+        raise UserError(f"a picture can't be painted at precision {precision}; use one of {', '.join(known)}.")
+
+
+def _check_painting(settings: dict[str, Any]) -> None:
+    _check_precision(settings, list(ENCODER_DTYPES))
+    if settings.get("fast_dev_run"):
+        raise UserError("trainer.fast_dev_run has no run to keep its picture in; for a quick look set data.steps to 1.")
     if settings["max_epochs"] not in (None, 1, -1):
         raise UserError(
             "one epoch is the whole schedule; to go on for longer raise data.steps, not trainer.max_epochs."

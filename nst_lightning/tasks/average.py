@@ -51,7 +51,13 @@ class IterateAverage:
         """Give tensors and numbers for a checkpoint."""
         return {"weight": self.weight, "sum": self.sum}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state_dict`, on a device."""
+    def load_state_dict(self, state: dict[str, Any], like: Tensor) -> None:
+        """Go on from `state_dict`, on the device and in the precision of a picture.
+
+        Where the decay has become 0, what was averaged before is forgotten: the result is the last iterate.
+        """
+        if self.decay == 0:
+            self.restart()
+            return
         self.weight = state["weight"]
-        self.sum = None if state["sum"] is None else state["sum"].to(device)
+        self.sum = None if state["sum"] is None else state["sum"].to(like)

@@ -117,10 +117,10 @@ class DivergenceGuard:
             "learning_rate_scale": self.learning_rate_scale,
         }
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state_dict`, on a device."""
-        self._image = None if state["image"] is None else state["image"].to(device)
-        self._finite = None if state["finite"] is None else state["finite"].to(device)
+    def load_state_dict(self, state: dict[str, Any], like: Tensor) -> None:
+        """Go on from `state_dict`, on the device and in the precision of a picture."""
+        self._image = None if state["image"] is None else state["image"].to(like)
+        self._finite = None if state["finite"] is None else state["finite"].to(like.device)
         self._lowest = state["lowest"]
         self._retreats = state["retreats"]
         self.learning_rate_scale = state["learning_rate_scale"]

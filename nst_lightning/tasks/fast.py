@@ -34,7 +34,7 @@ from nst_lightning.tasks.resume import (
     replay_changed_schedule,
     saved_by,
 )
-from nst_lightning.tasks.stepping import scaled_rate, with_schedule
+from nst_lightning.tasks.stepping import check_schedules, make_optimizer, scaled_rate, with_schedule
 
 
 class FastStyleTransfer(LightningModule):
@@ -99,6 +99,7 @@ class FastStyleTransfer(LightningModule):
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
         self.network = network or TransformerNet()
         self.weaker = weaker
+        with_schedule(make_optimizer(optimizer, self.network.parameters()), lr_scheduler)  # mistakes are told now
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.decay = decay
@@ -117,7 +118,7 @@ class FastStyleTransfer(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the network, and its schedule if there is one."""
-        optimizer = self.optimizer(self.network.parameters())
+        optimizer = make_optimizer(self.optimizer, self.network.parameters())
         return with_schedule(optimizer, self.lr_scheduler)
 
     def on_fit_start(self) -> None:
@@ -129,6 +130,10 @@ class FastStyleTransfer(LightningModule):
         self._targets = {}
         if self.trainer.ckpt_path is None:
             self._styles_digest = ""
+
+    def on_train_start(self) -> None:
+        """Refuse a schedule that ends before the training."""
+        check_schedules(self.trainer)
 
     def forward(self, images: Tensor, weights: Tensor | None = None) -> Tensor:
         """Paint; see `TransformerNet.forward`."""

@@ -75,7 +75,7 @@ def continue_with_config(
     groups = checkpoint["optimizer_states"][0]["param_groups"]
     for group, before, now in zip(groups, saved["configured"], configured_settings(configured), strict=True):
         changed = {key: value for key, value in now.items() if before.get(key) != value}
-        if "lr" in changed and checkpoint["lr_schedulers"]:
+        if "lr" in changed and checkpoint["lr_schedulers"] and before["lr"]:
             _rescale(group, checkpoint["lr_schedulers"], changed.pop("lr") / before["lr"])
         group.update(changed)
 

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from lightning.pytorch.cli import LRSchedulerCallable
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from nst_lightning.errors import UserError
+
+
+def make_optimizer(make: OptimizerCallable, parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """Make an optimiser as the config asks for it.
+
+    Args:
+        make: `model.optimizer`.
+        parameters: What it moves.
+
+    Raises:
+        UserError: If it refuses one of its settings.
+    """
+    try:
+        return make(parameters)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"model.optimizer can't be made: {_in_one_line(error)}.") from error
 
 
 def with_schedule(optimizer: Optimizer, lr_scheduler: LRSchedulerCallable | None) -> OptimizerLRScheduler:
@@ -17,13 +38,41 @@ def with_schedule(optimizer: Optimizer, lr_scheduler: LRSchedulerCallable | None
         optimizer: The one there is.
         lr_scheduler: Makes its schedule, which advances every step, not every epoch as Lightning's would; `None` for
             none.
+
+    Raises:
+        UserError: If the schedule refuses one of its settings, or waits for a metric.
     """
     if lr_scheduler is None:
         return optimizer
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": {"scheduler": lr_scheduler(optimizer), "interval": "step"},
-    }
+    try:
+        scheduler = lr_scheduler(optimizer)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.lr_scheduler can't be made: {_in_one_line(error)}.") from error
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise UserError("model.lr_scheduler can't wait for a metric, which not every step has; use CosineAnnealingLR.")
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def check_schedules(trainer: Trainer) -> None:
+    """Refuse a schedule that can't be stepped as often as the run is long, before its first step.
+
+    Args:
+        trainer: About to train.
+
+    Raises:
+        UserError: If it is too short.
+    """
+    steps = trainer.estimated_stepping_batches
+    for config in trainer.lr_scheduler_configs:
+        last = getattr(config.scheduler, "total_steps", None)  # OneCycleLR's, which raises after it
+        if last is not None and last < steps:
+            raise UserError(
+                f"model.lr_scheduler ends after {last} steps, but the run has {steps}; set its total_steps to {steps}."
+            )
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 @contextmanager

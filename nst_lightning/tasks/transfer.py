@@ -22,7 +22,7 @@ from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.levels import resize_iterate
 from nst_lightning.tasks.memory import TileSizes
 from nst_lightning.tasks.picture import Clamp, OptimizedPicture
-from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs
+from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
 from nst_lightning.tasks.resume import (
     configured_schedule,
@@ -31,7 +31,7 @@ from nst_lightning.tasks.resume import (
     replay_changed_schedule,
     saved_by,
 )
-from nst_lightning.tasks.stepping import with_schedule
+from nst_lightning.tasks.stepping import check_schedules, make_optimizer, with_schedule
 
 _KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
 
@@ -72,7 +72,7 @@ class StyleTransfer(OptimizedPicture):
         clamp: When the picture is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
 
     Raises:
-        UserError: If there is no loss, or one of them reads a layer the encoder lacks.
+        UserError: If there is no loss, one of them reads a layer the encoder lacks, or the optimiser refuses a setting.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class StyleTransfer(OptimizedPicture):
         self.objective.compiled = compile
         check_tile_size(tile_size, losses)
         self._tile_sizes = TileSizes(tile_size)
+        with_schedule(make_optimizer(optimizer, [self.image]), lr_scheduler)  # a mistake is told before anything runs
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.decay = decay
@@ -117,7 +118,7 @@ class StyleTransfer(OptimizedPicture):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the picture, and its schedule if there is one."""
-        optimizer = self.optimizer([self.image])
+        optimizer = make_optimizer(self.optimizer, [self.image])
         if isinstance(optimizer, torch.optim.LBFGS):
             check_lbfgs(self.trainer, self.clamp)
         return with_schedule(optimizer, self.lr_scheduler)
@@ -128,9 +129,13 @@ class StyleTransfer(OptimizedPicture):
         self._team = Team(self.trainer.global_rank, self.trainer.world_size)
         if self._team.size > 1:
             check_tileable(self.objective.terms())
+        if scales_gradients(self.trainer) and (self._team.size > 1 or self._tile_sizes.wanted is not None):
+            # A tile's gradient is complete, in float16 too, before the scaler gets to see it: it would be 0.
+            raise UserError("tiles can't be painted with --trainer.precision 16-mixed; use bf16-mixed or 32-true.")
 
     def on_train_start(self) -> None:
         """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
+        check_schedules(self.trainer)
         self.objective.comparisons = []
         if self.trainer.global_step == 0:
             self.level = None
@@ -223,9 +228,11 @@ class StyleTransfer(OptimizedPicture):
         continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer([self.image]))
         replay_changed_schedule(checkpoint, saved, self.optimizer([self.image]), self.lr_scheduler)
         # A new parameter of the right size: the optimiser is built after this hook.
-        self.image = nn.Parameter(torch.empty_like(checkpoint["state_dict"]["image"], device=self.device))
+        precision = torch.float64 if self.trainer.precision == "64-true" else torch.float32
+        image = torch.empty_like(checkpoint["state_dict"]["image"], device=self.device, dtype=precision)
+        self.image = nn.Parameter(image)
         self.level = saved["level"]
         self._pictures_digest = saved["pictures"]
-        self._average.load_state_dict(saved["average"], self.device)
-        self._guard.load_state_dict(saved["guard"], self.device)
+        self._average.load_state_dict(saved["average"], self.image)
+        self._guard.load_state_dict(saved["guard"], self.image)
         self._tile_sizes.load_state_dict(saved["tile_sizes"])

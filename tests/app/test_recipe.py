@@ -20,8 +20,8 @@ from nst_lightning.app.recipe import (
     result_name,
 )
 from nst_lightning.data.schedule import steps_per_level
-from nst_lightning.run.command import resolve_settings
 from nst_lightning.run.parser import find_config
+from nst_lightning.run.settings import resolve_settings
 
 LIMITS = Limits(size=1024)
 

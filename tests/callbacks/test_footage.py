@@ -111,7 +111,7 @@ def test_frames_are_written_in_order_each_video_to_its_own_file(tmp_path: Path, 
         Fraction(10),
         Path("in/a.mp4"),
     )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.mp4"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "b.avi.mp4"]
     assert (run.writer.painted, run.writer.failed) == (2, [])
 
 

@@ -27,13 +27,17 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_are_kept_and_suffixes_where_they_can_be_written() -> None:
     names = ["a.png", "b.JPG", "c/d.webp", "e.tiff", "f.gif", "g.h.bmp"]
-    assert named(names) == ["a.png", "b.JPG", "c/d.webp", "e.tiff", "f.png", "g.h.png"]
+    assert named(names) == ["a.png", "b.JPG", "c/d.webp", "e.tiff", "f.gif.png", "g.h.bmp.png"]
     assert named(names, ".jpg") == ["a.jpg", "b.jpg", "c/d.jpg", "e.jpg", "f.jpg", "g.h.jpg"]
 
 
-def test_names_that_a_new_suffix_makes_equal_keep_the_old_one_too() -> None:
-    assert named(["a.gif", "a.png", "b/a.gif"]) == ["a.gif.png", "a.png", "b/a.png"]
-    assert named(["a.gif", "a.bmp"]) == ["a.gif.png", "a.bmp.png"]
+def test_a_name_does_not_depend_on_what_else_is_there() -> None:
+    """Else a picture that is put beside others later would be taken for painted already."""
+    assert named(["a.gif", "a.png"]) == [*named(["a.gif"]), *named(["a.png"])] == ["a.gif.png", "a.png"]
+    assert named(["a.avi", "a.mp4"]) == [*named(["a.avi"]), *named(["a.mp4"])] == ["a.avi.mp4", "a.mp4"]
+
+
+def test_names_that_a_format_makes_equal_keep_the_old_suffix_too() -> None:
     assert named(["a.jpg", "a.png"], ".png") == ["a.jpg.png", "a.png"]
 
 
@@ -64,8 +68,7 @@ def test_paintings_inside_the_searched_folder_are_not_painted_again() -> None:
 
 
 def test_videos_keep_a_suffix_that_can_be_written_whatever_that_of_pictures() -> None:
-    assert named(["a.mp4", "b.MKV", "c.avi", "d.png"], ".jpg") == ["a.mp4", "b.MKV", "c.mp4", "d.jpg"]
-    assert named(["a.avi", "a.mp4", "a.png"]) == ["a.avi.mp4", "a.mp4", "a.png"]
+    assert named(["a.mp4", "b.MKV", "c.avi", "d.png"], ".jpg") == ["a.mp4", "b.MKV", "c.avi.mp4", "d.jpg"]
 
 
 def test_no_video_is_painted_over() -> None:

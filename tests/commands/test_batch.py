@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -194,6 +195,17 @@ def test_without_a_style_it_asks_for_one(pictures: Path, capsys: pytest.CaptureF
     assert main(["batch", "--config", "inversion", "--contents", "photos"]) == 2
     assert "nst batch needs --styles: a folder, pictures or sample:NAME" in capsys.readouterr().err
     assert sorted(path.name for path in pictures.iterdir()) == ["paintings", "photos"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
+@pytest.mark.usefixtures("pictures")
+def test_a_file_whose_name_is_no_text_does_not_hold_up_the_others(batch_words: list[str]) -> None:
+    """In a process of its own: what it says can't be sent between pytest's."""
+    make_picture(Path(os.fsdecode(b"photos/\xff.png")), 40, 30, seed=1)
+    code, said = Command([*batch_words, *PAIRS]).end()
+    assert code == 1, said
+    assert sorted(statuses()) == ["complete", "complete", "failed"]
+    assert "photos/\\udcff.png" in {row["content"] for row in table()}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

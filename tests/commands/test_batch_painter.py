@@ -15,7 +15,7 @@ from nst_lightning.commands.batch_place import Place
 from nst_lightning.commands.batch_request import read_batch_request
 from nst_lightning.commands.worker import FAILED, Job
 from nst_lightning.errors import UserError
-from nst_lightning.run.command import resolve_settings
+from nst_lightning.run.settings import resolve_settings
 
 
 def place_of(content: str, style: str) -> Place:

@@ -188,6 +188,12 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_sweep_goes_on(
     assert torch.load(checkpoint, weights_only=True)["global_step"] % 10  # after the step in progress
 
 
+def test_runs_are_in_one_place(sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("--grid.trainer.default_root_dir", "[a, b]") == 2
+    assert "trainer.default_root_dir can't be an axis" in capsys.readouterr().err
+    assert not list(Path().iterdir())
+
+
 def test_a_worker_stops_when_the_sweep_is_gone(sweep_words: list[str], tmp_path: Path) -> None:
     """The pipe of a process that is killed is closed by the system."""
     words = ["fit", *sweep_words[1:], "--data.steps", "[20, 100000]", "--checkpoint.every_n_steps", "10"]

@@ -125,6 +125,7 @@ def test_a_later_frame_starts_from_the_one_before_and_is_held_to_it(
         # Twenty steps of at most 0.03 · 0.2 lead away from the start; two roundings to 8 bits.
         assert float(off.max()) < 20 * 0.006 + 1 / 255
         shutil.rmtree(FRAMES)
+        Path("out.mkv").unlink()
     assert differences["1e6"] < 0.003
     assert differences["0"] > 0.01
 
@@ -172,13 +173,27 @@ def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys:
     assert video(*options) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("frame 1 could not be painted: the loss or its gradient was not finite")
-    assert video(*options, "--frame_steps", "5", "--data.size", "64") == 2
+    assert video(*options, "--model.style.weight", "1e38") == 1  # there is no frame yet to be of other settings
+    assert "not finite" in capsys.readouterr().err
+    FRAMES.joinpath("000001.png").touch()
+    assert video(*options, "--model.style.weight", "1e38", "--frame_steps", "5", "--data.size", "64") == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "out.mkv.frames holds frames of other settings: data.init_args.size 512 → 64; frame_steps 4 → 5; " in message
     make_picture(Path("painting.png"), 36, 30, seed=5)
-    assert video(*options) == 2
+    assert video(*options, "--model.style.weight", "1e38") == 2
     assert "of other settings: sha256 of.painting.png " in capsys.readouterr().err
-    assert not list(FRAMES.glob("*.png"))
+
+
+def test_a_finished_video_is_left_alone_unless_it_is_to_be_overwritten(
+    video: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out.mkv").write_bytes(b"finished")
+    assert video() == 0
+    assert Path("out.mkv").read_bytes() == b"finished"
+    assert "out.mkv is there already (--overwrite true" in capsys.readouterr().err
+    assert not FRAMES.exists()
+    assert video("--overwrite", "true") == 0
+    assert Path("out.mkv").read_bytes() != b"finished"
 
 
 def test_after_a_cut_it_begins_anew(video: Callable[..., int], words: list[str], tmp_path: Path) -> None:
@@ -199,6 +214,11 @@ MISTAKES = {
     "devices": (["--trainer.devices", "2"], "nst video paints on one device"),
     "gain": (["--output.gain", "[1, 1, 0.9]"], "leave output.gain and output.offset"),
     "animation": (["--animation.path", "a.gif"], "--animation.path can't be given to a video"),
+    "two styles": (["--data.style", "sample:mosaic"], "--style and --data.style both name paintings"),
+    "schedule": (
+        ["--model.lr_scheduler", "ConstantLR"],
+        "a frame that starts from the one before has a schedule of its own",
+    ),
     "steps": (["--frame_steps", "0"], "--frame_steps wants a whole number from 1 up, but 0 was given."),
 }
 

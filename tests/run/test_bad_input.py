@@ -77,6 +77,38 @@ MISTAKES = {
     "animation suffix": (["--animation.path", "run.mkv"], "run.mkv"),
     "nothing to resume": (["--ckpt_path", "last"], "found no checkpoint"),
     "text for a checkpoint": (["--ckpt_path", "text.jpg"], "damaged or not a checkpoint"),
+    "seed below 0": (["--seed_everything", "-1"], "seed_everything: -1 is not in bounds"),
+    "name that leads out": (["--name", "../../x"], "leads out of lightning_logs"),
+    "folder that is a file": (["--trainer.default_root_dir", "text.jpg"], "can be written to"),
+    "group's name alone is alike": (["--trainer.nosuch", "3"], "there is no option --trainer.nosuch$"),
+    "fast_dev_run": (["--trainer.fast_dev_run", "true"], "set data.steps to 1"),
+    "no step": (["--trainer.max_steps", "0"], "not a step was done"),
+    "learning rate": (
+        ["--model.optimizer", "SGD", "--model.optimizer.lr", "-1"],
+        "can't be made: Invalid learning rate",
+    ),
+    "schedule too short": (
+        [
+            "--model.lr_scheduler",
+            "OneCycleLR",
+            *("--model.lr_scheduler.max_lr", "1", "--model.lr_scheduler.total_steps", "3"),
+        ],
+        "ends after 3 steps, but the run has 7",
+    ),
+    "schedule that waits": (
+        [
+            "--model.lr_scheduler",
+            "lightning.pytorch.cli.ReduceLROnPlateau",
+            "--model.lr_scheduler.monitor",
+            "loss/total",
+        ],
+        "can't wait for a metric",
+    ),
+    "style too small": (["--data.style_scale", "0.1"], "style 1: a picture of 2×2 .* follows data.style_scale"),
+    "data of another model": (
+        ["--data", "FolderImages", "--data.folder", "."],
+        "StyleTransfer learns from TransferData",
+    ),
     "missing config": (["--config", "configs/stary.yaml"], "did you mean configs/starry.yaml"),
     "broken config": (["--config", "broken.yaml"], "broken.yaml is not valid YAML"),
 }

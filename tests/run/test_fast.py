@@ -81,6 +81,11 @@ def test_the_bar_counts_steps_right_after_a_resume_too(
     assert re.search(r"\| 4/4 \[00:0\d, +[\d.]+ steps/s, 00:00 left, loss [\d.]+\]", said)
 
 
+def test_a_training_shorter_than_its_validations_interval(train: Callable[..., int]) -> None:
+    assert train("--trainer.val_check_interval", "500", "--model.output", "made.safetensors") == 0
+    assert Path("made.safetensors").exists()
+
+
 def test_a_mistake_is_one_line(train, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--data.style", "[sample:starry, sample:mosaic]") == 2
     said = [line for line in capsys.readouterr().err.splitlines() if "set --model.network.styles 2" in line]

@@ -49,9 +49,9 @@ def written(folder: str = "painted") -> dict[str, bytes]:
 
 def test_every_picture_is_painted_under_its_name(predict: Callable[..., int]) -> None:
     assert predict("--model.style", "dusk", "--model.strength", "0.8") == 0
-    assert list(written()) == ["a.jpg", "b.png", "deep/c.webp", "deep/d.png"]
+    assert list(written()) == ["a.jpg", "b.png", "deep/c.webp", "deep/d.bmp.png"]
     network = load_network("tiny.safetensors")[0]
-    for source, painted in (("b.png", "b.png"), ("deep/d.bmp", "deep/d.png")):
+    for source, painted in (("b.png", "b.png"), ("deep/d.bmp", "deep/d.bmp.png")):
         with torch.no_grad():
             expected = network(read_image(f"in/{source}").pixels, torch.tensor([0.0, 0.8]))
         difference = read_image(f"painted/{painted}").pixels - expected
@@ -62,7 +62,7 @@ def test_every_picture_is_painted_under_its_name(predict: Callable[..., int]) ->
 def test_tiles_change_no_pixel_by_more_than_a_level(predict: Callable[..., int]) -> None:
     assert predict("--model.tile_size", "null") == 0
     assert predict("--model.tile_size", "8", "--output.folder", "tiled") == 0
-    for name in ("b.png", "deep/d.png"):
+    for name in ("b.png", "deep/d.bmp.png"):
         whole, tiled = (np.asarray(Image.open(f"{folder}/{name}"), int) for folder in ("painted", "tiled"))
         assert np.abs(whole - tiled).max() <= 1
 
@@ -108,7 +108,7 @@ def test_damaged_files_are_reported_and_the_rest_is_painted(
     Path("in/a.jpg").write_bytes(Path("in/a.jpg").read_bytes()[:200])
     Path("in/z.png").write_text("no picture")
     assert predict() == 1
-    assert list(written()) == ["b.png", "deep/c.webp", "deep/d.png"]
+    assert list(written()) == ["b.png", "deep/c.webp", "deep/d.bmp.png"]
     said = capsys.readouterr().err
     assert "not painted: in/a.jpg: expected a whole picture" in said
     assert "not painted: in/z.png: expected a picture" in said
@@ -123,7 +123,7 @@ def test_a_picture_that_its_format_cannot_hold_is_reported(
 ) -> None:
     monkeypatch.setitem(files._LONGEST_SIDES, "WEBP", 30)
     assert predict() == 1
-    assert list(written()) == ["a.jpg", "b.png", "deep/d.png"]
+    assert list(written()) == ["a.jpg", "b.png", "deep/d.bmp.png"]
     assert "not painted: in/deep/c.webp: expected at most 30 pixels a side" in capsys.readouterr().err
 
 

@@ -104,16 +104,16 @@ def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.C
     make_picture(Path("in/a.jpg"), 31, 20, seed=1)
     make_clip(Path("in/deep/other.avi"), moving_frames(2), with_sound=False)
     assert predict("--output.format", "png", "--data.size", "16") == 0
-    assert written() == ["a.png", "clip.mp4", "deep/other.mp4"]
+    assert written() == ["a.png", "clip.mp4", "deep/other.avi.mp4"]
     said = capsys.readouterr().err
     assert "painting 1 of 1 pictures and 2 of 2 videos" in said
     assert said.splitlines()[-1] == "pictures and videos painted: 3, in painted"
-    small = read_info(Path("painted/deep/other.mp4"))
+    small = read_info(Path("painted/deep/other.avi.mp4"))
     assert (small.width, small.height, small.frames, small.has_sound) == (16, 12, 2, False)
     Path("painted/a.png").unlink()
     Path("painted/clip.mp4").write_bytes(b"mine")
     assert predict() == 0
-    assert written() == ["a.jpg", "clip.mp4", "deep/other.mp4"]
+    assert written() == ["a.jpg", "clip.mp4", "deep/other.avi.mp4"]
     assert Path("painted/clip.mp4").read_bytes() == b"mine"
     assert "painting 1 of 1 pictures and 0 of 2 videos; 2 are in painted already" in capsys.readouterr().err
 

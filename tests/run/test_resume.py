@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nst_lightning.images.files import read_image
 from tests.processes import Command
 from tests.run.conftest import fit_words
 
@@ -55,6 +56,31 @@ def test_kill_9_and_resume_is_exact(
         code, said = Command([*rest, *options]).end()
         assert code == 0, said
     assert picture("killed") == picture("whole")
+
+
+def test_without_the_average_the_result_is_the_last_iterate(nst: Callable[..., int]) -> None:
+    assert nst("--model.average", "0.99", "--trainer.max_steps", "5") == 0
+    assert nst("--model.average", "0", "--ckpt_path", "last") == 0
+    run = RUNS / "starry" / "version_0"
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["image"]
+    difference = read_image(str(run / "stylized.png")).pixels - last
+    assert float(difference.abs().max()) <= 0.5001 / 255
+
+
+def test_a_precision_that_was_changed_holds(nst: Callable[..., int]) -> None:
+    assert nst("--trainer.precision", "64-true", "--trainer.max_steps", "5", "--model.average", "0.9") == 0
+    assert nst("--model.average", "0.9", "--ckpt_path", "last") == 0
+    checkpoint = torch.load(RUNS / "starry/version_0/checkpoints/last.ckpt", weights_only=True)
+    kinds = {tensor.dtype for tensor in tensors(checkpoint) if tensor.is_floating_point()}
+    assert kinds == {torch.float32}
+
+
+def test_a_refused_resume_leaves_no_config_behind(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    """The latest config says what the picture was painted with."""
+    assert nst("--trainer.max_steps", "5") == 0
+    assert nst("--data.style", "sample:mosaic", "--model.style.weight", "7", "--ckpt_path", "last") == 2
+    assert "changed settings" not in capsys.readouterr().err
+    assert [path.name for path in (RUNS / "starry/version_0").glob("config*")] == ["config.yaml"]
 
 
 def test_checkpoint_holds_primitives_and_the_pictures_state_only(nst: Callable[..., int]) -> None:

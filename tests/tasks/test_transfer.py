@@ -259,6 +259,22 @@ def test_half_precision_with_lbfgs_is_refused_with_the_remedy(
         run(model, TransferData(content, style, sizes=[24], steps=2), tmp_path, plugins=[plugin])
 
 
+def test_half_precision_with_tiles_is_refused_with_the_remedy(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    """Their gradients would underflow before the scaler sees them."""
+    from lightning.pytorch.plugins import MixedPrecision
+
+    plugin = MixedPrecision("16-mixed", "cpu")
+    with pytest.raises(UserError, match=r"tiles can't be painted with .*16-mixed; use bf16-mixed"):
+        run(
+            make_model(encoder_file, tile_size=16),
+            TransferData(content, style, sizes=[24], steps=2),
+            tmp_path,
+            plugins=[plugin],
+        )
+
+
 def test_bfloat16_paints_nearly_the_same(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     results = [
         run(
