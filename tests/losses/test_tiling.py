@@ -72,7 +72,7 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Objective, Ten
         padding_layers=draw.choice(["first", "all"]),
     )
     losses = random_losses(draw)
-    height, width = draw.randint(40, 120), draw.randint(40, 120)
+    height, width = draw.randint(40, 90), draw.randint(40, 90)
 
     def picture(channels: int, h: int, w: int) -> Tensor:
         """Draw coloured blobs with a little noise: as far from each other as pictures are."""
