@@ -20,7 +20,7 @@ from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
 from nst_lightning.tasks.reporting import is_logging_step
-from nst_lightning.tasks.stepping import with_schedule
+from nst_lightning.tasks.stepping import make_optimizer, with_schedule
 
 
 class EncoderDistillation(LightningModule):
@@ -86,7 +86,8 @@ class EncoderDistillation(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the student and the projections, the schedule advancing every step."""
-        optimizer = self.optimizer([*self.student.parameters(), *self.projections.parameters()])
+        parameters = [*self.student.parameters(), *self.projections.parameters()]
+        optimizer = make_optimizer(self.optimizer, parameters)
         return with_schedule(optimizer, self.lr_scheduler)
 
     def _unexplained(self, images: Tensor) -> list[Tensor]:
