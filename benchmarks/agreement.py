@@ -25,13 +25,14 @@ from nst_lightning.encoders.topology import INPUT
 RIDGE = 1e-4  # relative to the mean energy of a channel
 
 
-def rows(encoder: VGG19, teacher: Teacher, images: Tensor, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
+def rows(encoder: VGG19, teacher: VGG19 | Teacher, images: Tensor, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
     """Give positions as rows: the encoder's channels and a one, and the teacher's channels."""
     layer, target = pair
     student = encoder(images, [layer])[layer]
-    wanted = (
-        F.pixel_unshuffle(images, images.shape[-1] // student.shape[-1]) if target == INPUT else teacher(images)[target]
-    )
+    if target == INPUT:
+        wanted = F.pixel_unshuffle(images, images.shape[-1] // student.shape[-1])
+    else:
+        wanted = teacher(images, [target])[target]
     if student.shape[-2:] != wanted.shape[-2:]:
         student = F.interpolate(student, wanted.shape[-2:], mode="bilinear")
     x, y = student.permute(0, 2, 3, 1).flatten(0, 2).double(), wanted.permute(0, 2, 3, 1).flatten(0, 2).double()
@@ -40,7 +41,7 @@ def rows(encoder: VGG19, teacher: Teacher, images: Tensor, pair: tuple[str, str]
 
 @torch.no_grad()
 def unexplained(
-    encoder: VGG19, teacher: Teacher, train: Iterable[Tensor], held_out: Iterable[Tensor], pair: tuple[str, str]
+    encoder: VGG19, teacher: VGG19 | Teacher, train: Iterable[Tensor], held_out: Iterable[Tensor], pair: tuple[str, str]
 ) -> float:
     """Give the unexplained variance of a pair, 0 for a perfect encoder and 1 for a blind one."""
     xx, xy = torch.zeros(()).double(), torch.zeros(()).double()
@@ -68,10 +69,11 @@ def main() -> None:
     options = parser.parse_args()
     config = yaml.safe_load(Path(options.config).read_text())
     model, data = config["model"]["init_args"], config["data"]["init_args"]
-    teacher = Teacher(**model["teacher"]["init_args"])
+    kind = VGG19 if model["teacher"]["class_path"].endswith("VGG19") else Teacher
+    teacher = kind(**model["teacher"]["init_args"])
     encoders = {name: VGG19(name, padding="replicate") for name in options.encoders}
     torch.manual_seed(0)
-    images = FolderImages(**data)
+    images = FolderImages(**{**data, "noise": 0.0, "num_workers": 0})
     train = [batch for batch, _ in zip(images.train_dataloader(), range(options.batches), strict=False)]
     held_out = list(images.val_dataloader())
     print(f"{'pair':28}" + "".join(f"{name[-24:]:>26}" for name in encoders))

@@ -4,8 +4,8 @@
 
 A case is ENCODER:SIZE[:TILE]. Each is two steps of `nst fit` on the sample pictures in a process of its own, with the
 picture and a checkpoint written at the end; printed is the largest resident memory that the process ever had (VmHWM of
-Linux), and the seconds of the second step. The full encoder is the compact one widened to VGG19's channels: the real
-cost without a download. In memory.json, beside this file, a case's row takes the place of an earlier one of that case.
+Linux), and the seconds of the second step. The full encoder is the original VGG19. In memory.json, beside this file, a
+case's row takes the place of an earlier one of that case.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-from safetensors.torch import save_file
-
-from nst_lightning.encoders.weights import load_weights
-from nst_lightning.encoders.widening import widen
 
 CASES = ["compact:512", "compact:2048", "compact:2048:512", "full:512", "full:1024", "full:1024:512"]
 RUN = """
@@ -76,17 +71,11 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        full = folder / "full.safetensors"
-        save_file(
-            {key: value.contiguous() for key, value in widen(load_weights("compact").state, 4).items()},
-            full,
-            {"preprocessing": "imagenet"},
-        )
         print(f"{'encoder':8} {'pixels':>11} {'tile':>6} {'peak GiB':>9} {'s/step':>8}")
         for case in arguments.cases:
             encoder, size, *tile = case.split(":")
             side = int(tile[0]) if tile else None
-            peak, seconds = measure(str(full) if encoder == "full" else encoder, int(size), side, folder)
+            peak, seconds = measure("vgg19" if encoder == "full" else encoder, int(size), side, folder)
             rows.append({"encoder": encoder, "size": int(size), "tile": side, "peak_gib": peak, "seconds": seconds})
             print(
                 f"{encoder:8} {size:>6}×{int(size) * 3 // 4:<4} {side or '-':>6} {peak:9.2f} {seconds:8.2f}", flush=True

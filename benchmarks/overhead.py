@@ -20,11 +20,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from safetensors.torch import save_file
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData, fit
-from nst_lightning.encoders.weights import load_weights
-from nst_lightning.encoders.widening import widen
 
 WARM_UP = 3
 LAYERS = {"relu1_1": 0.35, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.12, "relu5_1": 0.08}
@@ -84,10 +81,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        wide = str(Path(folder) / "full_width.safetensors")
-        save_file(widen(load_weights("compact").state), wide, {"preprocessing": "imagenet"})
         data = TransferData("sample:town", "sample:starry", sizes=[options.size], steps=options.steps)
-        for name, weights in (("compact", "compact"), ("full width", wide)):
+        for name, weights in (("compact", "compact"), ("full width", "vgg19")):
             runs: list[float] = []
             loops: list[float] = []
             for _ in range(options.rounds):

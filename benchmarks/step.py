@@ -36,7 +36,6 @@ from nst_lightning.encoders.convolution import Winograd, winograd_pays
 from nst_lightning.encoders.tiles import plan_tiles
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.weights import load_weights
-from nst_lightning.encoders.widening import widen
 from nst_lightning.losses.tiled_statistics import Tiling
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
@@ -235,8 +234,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for encoder in options.encoders:
             weights = str(Path(folder) / f"{encoder}.safetensors")
-            state = load_weights("compact").state
-            save_file(widen(state) if encoder == "full" else state, weights, {"preprocessing": "imagenet"})
+            state = load_weights("vgg19_normalized" if encoder == "full" else encoder).state
+            save_file(state, weights, {"preprocessing": "imagenet"})  # the plain loop reads it too
             for size in options.sizes:
                 rows += measure(encoder, weights, size, options)
     options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -27,13 +27,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from nst_lightning import StyleTransfer, TransferData
-from nst_lightning.encoders.weights import load_weights
-from nst_lightning.encoders.widening import widen
 from nst_lightning.losses.objective import Objective
 from nst_lightning.run.command import NSTCommand
 from nst_lightning.tasks.average import IterateAverage
@@ -221,7 +218,9 @@ def main() -> None:
     parser.add_argument("--content", help="a picture; the config's if unset")
     parser.add_argument("--style", help="likewise")
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--encoder", choices=("compact", "full"), default="compact", help="full: compact, widened")
+    parser.add_argument(
+        "--encoder", choices=("compact", "full"), default="compact", help="full: the VGG19 of the paper"
+    )
     parser.add_argument("--evaluations", type=int, default=500, help="of the plain optimisers")
     parser.add_argument("--history", type=int, default=10, help="of L-BFGS")
     parser.add_argument("--init", nargs="+", default=["content", "noise"], help="starts of L-BFGS")
@@ -232,10 +231,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        weights = "compact"
-        if options.encoder == "full":
-            weights = str(Path(folder) / "full_width.safetensors")
-            save_file(widen(load_weights("compact").state), weights, {"preprocessing": "imagenet"})
+        weights = "vgg19" if options.encoder == "full" else "compact"
         rows = tabulate(run(options, weights, folder))
     print(f"\nloss to reach: {rows[0]['target']:.4f}")
     print(f"{'':20} {'evaluations':>11} {'at full size':>12} {'seconds':>8} {'ratio':>6}   at the end")

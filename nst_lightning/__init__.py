@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         WassersteinStyleLoss,
     )
     from nst_lightning.networks import TransformerNet, load_network
+    from nst_lightning.optim import OpponentAdam
     from nst_lightning.run import Result, fit
     from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
 
@@ -28,6 +29,7 @@ __all__ = [
     "FastTransferData",
     "GramStyleLoss",
     "Loss",
+    "OpponentAdam",
     "Result",
     "StyleTransfer",
     "TemporalLoss",
@@ -47,6 +49,7 @@ _HOMES = {
     "UserError": "errors",
     "TransformerNet": "networks",
     "load_network": "networks",
+    "OpponentAdam": "optim",
     "Result": "run",
     "fit": "run",
     "FastStyleTransfer": "tasks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 # Tests on all cores (pytest -n auto) have one each, and so have the processes they start. Read when torch is imported.
@@ -26,20 +26,30 @@ def _two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """VGG19 with 4 to 8 channels and random weights that keep the signal alive through 16 layers."""
-    generator = torch.Generator().manual_seed(3)
+@pytest.fixture(autouse=True)
+def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor without bfloat16: numbers are compared with float32's wherever the tests run."""
+    monkeypatch.setattr("nst_lightning.tasks.precision.native_bfloat16", lambda: False)
+
+
+def make_encoder(path: Path, seed: int, convolutions: Sequence[str] = CONVOLUTIONS) -> str:
+    """Write a VGG19 with 4 to 8 channels and random weights that keep the signal alive through 16 layers."""
+    generator = torch.Generator().manual_seed(seed)
     state, channels = {}, 3
-    for name in CONVOLUTIONS:
+    for name in convolutions:
         width = 4 if name[4] == "1" else 8
         scale = (2 / (channels * 9)) ** 0.5
         state[f"{name}.weight"] = torch.randn(width, channels, 3, 3, generator=generator) * scale
         state[f"{name}.bias"] = torch.rand(width, generator=generator) * 0.1
         channels = width
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_file(state, path, {"preprocessing": "imagenet"})
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny VGG19."""
+    return make_encoder(tmp_path_factory.mktemp("weights") / "tiny.safetensors", seed=3)
 
 
 def make_picture(path: Path, width: int, height: int, seed: int) -> str:

@@ -188,11 +188,11 @@ def test_value_and_gradient_are_those_of_the_source(name: str) -> None:
         torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
 
 
-CAFFE_MAX = {"weights": "caffe", "pooling": "max", "padding": "zeros"}
+CAFFE_MAX = {"weights": "vgg19", "pooling": "max", "padding": "zeros"}
 IMAGENET_MAX = {"weights": "imagenet", "pooling": "max", "padding": "zeros"}
 
 ENCODERS = {
-    "gatys2015": {"weights": "caffe", "pooling": "avg", "padding": "zeros"},
+    "gatys2015": {"weights": "vgg19", "pooling": "avg", "padding": "zeros"},
     "keras_example": CAFFE_MAX,
     "pytorch_tutorial": IMAGENET_MAX,
     "octaves0911": {**IMAGENET_MAX, "preprocessing": "none"},
@@ -294,8 +294,9 @@ def test_a_step_with_the_override_that_the_header_names(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     weights = re.findall(r"^#   --model.encoder.weights (\w+)$", (CONFIGS / f"{name}.yaml").read_text(), re.MULTILINE)
-    assert weights == [{"caffe": "compact_caffe", "imagenet": "compact"}[ENCODERS[name]["weights"]]]
-    words = ["fit", "--config", str(CONFIGS / f"{name}.yaml"), "--model.encoder.weights", *weights]
+    assert weights == (["vgg19_normalized"] if ENCODERS[name]["weights"] == "imagenet" else [])
+    words = ["fit", "--config", str(CONFIGS / f"{name}.yaml")]
+    words += [f"--model.encoder.weights={each}" for each in weights]
     words += ["--data.content", content, "--data.style", style, "--trainer.accelerator", "cpu"]
     words += ["--data.sizes", "[32]", "--data.steps", "1", "--data.first_steps", "null"]
     assert main(words) == 0

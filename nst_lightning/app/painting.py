@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 import warnings
+from copy import deepcopy
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,21 +19,19 @@ from typing import Any
 
 import lightning
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nst_lightning.app.instant import paint_instantly
 from nst_lightning.app.order import NAME, PICTURE, PREVIEW, Order, Progress
-from nst_lightning.app.recipe import Recipe
+from nst_lightning.app.recipe import Recipe, settings_of
 from nst_lightning.callbacks.pictures import painted
 from nst_lightning.data import TransferData
 from nst_lightning.data.batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
 from nst_lightning.run import fit
-from nst_lightning.run.parser import find_config
 from nst_lightning.tasks import StyleTransfer
 
 _TELL_INTERVAL = 0.2  # seconds
@@ -119,8 +118,8 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def make_model(recipe: Recipe) -> StyleTransfer:
-    """Make the model of configs/starry.yaml with the recipe's changes."""
-    settings = _starry("model")
+    """Return the model of the quality's config with the recipe's changes."""
+    settings = deepcopy(settings_of(recipe.quality, "model"))
     for key, value in recipe.model_options().items():
         part, name = key.split(".")
         settings[part]["init_args"][name] = value
@@ -138,16 +137,10 @@ def _made(setting: Any) -> Any:
 
 
 def make_data(order: Order) -> TransferData:
-    """Make the pictures and the schedule of configs/starry.yaml with the recipe's changes."""
-    options = {**_starry("data"), **order.recipe.data_options()}
+    """Return the images and the schedule of the quality's config with the recipe's changes."""
+    options = {**settings_of(order.recipe.quality, "data"), **order.recipe.data_options()}
     options |= {"content": order.content, "style": order.style, "max_pixels": order.max_pixels}
     return TransferData(**options)
-
-
-def _starry(part: str) -> dict[str, Any]:
-    config = yaml.safe_load(Path(find_config("configs/starry.yaml")).read_text(encoding="utf-8"))
-    settings: dict[str, Any] = config[part]["init_args"]
-    return settings
 
 
 class Watcher(Callback):

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nst_lightning.app.limits import Limits, RefusalError
+from nst_lightning.data.schedule import steps_per_level
+from nst_lightning.run.parser import find_config
 
-QUALITIES = {"draft": (50, 35), "standard": (150, 100), "fine": (300, 200)}
-"""Steps at the first level and at each further one; `standard` is that of configs/starry.yaml."""
-
-STYLE_WEIGHT = 60.0
-"""Of configs/starry.yaml, which the strength multiplies; a test compares them."""
+QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
+"""The shipped configs, by what the page calls them."""
 
 VARIATION_WEIGHT = 2.0
-"""Of configs/starry.yaml."""
+"""Weight of the total variation in these configs; a test compares them."""
 
 _CHOICES = {
     "quality": tuple(QUALITIES),
     "start": ("content", "noise", "style"),
-    "encoder": ("compact", "imagenet", "caffe"),
 }
 _RANGES = {
     "strength": (0.01, 100.0),
@@ -45,7 +47,6 @@ class Recipe:
         brush: Long side of the style over that of the result.
         smoothness: Weight of the total variation.
         seed: Of the noise.
-        encoder: Weights by name.
         network: A shipped one that paints in one pass; `None` for painting by optimisation.
         prolonged: The steps of each level that the run went on with, for each time that it was painted on.
     """
@@ -58,23 +59,19 @@ class Recipe:
     brush: float = 1.0
     smoothness: float = VARIATION_WEIGHT
     seed: int = 0
-    encoder: str = "compact"
     network: str | None = None
     prolonged: tuple[tuple[int, ...], ...] = ()
 
     def total_steps(self, levels: int) -> int:
-        """Give the steps of all levels together, before it was prolonged."""
-        first, each = QUALITIES[self.quality]
-        return first + each * (levels - 1)
+        """Return the steps of all levels together, before it was prolonged."""
+        data = settings_of(self.quality, "data")
+        return sum(steps_per_level(data["steps"], data["first_steps"], levels))
 
     def data_options(self) -> dict[str, Any]:
-        """Give the arguments of `TransferData` in which this differs from configs/starry.yaml."""
-        first, each = QUALITIES[self.quality]
+        """Return the arguments of `TransferData` in which this differs from its quality's config."""
         options: dict[str, Any] = {"size": self.size}
         if self.prolonged:
             options["steps"] = list(self.prolonged[-1])
-        elif self.quality != "standard":
-            options |= {"first_steps": first, "steps": each}
         if self.keep_colors:
             options["preserve_color"] = "luminance"
         if self.start != "content":
@@ -84,27 +81,39 @@ class Recipe:
         return options
 
     def model_options(self) -> dict[str, Any]:
-        """Give the arguments of the parts of `StyleTransfer` in which this differs from configs/starry.yaml."""
+        """Return the arguments of the parts of `StyleTransfer` in which this differs from its quality's config."""
         options: dict[str, Any] = {}
         if self.strength != 1:
-            options["style.weight"] = round(STYLE_WEIGHT * self.strength, 3)
+            weight = settings_of(self.quality, "model")["style"]["init_args"]["weight"]
+            options["style.weight"] = round(weight * self.strength, 3)
         if self.smoothness != VARIATION_WEIGHT:
             options["variation.weight"] = self.smoothness
-        if self.encoder != "compact":
-            options["encoder.weights"] = self.encoder
         return options
 
 
-def read_recipe(
-    asked: Mapping[str, Any], limits: Limits, encoders: Sequence[str], networks: Collection[str] = ()
-) -> Recipe:
+@cache
+def settings_of(quality: str, part: str) -> dict[str, Any]:
+    """Return what a quality's config says; not to be changed.
+
+    Args:
+        quality: One of `QUALITIES`.
+        part: `model` or `data`.
+
+    Returns:
+        The `init_args`.
+    """
+    config = yaml.safe_load(Path(find_config(QUALITIES[quality])).read_text(encoding="utf-8"))
+    settings: dict[str, Any] = config[part]["init_args"]
+    return settings
+
+
+def read_recipe(asked: Mapping[str, Any], limits: Limits, networks: Collection[str] = ()) -> Recipe:
     """Check what came from a visitor.
 
     Args:
         asked: Decoded JSON: fields of `Recipe` other than `prolonged`; what is missing has its default.
         limits: Of the page.
-        encoders: That are at hand.
-        networks: The same.
+        networks: Names of those at hand that paint in one pass.
 
     Returns:
         The recipe.
@@ -114,7 +123,7 @@ def read_recipe(
     """
     fields: dict[str, Any] = {}
     ranges = {**_RANGES, "size": (16, limits.size)}
-    choices = {**_CHOICES, "encoder": encoders, "network": networks}
+    choices = {**_CHOICES, "network": networks}
     for key, value in asked.items():
         if key == "network" and value is None:
             continue
@@ -177,7 +186,7 @@ def _fit(recipe: Recipe, content: str, style: str, stopped_after: int | None = N
     if stopped_after is not None:
         options["trainer.max_steps"] = stopped_after
     options["output.path"] = result_name(content, style)
-    return _line("fit", "configs/starry.yaml", options)
+    return _line("fit", f"configs/{QUALITIES[recipe.quality]}.yaml", options)
 
 
 def _line(word: str, config: str, options: Mapping[str, Any]) -> str:

@@ -109,7 +109,6 @@ async def _state(studio: Studio, request: Request) -> Response:
         {
             "limits": {"bytes": limits.upload_bytes, "size": limits.size, "kept": limits.kept},
             "samples": [{"name": name, "is_style": name in _STYLES} for name in SAMPLES],
-            "encoders": studio.encoders,
             "networks": studio.networks,
             "jobs": [studio.describe(job) for job in visitor.jobs.values()],
         }
@@ -143,7 +142,7 @@ async def _start(studio: Studio, request: Request) -> Response:
     visitor = studio.visitor(request)
     asked = await _json(request)
     content, style = (asked.pop(key, None) for key in ("content", "style"))
-    recipe = read_recipe(asked, studio.limits, studio.encoders, studio.networks)
+    recipe = read_recipe(asked, studio.limits, studio.networks)
     if recipe.network is not None and style not in [SAMPLE + name for name in studio.networks[recipe.network]]:
         raise RefusalError(400, "that style has to be painted step by step; choose another, or that.")
     return JSONResponse(studio.describe(studio.visitors.start(visitor, content, style, recipe)), 201)

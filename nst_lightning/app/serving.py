@@ -20,7 +20,6 @@ from nst_lightning.app.request import AppRequest
 from nst_lightning.app.server import build
 from nst_lightning.app.studio import Studio
 from nst_lightning.app.visitors import Visitors
-from nst_lightning.encoders.weights import SOURCES
 from nst_lightning.errors import UserError
 from nst_lightning.images.samples import SAMPLES
 from nst_lightning.networks.shipped import shipped_networks
@@ -78,7 +77,6 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
             limits=request.limits,
             queue=queue,
             visitors=Visitors(root, request.limits, queue),
-            encoders=encoders(),
             networks=networks(),
             cookie=f"nst_visitor_{port}",  # cookies are shared by all ports of a host
             names=(*request.names, *own_names()),
@@ -117,11 +115,6 @@ def devices() -> list[dict[str, Any]]:
     """Give the Trainer's arguments for each device that paints: every GPU of CUDA, or the one that Lightning finds."""
     count = torch.cuda.device_count()
     return [{"accelerator": "cuda", "devices": [index]} for index in range(count)] or [{}]
-
-
-def encoders() -> tuple[str, ...]:
-    """Give the encoders that are at hand: the one in the package, and those that were downloaded before."""
-    return ("compact", *(name for name, source in SOURCES.items() if source.path.is_file()))
 
 
 def networks() -> dict[str, list[str]]:

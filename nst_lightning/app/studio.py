@@ -25,7 +25,6 @@ class Studio:
         limits: What visitors may ask for.
         queue: Of jobs.
         visitors: Who is here.
-        encoders: Names of those at hand.
         networks: Names of those that paint in one pass, and the samples whose styles each has learned.
         cookie: Name of the cookie.
         names: Host names under which the page may be asked for.
@@ -36,7 +35,6 @@ class Studio:
     limits: Limits
     queue: JobQueue
     visitors: Visitors
-    encoders: Sequence[str]
     networks: Mapping[str, Sequence[str]]
     cookie: str
     names: Sequence[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,13 +29,15 @@ class FolderImages(LightningDataModule):
     many there were, of those that this process and its workers came across.
 
     Args:
-        folder: Searched with its subfolders for JPEG, PNG and WebP files; hidden ones are left out.
+        folder: Searched with its subfolders for JPEG, PNG and WebP files, hidden ones left out; or several folders.
         crop: Side of the square crops, pixels.
         batch_size: Crops per step.
         zoom: Range of the random zoom: a crop covers `crop / zoom` pixels of the picture, within its bounds.
         holdout_every: Each such picture, by sorted name, is for validation, at least every second; its centre
             is cropped.
         color_jitter: Strength of random brightness, contrast, saturation (±) and of hue (a fifth of it).
+        noise: Standard deviation of Gaussian noise that is added to every second training crop, in the range of
+            pixels, [0, 1].
         num_workers: Processes that decode.
 
     Raises:
@@ -43,23 +46,30 @@ class FolderImages(LightningDataModule):
 
     def __init__(
         self,
-        folder: str,
+        folder: str | list[str],
         crop: int = 128,
         batch_size: int = 32,
         zoom: tuple[float, float] = (0.5, 1.4),
         holdout_every: int = 16,
         color_jitter: float = 0.0,
+        noise: float = 0.0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.paths = [p for p in visible_files(Path(folder).expanduser()) if p.suffix.lower() in _SUFFIXES]
+        folders = [Path(name).expanduser() for name in ([folder] if isinstance(folder, str) else folder)]
+        self.paths = [p for each in folders for p in visible_files(each) if p.suffix.lower() in _SUFFIXES]
         if len(self.paths) < 2:
-            raise UserError(f"{folder} holds {len(self.paths)} pictures, but at least 2 are needed; set --data.folder.")
+            raise UserError(
+                f"{' and '.join(map(str, folders))} holds {len(self.paths)} pictures, but at least 2 are needed; set "
+                "--data.folder."
+            )
         if min(crop, batch_size) < 1 or holdout_every < 2:
             raise UserError(
                 f"data.crop and data.batch_size must be at least 1 and data.holdout_every at least 2, but "
                 f"{crop}, {batch_size} and {holdout_every} were given."
             )
+        if not 0 <= noise < math.inf:
+            raise UserError(f"data.noise must be 0 or more, but {noise} was given.")
         if not 0 < zoom[0] <= zoom[1]:
             raise UserError(f"data.zoom must be a range above 0 such as [0.5, 1.4], but {list(zoom)} was given.")
         self.crop = crop
@@ -67,6 +77,7 @@ class FolderImages(LightningDataModule):
         self.zoom = zoom
         self.holdout_every = holdout_every
         self.color_jitter = color_jitter
+        self.noise = noise
         self.num_workers = num_workers
         # Shared memory: a worker's own copy would be lost with the worker.
         self._damaged = torch.zeros(len(self.paths), dtype=torch.bool)
@@ -85,6 +96,7 @@ class FolderImages(LightningDataModule):
                 v2.RandomHorizontalFlip(),
                 v2.ColorJitter(strength, strength, strength, strength / 5),
                 v2.ToDtype(torch.float32, scale=True),
+                *([v2.RandomApply([v2.GaussianNoise(sigma=self.noise)])] if self.noise else []),
             ]
         )
         return Pictures(

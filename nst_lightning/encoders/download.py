@@ -1,6 +1,5 @@
 """Weights files from the network: fetched once, checked every time, shared with torchvision's cache."""
 
-import hashlib
 import logging
 import socket
 import sys
@@ -14,6 +13,7 @@ import torch
 from filelock import FileLock
 
 from nst_lightning.errors import UserError
+from nst_lightning.utils.hashing import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,11 @@ class Source:
         url: Where it is.
         sha256: The first hexadecimal digits of its SHA-256; torchvision puts them into the file's name.
         megabytes: Its size, for messages.
-        stand_in: The weights in the package that serve where these can't be had.
     """
 
     url: str
     sha256: str
     megabytes: int
-    stand_in: str = "compact"
 
     @property
     def path(self) -> Path:
@@ -71,21 +69,15 @@ def fetch(source: Source) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"expected the encoder's weights at {path} or {source.url}, found neither ({reason}); use the "
-            f"compact encoder (--model.encoder.weights {source.stand_in}), or get that URL by other means and put the "
-            "file at that path, or pass its own path to --model.encoder.weights"
+            "VGG19 that is installed with this program (--model.encoder.weights vgg19), or get that URL by other means "
+            "and put the file at that path, or pass its own path to --model.encoder.weights"
         ) from error
     return path
 
 
 def _is_good(source: Source) -> bool:
-    """Tell whether the cached file is there with the right content."""
-    if not source.path.exists():
-        return False
-    digest = hashlib.sha256()
-    with source.path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest().startswith(source.sha256)
+    """Return whether the cached file is there with the right content."""
+    return source.path.exists() and file_sha256(source.path).startswith(source.sha256)
 
 
 def _download(source: Source) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -89,11 +89,12 @@ class Teacher(nn.Module):
         del mode
         return super().train(False)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Compute the tapped maps.
 
         Args:
             images: sRGB in [0, 1], shape `(N, 3, H, W)`.
+            taps: Which of the layers to return; `None` for all.
 
         Returns:
             For each layer its map `(N, C, h, w)`.
@@ -104,7 +105,7 @@ class Teacher(nn.Module):
             prepared = (images - self.get_buffer("mean")) / self.get_buffer("std")
         prepared = F.pad(prepared, (0, self.padding, 0, self.padding), mode="replicate")
         features: dict[str, Tensor] = self.body(prepared)
-        return features
+        return features if taps is None else {name: features[name] for name in taps}
 
 
 def _read(path: Path) -> dict[str, Tensor]:

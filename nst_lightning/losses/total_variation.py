@@ -5,13 +5,16 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst_lightning.errors import check_choice
+from nst_lightning.errors import UserError, check_choice
+from nst_lightning.images.opponent import opponent_colors
 from nst_lightning.losses.functional import check_positions, full_precision
 
 VariationKind = Literal["l2", "l1", "keras", "crowsonkb", "neural_style", "neural_style_pt"]
 
 
-def total_variation(image: Tensor, kind: VariationKind = "l2", *, exponent: float = 1.25) -> Tensor:
+def total_variation(
+    image: Tensor, kind: VariationKind = "l2", *, exponent: float = 1.25, chroma: float = 1.0
+) -> Tensor:
     r"""Return how much neighbouring pixels differ.
 
     With :math:`a` the differences of vertical and :math:`b` those of horizontal neighbours, *kind* is
@@ -33,20 +36,37 @@ def total_variation(image: Tensor, kind: VariationKind = "l2", *, exponent: floa
             their numbers are those of the image times that.
         kind: One of the above.
         exponent: For `keras`; at least 1, or the gradient of a flat picture is not finite.
+        chroma: Factor of differences in color, 0 or more. Unless it is 1, *kind* is taken of the image's
+            `opponent_colors`, the two color channels multiplied by this; for kinds that sum squares, `l2`,
+            `neural_style` and `crowsonkb`, 1 gives the same either way. Ours.
 
     Returns:
         `(N,)`. A picture one pixel high or wide has no differences in that direction.
 
     Raises:
-        UserError: If *image* is not 4-dimensional or *kind* is unknown.
+        UserError: If *image* is not 4-dimensional, *kind* is unknown, or *chroma* is not 1 and there are not three
+            channels.
+
+    Example:
+        >>> stripes = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 0.0]]]])  # red, green
+        >>> total_variation(stripes)
+        tensor([0.6667])
+        >>> total_variation(stripes, chroma=2.0)
+        tensor([2.6667])
     """
     check_positions(image)
     height = image.shape[2]
-    return variation_of_rows(image, slice(0, height), height, kind, exponent=exponent)
+    return variation_of_rows(image, slice(0, height), height, kind, exponent=exponent, chroma=chroma)
 
 
 def variation_of_rows(
-    band: Tensor, rows: slice, height: int, kind: VariationKind = "l2", *, exponent: float = 1.25
+    band: Tensor,
+    rows: slice,
+    height: int,
+    kind: VariationKind = "l2",
+    *,
+    exponent: float = 1.25,
+    chroma: float = 1.0,
 ) -> Tensor:
     """Return the part of a picture's `total_variation` that belongs to some of its rows.
 
@@ -58,12 +78,17 @@ def variation_of_rows(
         height: Of the whole picture.
         kind: As in `total_variation`.
         exponent: As in `total_variation`.
+        chroma: As in `total_variation`.
 
     Returns:
         `(N,)`.
     """
     check_choice(kind, get_args(VariationKind), "kind")
     band = full_precision(band)
+    if chroma != 1.0:
+        if band.shape[1] != 3:
+            raise UserError(f"chroma: expected an image with 3 channels, found {band.shape[1]}; leave chroma at 1")
+        band = opponent_colors(band, chroma)
     if kind == "crowsonkb":
         return _nine_point_variation(band, rows, height)
     _, channels, _, width = band.shape

@@ -5,7 +5,7 @@ from typing import get_args
 from torch import Tensor
 
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.losses.loss import Features, Loss, Measured
+from nst_lightning.losses.loss import Features, Loss, Measured, check_weight
 from nst_lightning.losses.total_variation import VariationKind, total_variation, variation_of_rows
 
 KERAS_EXPONENT = 1.25
@@ -28,6 +28,7 @@ class TotalVariationLoss(Loss):
         kind: VariationKind = "l2",
         exponent: float = KERAS_EXPONENT,
         name: str = "tv",
+        chroma: float = 1.0,
     ) -> None:
         """Check and keep the settings.
 
@@ -36,10 +37,12 @@ class TotalVariationLoss(Loss):
             kind: The formula; `total_variation` lists them.
             exponent: For `keras` only: the power of the sum of squares, at least 1.
             name: Name of the term.
+            chroma: Factor of differences in color, 0 or more: above 1, fine noise of color costs more than strokes
+                of light and dark do. `total_variation` has the formula.
 
         Raises:
             UserError: If *kind* is unknown, *exponent* is below 1 or not finite, *exponent* is given with
-                another kind, or as in `Loss`.
+                another kind, *chroma* is negative or not finite, or as in `Loss`.
         """
         super().__init__(layers=("input",), weight=weight, name=name)
         check_choice(kind, get_args(VariationKind), f"{name}: kind")
@@ -52,10 +55,11 @@ class TotalVariationLoss(Loss):
             )
         self.kind: VariationKind = kind
         self.exponent = exponent
+        self.chroma = check_weight(chroma, f"{name}: chroma")
 
     def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
         """Return `{name: scalar}`; *targets* are not read."""
-        distances = total_variation(features["input"], self.kind, exponent=self.exponent)
+        distances = total_variation(features["input"], self.kind, exponent=self.exponent, chroma=self.chroma)
         return {self.name: self.weigh("input", distances)}
 
     def of_rows(self, band: Tensor, rows: slice, height: int) -> dict[str, Tensor]:
@@ -66,9 +70,9 @@ class TotalVariationLoss(Loss):
             rows: Which they are.
             height: Of the whole image.
         """
-        distances = variation_of_rows(band, rows, height, self.kind, exponent=self.exponent)
+        distances = variation_of_rows(band, rows, height, self.kind, exponent=self.exponent, chroma=self.chroma)
         return {self.name: self.weigh("input", distances)}
 
     def extra_repr(self) -> str:
         """Tell the settings in `print(loss)`."""
-        return f"{super().extra_repr()}, kind={self.kind}"
+        return f"{super().extra_repr()}, kind={self.kind}, chroma={self.chroma:g}"

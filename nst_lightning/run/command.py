@@ -34,6 +34,8 @@ from nst_lightning.tasks.transfer import StyleTransfer
 
 _log = logging.getLogger(__name__)
 
+_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16", "64-true": "float64"}
+
 _Command = TypeVar("_Command", bound="NSTCommand")
 
 
@@ -127,7 +129,9 @@ class NSTCommand(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let `build_trainer` make the Trainer from the parsed settings."""
-        self.trainer_class = partial(build_trainer, self.model, self.folder)
+        checkpoint = self._get(self.config, "ckpt_path")
+        checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.trainer_class = partial(build_trainer, self.model, self.folder, checkpoint=checkpoint)
         trainer = super().instantiate_trainer(**kwargs)
         check_launch(trainer)
         return trainer
@@ -151,7 +155,7 @@ class NSTCommand(LightningCLI):
         settings, schedule = self.model.settings(), self.datamodule.schedule
         last = schedule.levels[-1]
         _log.info(
-            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s",
+            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s, %s on %s",
             last.width,
             last.height,
             schedule.total_steps,
@@ -159,9 +163,9 @@ class NSTCommand(LightningCLI):
             settings["optimizer"],
             settings["learning_rate"],
             settings["encoder"],
+            _PRECISIONS.get(str(self.trainer.precision), str(self.trainer.precision)),
+            self.trainer.strategy.root_device.type,
         )
-        if settings["encoder"] == "compact":
-            _log.info("(the full VGG19, 548 MB once: --model.encoder.weights imagenet)")
 
     def after_fit(self) -> None:
         """Say where the picture is, or the trained network."""

@@ -9,10 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
@@ -29,8 +31,8 @@ from nst_lightning.run.folder import RUNS, RunFolder, find_checkpoint
 from nst_lightning.run.processes import check_launch
 from nst_lightning.run.strategy import SharedPictureStrategy
 from nst_lightning.tasks.fast import FastStyleTransfer
-from nst_lightning.tasks.precision import ENCODER_DTYPES
-from nst_lightning.tasks.transfer import StyleTransfer
+from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
+from nst_lightning.tasks.transfer import StyleTransfer, precision_of
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule
@@ -61,13 +63,17 @@ class Result:
     complete: bool
 
 
-def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) -> Trainer:
+def build_trainer(
+    model: LightningModule, folder: RunFolder, *, checkpoint: Path | None = None, **settings: Any
+) -> Trainer:
     """Make the Trainer for a model.
 
     Args:
         model: Callbacks that watch a picture are left out unless it is a `StyleTransfer`.
         folder: Where the run lives, unless the settings bring a logger or turn logging off.
-        **settings: Arguments of `lightning.Trainer`.
+        checkpoint: What the run goes on from; `None` for a new run.
+        **settings: Arguments of `lightning.Trainer`. An image for which no precision is asked is painted in that of
+            the checkpoint, or in `default_precision`.
 
     Returns:
         A trainer with our progress bar, checkpoint writer and TensorBoard logger where none was given.
@@ -98,8 +104,9 @@ def build_trainer(model: LightningModule, folder: RunFolder, **settings: Any) ->
     if not _has(plugins, CheckpointIO):
         plugins.append(AtomicCheckpointIO())
     settings["plugins"] = plugins
-    if paints:
+    if isinstance(model, StyleTransfer):
         _check_painting(settings)
+        settings["precision"] = _choose_precision(model, settings, checkpoint)
         settings["strategy"] = _choose_strategy(settings)
     trainer = Trainer(**settings)
     if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
@@ -147,6 +154,16 @@ def _choose_strategy(settings: dict[str, Any]) -> Any:
             "set --trainer.devices 1."
         )
     return SharedPictureStrategy(start_method=found.strategy._start_method)
+
+
+def _choose_precision(model: StyleTransfer, settings: dict[str, Any], checkpoint: Path | None) -> Any:
+    """Return the precision asked for; else the checkpoint's, or the machine's best."""
+    if settings.get("precision") or _has(_listed(settings.get("plugins")), Precision):
+        return settings.get("precision")
+    if checkpoint is not None:
+        return precision_of(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True))
+    lbfgs = isinstance(model.optimizer([model.image]), torch.optim.LBFGS)
+    return default_precision(str(settings.get("accelerator") or "auto"), lbfgs=lbfgs)
 
 
 def _check_precision(settings: dict[str, Any], known: Sequence[str]) -> None:
@@ -197,15 +214,15 @@ def fit(
     """
     root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
     folder = RunFolder(root, name)
+    checkpoint: Path | None = None
     if ckpt_path is not None:
         checkpoint, folder = find_checkpoint(ckpt_path, folder)
-        ckpt_path = str(checkpoint)
     callbacks = [PictureWriter(path=output), TensorBoardPictures(), CheckpointWriter()]
     callbacks += _listed(trainer_settings.pop("callbacks", None))
-    trainer = build_trainer(model, folder, callbacks=callbacks, **trainer_settings)
+    trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
     if "devices" not in trainer_settings:  # who asks for one may give each process a picture of its own
         check_launch(trainer)
-    trainer.fit(model, data, ckpt_path=ckpt_path)
+    trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
@@ -17,28 +19,35 @@ from torch import Tensor, nn
 from nst_lightning.encoders.student import StudentVGG19, fold, normalize_activations
 from nst_lightning.encoders.teacher import Teacher
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
+from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.atomic import atomic_path
+from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import is_logging_step
 from nst_lightning.tasks.stepping import make_optimizer, with_schedule
+
+_COMPARED_SIDE = 32
 
 
 class EncoderDistillation(LightningModule):
     r"""Distil a teacher's feature maps into a narrow VGG19 (Romero et al., "FitNets", 2015).
 
     At each pair of a student's layer s and a teacher's layer t a learned 1×1 convolution P maps the
-    student's channels onto the teacher's. The loss of a pair is the unexplained variance
-    :math:`\mathrm{mean}_c\, \mathrm{mean}_{xy}(P f^s - f^t)_c^2 / \mathrm{var}_c`, the variances being those of
-    the teacher's channels, tracked over the batches. The student's map is resized to the teacher's grid. The
-    teacher's layer may be `input`: then the student must keep the pixels themselves, folded to its own
-    grid by pixel unshuffling, which holds colour and fine detail in the lower layers.
+    student's channels onto the teacher's, standardized. The loss of a pair is the unexplained variance
+    :math:`\mathrm{mean}_c\, \mathrm{mean}_{xy}(P f^s - (f^t - \mathrm{mean}) / \mathrm{std})_c^2`, means and standard
+    deviations being those of the teacher's channels, tracked over the batches: whatever the teacher's scale, P's
+    weights are of the order of 1. The student's map is resized to the teacher's grid. The teacher's layer may be
+    `input`: then the student must keep the pixels themselves, folded to its own grid by pixel unshuffling, which holds
+    color and fine detail in the lower layers.
 
     Args:
         teacher: The pretrained network.
         pairs: Student layer, teacher layer and weight of each term, as `relu3_4: {fire3: 1.0}`.
         widths: Channels of the student's five blocks.
         output: Where to write the folded, normalised network (`.safetensors`, float16) at the end.
-        optimizer: Makes the optimiser of the student and the projections.
+        optimizer: Makes the optimiser of the student and the projections, which are its two parameter groups: a
+            schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the projections learn
+            faster.
         lr_scheduler: Makes a schedule that advances every step.
         normalization_batches: Training batches over which the exported channels' mean activations are 1.
 
@@ -48,7 +57,7 @@ class EncoderDistillation(LightningModule):
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: VGG19 | Teacher,
         pairs: dict[str, dict[str, float]],
         output: str,
         widths: tuple[int, int, int, int, int] = (16, 32, 64, 128, 128),
@@ -62,9 +71,9 @@ class EncoderDistillation(LightningModule):
             raise UserError("model.pairs must give layers of the student teacher's layers, as relu1_1: {input: 1.0}.")
         self.teacher = teacher
         self.terms = [(s, t, weight) for s, targets in pairs.items() for t, weight in targets.items()]
-        for _, name, _ in self.terms:
-            if name != INPUT and name not in teacher.layers:
-                raise UserError(f"the teacher does not tap {name!r}; its layers are {', '.join(teacher.layers)}.")
+        self._targets = list(dict.fromkeys(name for _, name, _ in self.terms if name != INPUT))
+        _check_targets(teacher, self._targets)
+        teacher.requires_grad_(False)
         self.student = StudentVGG19(widths).to(memory_format=torch.channels_last)  # a quarter faster on CPUs
         self.output = Path(output)
         self.optimizer = optimizer
@@ -76,38 +85,59 @@ class EncoderDistillation(LightningModule):
     def _build_projections(self) -> None:
         with torch.no_grad():
             probe = torch.zeros(1, 3, 64, 64)
-            targets = self.teacher(probe)
+            targets = self.teacher(probe, self._targets)
             student = self.student.eval()(probe, [s for s, _, _ in self.terms])
         self.student.train()
         for s, t, _ in self.terms:
             target = _fold_pixels(probe, student[s]) if t == INPUT else targets[t]
             self.projections.append(nn.Conv2d(student[s].shape[1], target.shape[1], 1))
-            self.register_buffer(_variance_name(s, t), torch.ones(target.shape[1]))
+            self.register_buffer(_buffer_name("mean", s, t), torch.zeros(target.shape[1]))
+            self.register_buffer(_buffer_name("variance", s, t), torch.ones(target.shape[1]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the student and the projections, the schedule advancing every step."""
-        parameters = [*self.student.parameters(), *self.projections.parameters()]
-        optimizer = make_optimizer(self.optimizer, parameters)
+        groups = [{"params": [*module.parameters()]} for module in (self.student, self.projections)]
+        optimizer = make_optimizer(self.optimizer, groups)
         return with_schedule(optimizer, self.lr_scheduler)
+
+    def on_fit_start(self) -> None:
+        """Convert a VGG19 that teaches once: autocast would convert its frozen weights at every step."""
+        if isinstance(self.teacher, VGG19):
+            self.teacher.cast(ENCODER_DTYPES[str(self.trainer.precision)])
 
     def _unexplained(self, images: Tensor) -> list[Tensor]:
         with torch.no_grad():
-            targets = self.teacher(images)
+            targets = self.teacher(images, self._targets)
         student = self.student(images, [s for s, _, _ in self.terms])
         errors = []
         for (s, t, _), projection in zip(self.terms, self.projections, strict=True):
-            target = (_fold_pixels(images, student[s]) if t == INPUT else targets[t]).float()
-            predicted = projection(student[s]).float()
-            if predicted.shape[-2:] != target.shape[-2:]:
-                predicted = F.interpolate(predicted, target.shape[-2:], mode="bilinear")
-            variance = self.get_buffer(_variance_name(s, t))
+            target = _fold_pixels(images, student[s]) if t == INPUT else targets[t]
+            if student[s].shape[-2:] == target.shape[-2:]:
+                sample = self._positions(target)
+                predicted, target = projection(student[s][sample]).float(), target[sample].float()
+            else:
+                predicted = F.interpolate(projection(student[s]).float(), target.shape[-2:], mode="bilinear")
+                target = target.float()
+            mean, variance = (self.get_buffer(_buffer_name(kind, s, t)) for kind in ("mean", "variance"))
             if self.training:
                 momentum = 1.0 if self.global_step == 0 else 0.01
-                variance.lerp_(target.var(dim=(0, 2, 3)), momentum)
-            error = (predicted - target).square().mean(dim=(0, 2, 3))
+                found = torch.var_mean(target, dim=(0, 2, 3))
+                variance.lerp_(found[0], momentum)
+                mean.lerp_(found[1], momentum)
             # Channels that are (nearly) always off have no variance to explain.
-            errors.append((error / variance.clamp_min(1e-3 * variance.mean())).mean())
+            scale = variance.clamp_min(1e-3 * variance.mean()).rsqrt()
+            standardized = (target - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1)
+            errors.append((predicted - standardized).square().mean())
         return errors
+
+    def _positions(self, target: Tensor) -> tuple[slice | EllipsisType, ...]:
+        """Return which positions of a map are compared: in training at most 32 or so in a row, others at each step.
+
+        The shallow maps have many positions that are alike; comparing all of them takes a third of a step.
+        """
+        stride = max(1, min(target.shape[-2:]) // _COMPARED_SIDE) if self.training else 1
+        row, column = divmod(self.global_step % stride**2, stride)
+        return ..., slice(row, None, stride), slice(column, None, stride)
 
     def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
         """Give the weighted sum of unexplained variances of a batch `(N, 3, H, W)` in [0, 1]."""
@@ -150,6 +180,15 @@ class EncoderDistillation(LightningModule):
         rank_zero_info(f"encoder: {path}")
 
 
+def _check_targets(teacher: VGG19 | Teacher, names: Sequence[str]) -> None:
+    if isinstance(teacher, VGG19):
+        check_layers(names)
+        return
+    for name in names:
+        if name not in teacher.layers:
+            raise UserError(f"the teacher does not tap {name!r}; its layers are {', '.join(teacher.layers)}.")
+
+
 def _fold_pixels(images: Tensor, like: Tensor) -> Tensor:
     """Give each position of a map the pixels that it stands for, as channels (pixel unshuffling)."""
     height, width = like.shape[-2:]
@@ -158,5 +197,5 @@ def _fold_pixels(images: Tensor, like: Tensor) -> Tensor:
     return F.pixel_unshuffle(images[..., : height * factor, : width * factor], factor)
 
 
-def _variance_name(student: str, teacher: str) -> str:
-    return f"variance_{student}_{teacher.replace('.', '_')}"
+def _buffer_name(kind: str, student: str, teacher: str) -> str:
+    return f"{kind}_{student}_{teacher.replace('.', '_')}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import psutil
 import torch
 
-from nst_lightning.data.schedule import Schedule
+from nst_lightning.data.schedule import Level, Schedule
 from nst_lightning.encoders.tiles import halo, plan_tiles, stride_of
 from nst_lightning.encoders.topology import LAYERS, deepest
 from nst_lightning.encoders.vgg19 import VGG19
@@ -133,13 +133,20 @@ class TileSizes:
         self.by_level: list[int | None] = []
         self.processes = 1
 
-    def choose(self, schedule: Schedule, entered: int, objective: Objective, device: torch.device, team: Team) -> None:
+    def choose(
+        self,
+        schedule: Schedule,
+        entered: int,
+        objective_at: Callable[[Level], Objective],
+        device: torch.device,
+        team: Team,
+    ) -> None:
         """Choose for the levels that have none yet; all processes choose alike.
 
         Args:
             schedule: All levels.
             entered: The index of the one whose pictures are in memory by now.
-            objective: Its encoder and taps say what memory a pixel takes.
+            objective_at: Returns a level's objective, whose encoder and taps say what memory a pixel takes.
             device: Where it runs.
             team: The processes that share the picture.
 
@@ -151,6 +158,7 @@ class TileSizes:
         for level in schedule.levels[len(self.by_level) :]:
             tile_size = self.wanted
             if tile_size == "auto":
+                objective = objective_at(level)
                 free = free_memory(device) // (team.size if device.type == "cpu" else 1)
                 now = schedule.levels[entered]
                 free += _HELD_PICTURES * picture_bytes(objective.encoder) * now.height * now.width

@@ -15,12 +15,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from nst_lightning.errors import UserError
 
 
-def make_optimizer(make: OptimizerCallable, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def make_optimizer(
+    make: OptimizerCallable, parameters: Iterable[nn.Parameter] | list[dict[str, list[nn.Parameter]]]
+) -> Optimizer:
     """Make an optimiser as the config asks for it.
 
     Args:
         make: `model.optimizer`.
-        parameters: What it moves.
+        parameters: What it moves; or parameter groups.
 
     Raises:
         UserError: If it refuses one of its settings.

@@ -21,6 +21,7 @@ from nst_lightning.losses.tiling import check_tile_size, check_tileable
 from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.levels import resize_iterate
 from nst_lightning.tasks.memory import TileSizes
+from nst_lightning.tasks.objectives import LevelObjectives
 from nst_lightning.tasks.picture import Clamp, OptimizedPicture
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, is_logging_step, step_metrics
@@ -34,6 +35,15 @@ from nst_lightning.tasks.resume import (
 from nst_lightning.tasks.stepping import check_schedules, make_optimizer, with_schedule
 
 _KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
+
+
+def precision_of(checkpoint: dict[str, Any]) -> str:
+    """Return the precision that a checkpoint was painted in, as `--trainer.precision` takes it.
+
+    Args:
+        checkpoint: Of a `StyleTransfer`. Those of version 0.1 do not say; its default was `32-true`.
+    """
+    return str(checkpoint.get(_KEY, {}).get("precision", "32-true"))
 
 
 def _adam(params: Any) -> Optimizer:
@@ -53,6 +63,8 @@ class StyleTransfer(OptimizedPicture):
 
     Args:
         encoder: The frozen network; `None` for the compact VGG19 with replicated borders.
+        encoder_by_size: Networks that take its place from a level's long side on, pixels: with `{512: …}` one level of
+            512 pixels and all finer ones are painted with another network than the coarse ones.
         content: Loss against the content picture.
         style: Loss against the style pictures.
         variation: Loss of the picture itself, such as total variation.
@@ -90,13 +102,17 @@ class StyleTransfer(OptimizedPicture):
         tile_size: int | Literal["auto"] | None = None,
         compile: bool = False,
         clamp: Clamp = "after_step",
+        encoder_by_size: dict[int, VGG19] | None = None,
     ) -> None:
         super().__init__(average, clamp)
         if not 0 < decay <= 1:
             raise UserError(f"model.decay is above 0 and at most 1, but {decay} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
-        self.objective = Objective(encoder or VGG19(padding="replicate"), losses, guide_propagation)
-        self.objective.compiled = compile
+        encoder = encoder or VGG19(padding="replicate")
+        self.objectives = LevelObjectives(encoder, encoder_by_size or {}, losses, guide_propagation)
+        for objective in self.objectives.all():
+            objective.compiled = compile
+        self._current = 0  # index of the objective of the present level
         check_tile_size(tile_size, losses)
         self._tile_sizes = TileSizes(tile_size)
         with_schedule(make_optimizer(optimizer, [self.image]), lr_scheduler)  # a mistake is told before anything runs
@@ -107,13 +123,19 @@ class StyleTransfer(OptimizedPicture):
         self._pictures_digest = ""
 
     @property
+    def objective(self) -> Objective:
+        """The objective of the present level; before the first, that of the coarsest."""
+        return self.objectives.all()[self._current]
+
+    @property
     def encoder(self) -> VGG19:
-        """The frozen network."""
+        """The frozen network of the present level."""
         return self.objective.encoder
 
     def settings(self) -> dict[str, Any]:
         """Give the settings that one compares runs by, as numbers and words."""
         settings = comparable_settings(self.objective, self.optimizer([self.image]))
+        settings["encoder"] = self.objectives.description
         return {**settings, "decay": self.decay, "average": self._average.decay, "clamp": self.clamp}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -124,8 +146,9 @@ class StyleTransfer(OptimizedPicture):
         return with_schedule(optimizer, self.lr_scheduler)
 
     def on_fit_start(self) -> None:
-        """Convert the encoder once: autocast would convert its frozen weights at every step."""
-        self.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
+        """Convert the encoders once: autocast would convert their frozen weights at every step."""
+        for objective in self.objectives.all():
+            objective.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
         self._team = Team(self.trainer.global_rank, self.trainer.world_size)
         if self._team.size > 1:
             check_tileable(self.objective.terms())
@@ -136,7 +159,8 @@ class StyleTransfer(OptimizedPicture):
     def on_train_start(self) -> None:
         """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
         check_schedules(self.trainer)
-        self.objective.comparisons = []
+        for objective in self.objectives.all():
+            objective.comparisons = []
         if self.trainer.global_step == 0:
             self.level = None
             self.loss = None
@@ -162,8 +186,10 @@ class StyleTransfer(OptimizedPicture):
                 self._replace_image(batch.foretold(enlarged))
         self.level = batch.level
         self._pictures_digest = batch.digest
-        self.objective.encoder.check(self.objective.taps(), *size)
-        self._tile_sizes.choose(batch.schedule, batch.level, self.objective, self.device, self._team)
+        self.objective.comparisons = []  # of the level before, which may have had another encoder
+        self._current = self.objectives.all().index(self.objectives.at(batch.size))
+        self.encoder.check(self.objective.taps(), *size)
+        self._tile_sizes.choose(batch.schedule, batch.level, self.objectives.at, self.device, self._team)
         self.objective.tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
         pictures = (batch.content, batch.styles, batch.style_weights, batch.guides)
         self.objective.measure(*pictures, batch.warped, batch.warped_guide)
@@ -208,7 +234,8 @@ class StyleTransfer(OptimizedPicture):
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
         checkpoint[_KEY] = {
             "level": self.level,
-            "encoder": self.encoder.digest,
+            "encoder": self.objectives.digest,
+            "precision": str(self.trainer.precision),
             "pictures": self._pictures_digest,
             "optimizer": type(self.trainer.optimizers[0]).__qualname__,
             "configured": configured_settings(self.optimizer([self.image])),
@@ -225,7 +252,7 @@ class StyleTransfer(OptimizedPicture):
             UserError: If the checkpoint belongs to another encoder, optimiser or kind of model.
         """
         saved = saved_by("StyleTransfer", checkpoint, _KEY)
-        continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer([self.image]))
+        continue_with_config(checkpoint, saved, self.objectives.digest, self.optimizer([self.image]))
         replay_changed_schedule(checkpoint, saved, self.optimizer([self.image]), self.lr_scheduler)
         # A new parameter of the right size: the optimiser is built after this hook.
         precision = torch.float64 if self.trainer.precision == "64-true" else torch.float32

@@ -34,9 +34,9 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_only_networks_that_can_be_loaded_are_offered_for_samples(network: str) -> None:
     assert networks() == {network: ["starry"]}
     with pytest.raises(RefusalError, match="network is one of tiny"):
-        read_recipe({"network": "../../evil"}, Limits(), ["compact"], networks())
-    assert read_recipe({"network": "tiny"}, Limits(), ["compact"], networks()) == Recipe(network="tiny")
-    assert read_recipe({"network": None}, Limits(), ["compact"], networks()) == Recipe()
+        read_recipe({"network": "../../evil"}, Limits(), networks())
+    assert read_recipe({"network": "tiny"}, Limits(), networks()) == Recipe(network="tiny")
+    assert read_recipe({"network": None}, Limits(), networks()) == Recipe()
 
 
 def test_it_is_the_command_to_the_byte(

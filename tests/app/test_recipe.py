@@ -12,7 +12,6 @@ import yaml
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.recipe import (
     QUALITIES,
-    STYLE_WEIGHT,
     VARIATION_WEIGHT,
     Recipe,
     command,
@@ -26,14 +25,12 @@ from nst_lightning.run.settings import resolve_settings
 LIMITS = Limits(size=1024)
 
 
-def test_defaults_are_those_of_the_shipped_config() -> None:
-    config = yaml.safe_load(Path(find_config("configs/starry.yaml")).read_text())
+@pytest.mark.parametrize("name", QUALITIES.values())
+def test_defaults_are_those_of_the_shipped_configs(name: str) -> None:
+    config = yaml.safe_load(Path(find_config(f"configs/{name}.yaml")).read_text())
     model, data = config["model"]["init_args"], config["data"]["init_args"]
-    assert model["style"]["init_args"]["weight"] == STYLE_WEIGHT
     assert model["variation"]["init_args"]["weight"] == VARIATION_WEIGHT
-    assert (data["first_steps"], data["steps"]) == QUALITIES["standard"]
     assert data["size"] == Recipe().size
-    assert model["encoder"]["init_args"]["weights"] == Recipe().encoder
     assert config["seed_everything"] == Recipe().seed
 
 
@@ -45,7 +42,9 @@ def test_the_command_says_what_the_recipe_says() -> None:
     assert words[0] == "nst"
     assert settings["seed_everything"] == 7
     assert settings["output"]["path"] == "town-mosaic.png"
-    assert model["style"]["init_args"]["weight"] == 150
+    shipped = yaml.safe_load(Path(find_config("configs/quality.yaml")).read_text())["model"]["init_args"]
+    assert model["style"]["init_args"]["weight"] == 2.5 * shipped["style"]["init_args"]["weight"]
+    assert model["encoder"]["init_args"]["weights"] == shipped["encoder"]["init_args"]["weights"]
     assert model["variation"]["init_args"]["weight"] == 3.25
     assert (
         data
@@ -53,8 +52,6 @@ def test_the_command_says_what_the_recipe_says() -> None:
             "content": "sample:town",
             "style": "sample:mosaic",
             "size": 320,
-            "first_steps": 300,
-            "steps": 200,
             "preserve_color": "luminance",
             "init": "noise",
             "style_scale": 0.5,
@@ -134,8 +131,7 @@ def test_result_names_are_plain() -> None:
         ({"quality": "best"}, "draft"),
         ({"quality": ["draft"]}, "draft"),
         ({"start": "/etc/passwd"}, "content"),
-        ({"encoder": "imagenet"}, "compact"),
-        ({"encoder": "/tmp/evil.pth"}, "compact"),
+        ({"encoder": "/tmp/evil.pth"}, "encoder"),
         ({"keep_colors": "yes"}, "true"),
         ({"prolonged": [[10**9]]}, "prolonged"),
         ({"__class__": 1}, "__class__"),
@@ -143,7 +139,7 @@ def test_result_names_are_plain() -> None:
 )
 def test_what_is_out_of_range_is_refused_with_the_range(asked: dict[str, Any], word: str) -> None:
     with pytest.raises(RefusalError) as refused:
-        read_recipe(asked, LIMITS, ("compact",))
+        read_recipe(asked, LIMITS)
     assert refused.value.status == 400
     assert word in refused.value.line
 
@@ -158,8 +154,5 @@ def test_all_fields_are_taken_over() -> None:
         "brush": 2,
         "smoothness": 0,
         "seed": 3,
-        "encoder": "caffe",
     }
-    assert read_recipe(asked, LIMITS, ("compact", "caffe")) == Recipe(
-        256, 0.5, True, "draft", "style", 2.0, 0.0, 3, "caffe"
-    )
+    assert read_recipe(asked, LIMITS) == Recipe(256, 0.5, True, "draft", "style", 2.0, 0.0, 3)

@@ -63,6 +63,39 @@ def test_validation_shows_the_centre_and_is_always_the_same(tmp_path):
     assert float(batch.mean() * 255) == pytest.approx(119, abs=1.5)
 
 
+def test_several_folders_are_one_set(tmp_path):
+    for name, grey in (("photos", 10), ("paintings", 200)):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.new("RGB", (20, 20), (grey + 10 * index,) * 3).save(tmp_path / name / f"{index}.png")
+    folders = [str(tmp_path / "photos"), str(tmp_path / "paintings")]
+    data = FolderImages(folders, crop=8, batch_size=2, holdout_every=3)
+    assert [path.parent.name for path in data.paths] == ["photos"] * 3 + ["paintings"] * 3
+    assert greys(data.val_dataloader()) == {1, 20}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match=r"empty and .*bare holds 0 pictures"):
+        FolderImages([str(tmp_path / "empty"), str(tmp_path / "bare")])
+
+
+def test_every_second_training_crop_gets_noise_of_the_given_deviation(folder):
+    torch.manual_seed(0)
+    data = FolderImages(folder(12), crop=24, batch_size=2, holdout_every=6, noise=0.02)
+    data.paths = [path for path in data.paths if path.suffix == ".png"]  # without noise of compression
+    crops = torch.cat([batch for _ in range(40) for batch in data.train_dataloader()])
+    deviations = crops.flatten(1).std(dim=1)[crops.flatten(1).mean(dim=1) > 0.1]  # black cuts half of it off
+    noisy = deviations > 1e-3
+    assert 0.35 < float(noisy.float().mean()) < 0.65
+    torch.testing.assert_close(deviations[noisy], torch.full_like(deviations[noisy], 0.02), rtol=0.15, atol=0)
+    assert all(float(crop.std()) < 1e-3 for batch in data.val_dataloader() for crop in batch)
+
+
+@pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
+def test_noise_out_of_range(folder, noise):
+    with pytest.raises(UserError, match="noise must be 0 or more"):
+        FolderImages(folder(2), noise=noise)
+
+
 def test_training_follows_the_seed(folder):
     data = FolderImages(folder(9), crop=8, batch_size=2)
 

@@ -14,3 +14,17 @@ def one_line(caught):
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def widen(state, factor):
+    """A wider network that computes the same: each channel repeated, what the next layer makes of it divided.
+
+    Net2WiderNet (Chen, Goodfellow, Shlens 2016), but each channel is copied equally often, not at random.
+    """
+    widened = {}
+    for name, tensor in state.items():
+        wide = tensor.repeat_interleave(factor, dim=0)
+        if name.endswith(".weight") and name != "conv1_1.weight":  # whose inputs are the image's colors
+            wide = wide.repeat_interleave(factor, dim=1) / factor
+        widened[name] = wide
+    return widened

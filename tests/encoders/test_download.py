@@ -74,7 +74,7 @@ def refused(source):
         fetch(source)
     message = str(caught.value)
     assert "\n" not in message
-    for remedy in ("--model.encoder.weights compact", source.url, str(source.path)):
+    for remedy in ("--model.encoder.weights vgg19", source.url, str(source.path)):
         assert remedy in message
     return message
 

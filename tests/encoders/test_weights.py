@@ -11,14 +11,15 @@ from safetensors.torch import save_file
 from nst_lightning.encoders import VGG19, download, weights
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.weights import load_weights, state_digest, weights_kept
-from nst_lightning.encoders.widening import widen
 from nst_lightning.errors import UserError
-from tests.encoders.helpers import assert_same, one_line
+from tests.encoders.helpers import assert_same, one_line, widen
+
+V1_DIGEST = "1b0948de04203d8a490efa9a4dab0ade62bec1fd970b728be284ba8a3ba5e791"
 
 
 def test_unknown_names():
     with pytest.raises(
-        UserError, match=r"compact, compact_caffe, imagenet, caffe, random.*did you mean 'imagenet'\?"
+        UserError, match=r"vgg19, vgg19_normalized, compact, .*imagenet, caffe, random.*did you mean 'imagenet'\?"
     ) as caught:
         load_weights("imagnet")
     one_line(caught)
@@ -37,20 +38,33 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch, tiny_state):
     assert_same(load_weights("~/net.pth").state, tiny_state())
 
 
-def test_compact_comes_from_the_package(tmp_path, monkeypatch, tiny_state):
-    monkeypatch.setattr(weights, "COMPACT_FILE", tmp_path / "compact.safetensors")
-    with pytest.raises(UserError, match="imagenet") as caught:
-        load_weights("compact")
+@pytest.mark.parametrize(("name", "constant"), [("compact", "COMPACT_FILE"), ("compact_v1", "COMPACT_V1_FILE")])
+def test_compact_comes_from_the_package(name, constant, tmp_path, monkeypatch, tiny_state):
+    monkeypatch.setattr(weights, constant, tmp_path / "compact.safetensors")
+    with pytest.raises(UserError, match="vgg19") as caught:
+        load_weights(name)
     assert str(tmp_path) in one_line(caught)
     save_file(tiny_state(), tmp_path / "compact.safetensors", metadata={"preprocessing": "imagenet"})
-    assert_same(load_weights("compact").state, tiny_state())
+    assert_same(load_weights(name).state, tiny_state())
+
+
+def test_the_first_compact_network_is_the_one_that_shipped():
+    """Checkpoints of version 0.1 hold this digest, and go on with `compact_v1` only if it is the same."""
+    assert load_weights("compact_v1").digest == V1_DIGEST
+    assert load_weights("compact").digest != V1_DIGEST
+
+
+@pytest.mark.parametrize("name", ["compact_v1", "compact_caffe"])
+def test_what_goes_away_says_so(name, caplog):
+    load_weights(name)
+    assert f"model.encoder.weights {name}, which version 0.1 painted with, goes" in caplog.text
 
 
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_compact_caffe_is_the_wide_network_at_caffes_scale(pooling, tmp_path):
     image = torch.rand(1, 3, 40, 36, generator=torch.Generator().manual_seed(0))
-    compact = load_weights("compact")
-    save_file(widen(compact.state), tmp_path / "wide.safetensors", metadata={"preprocessing": "imagenet"})
+    compact = load_weights("compact_v1")
+    save_file(widen(compact.state, 4), tmp_path / "wide.safetensors", metadata={"preprocessing": "imagenet"})
     wide = VGG19(str(tmp_path / "wide.safetensors"), pooling=pooling)(image, LAYERS)
     maps = VGG19("compact_caffe", pooling=pooling)(image, [*LAYERS, "input"])
     assert torch.equal(maps["input"], image)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nst_lightning.errors import UserError
+from nst_lightning.images.opponent import opponent_colors
 from nst_lightning.losses import TotalVariationLoss
 from nst_lightning.losses.total_variation import total_variation, variation_of_rows
 
@@ -144,3 +145,57 @@ def test_an_exponent_below_one_is_a_users_error(exponent):
 def test_an_exponent_that_would_be_ignored_is_a_users_error():
     with pytest.raises(UserError, match=r"only with kind 'keras', found 2\.0 with 'l2'"):
         TotalVariationLoss(exponent=2.0)
+
+
+def in_opponent_colors(image, chroma):
+    red, green, blue = image
+    return np.stack(
+        [
+            (red + green + blue) / np.sqrt(3),
+            chroma * (red - blue) / np.sqrt(2),
+            chroma * (red - 2 * green + blue) / np.sqrt(6),
+        ]
+    )
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+@pytest.mark.parametrize("chroma", [0.0, 0.5, 4.0])
+def test_chroma_weighs_differences_of_color(kind, chroma, picture):
+    features = picture(9, 7, seed=1, batch=2)
+    term = TotalVariationLoss(weight=3.0, kind=kind, chroma=chroma)(features, {})["tv"]
+    images = features["input"].double().numpy()
+    expected = 3 * np.mean([FORMULAS[kind](in_opponent_colors(image, chroma)) for image in images])
+    np.testing.assert_allclose(float(term), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["l2", "neural_style", "crowsonkb"])
+def test_opponent_colors_alone_leave_sums_of_squares_as_they_are(kind, picture):
+    image = picture(9, 7, seed=1, dtype=torch.float64)["input"]
+    torch.testing.assert_close(total_variation(opponent_colors(image), kind), total_variation(image, kind))
+
+
+def test_grey_has_no_chroma(picture):
+    grey = picture(9, 7, seed=1, dtype=torch.float64)["input"].mean(1, keepdim=True).expand(1, 3, 9, 7)
+    assert opponent_colors(grey)[:, 1:].abs().max() < 1e-15
+    torch.testing.assert_close(total_variation(grey, chroma=50.0), total_variation(grey))
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_bands_with_chroma_add_up_to_the_whole(kind, picture):
+    image = picture(9, 7, seed=1, dtype=torch.float64)["input"]
+    parts = [
+        variation_of_rows(image[..., max(0, start - 1) : stop + 1, :], slice(start, stop), 9, kind, chroma=3.0)
+        for start, stop in itertools.pairwise((0, 4, 9))
+    ]
+    torch.testing.assert_close(sum(parts), total_variation(image, kind, chroma=3.0))
+
+
+@pytest.mark.parametrize("chroma", [-1.0, float("nan"), float("inf")])
+def test_chroma_out_of_range_is_a_users_error(chroma):
+    with pytest.raises(UserError, match="tv: chroma: expected a finite number, 0 or more"):
+        TotalVariationLoss(chroma=chroma)
+
+
+def test_chroma_of_an_image_without_colors_is_a_users_error():
+    with pytest.raises(UserError, match="expected an image with 3 channels, found 1"):
+        total_variation(torch.rand(1, 1, 4, 4), chroma=2.0)

@@ -69,7 +69,7 @@ def test_without_the_average_the_result_is_the_last_iterate(nst: Callable[..., i
 
 def test_a_precision_that_was_changed_holds(nst: Callable[..., int]) -> None:
     assert nst("--trainer.precision", "64-true", "--trainer.max_steps", "5", "--model.average", "0.9") == 0
-    assert nst("--model.average", "0.9", "--ckpt_path", "last") == 0
+    assert nst("--model.average", "0.9", "--trainer.precision", "32-true", "--ckpt_path", "last") == 0
     checkpoint = torch.load(RUNS / "starry/version_0/checkpoints/last.ckpt", weights_only=True)
     kinds = {tensor.dtype for tensor in tensors(checkpoint) if tensor.is_floating_point()}
     assert kinds == {torch.float32}

@@ -158,9 +158,11 @@ def bilinear(maps, size):
     return maps
 
 
-def unexplained(predicted, target, variance):
-    error = ((predicted - target) ** 2).mean(axis=(0, 2, 3))
-    return (error / np.maximum(variance, 1e-3 * variance.mean())).mean()
+def unexplained(predicted, target):
+    """Against the target, standardized by its own mean and deviation."""
+    mean, variance = target.mean(axis=(0, 2, 3)), target.var(axis=(0, 2, 3), ddof=1)
+    deviation = np.sqrt(np.maximum(variance, 1e-3 * variance.mean()))
+    return ((predicted - (target - mean.reshape(-1, 1, 1)) / deviation.reshape(-1, 1, 1)) ** 2).mean()
 
 
 @pytest.mark.parametrize("padding", [0, 1])  # without it the grids differ, and the student's map is resampled
@@ -179,30 +181,81 @@ def test_the_unexplained_variance(teacher, padding):
         target = unshuffled(images.double().numpy(), factor) if t == "input" else maps[t]
         weight = projection.weight.detach().double().numpy()[:, :, 0, 0]
         predicted = np.einsum("dc,nchw->ndhw", weight, student[s]) + projection.bias.detach().numpy().reshape(-1, 1, 1)
-        variance = target.var(axis=(0, 2, 3), ddof=1)  # the first batch's own
-        expected = unexplained(bilinear(predicted, target.shape[-2:]), target, variance)
+        if predicted.shape == target.shape:  # in training every so many positions are enough
+            stride = max(1, target.shape[-1] // 32)
+            predicted, target = predicted[..., ::stride, ::stride], target[..., ::stride, ::stride]
+        else:
+            predicted = bilinear(predicted, target.shape[-2:])
+        expected = unexplained(predicted, target)
         assert error == pytest.approx(expected, rel=1e-4), (s, t)
 
 
-def test_the_variances_follow_the_batches_slowly(teacher, monkeypatch):
+def test_each_position_has_its_turn(teacher, monkeypatch):
+    model = EncoderDistillation(teacher(), {"relu1_1": {"input": 1.0}}, "unused.safetensors", WIDTHS).train()
+    seen = torch.zeros(96, 96)
+    for step in range(9):
+        monkeypatch.setattr(EncoderDistillation, "global_step", step)
+        seen[model._positions(seen)] += 1
+    assert torch.equal(seen, torch.ones(96, 96))
+    model.eval()
+    assert torch.equal(seen[model._positions(seen)], seen)
+
+
+def test_a_vgg19_may_teach(tmp_path, encoder_file):
+    pairs = {"relu1_1": {"relu1_1": 1.0}, "relu3_1": {"relu3_1": 1.0}}
+    teacher = VGG19(encoder_file, padding="replicate")
+    model = EncoderDistillation(teacher, pairs, str(tmp_path / "made.safetensors"), WIDTHS).eval()
+    errors = [error.item() for error in model._unexplained(photos(3))]
+    for (name, projection), error in zip(zip(pairs, model.projections, strict=True), errors, strict=True):
+        with torch.no_grad():
+            predicted = projection(model.student(photos(3), [name])[name])
+            target = teacher(photos(3), [name])[name]
+        assert error == pytest.approx(float((predicted - target).square().mean()), rel=1e-5)  # not yet standardized
+    with pytest.raises(UserError, match="no layer 'relu9_9'"):
+        EncoderDistillation(teacher, {"relu1_1": {"relu9_9": 1.0}}, "unused.safetensors", WIDTHS)
+
+
+def test_projections_may_learn_faster(teacher):
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=[0.003, 0.02], total_steps=10)
+    model = EncoderDistillation(
+        teacher(),
+        PAIRS,
+        "unused.safetensors",
+        WIDTHS,
+        optimizer=partial(torch.optim.AdamW, lr=1.0),
+        lr_scheduler=schedule,
+    )
+    configured = model.configure_optimizers()
+    students, projections = configured["optimizer"].param_groups
+    assert [group["max_lr"] for group in (students, projections)] == [0.003, 0.02]
+    assert {id(p) for p in students["params"]} == {id(p) for p in model.student.parameters()}
+    assert {id(p) for p in projections["params"]} == {id(p) for p in model.projections.parameters()}
+
+
+def test_the_moments_follow_the_batches_slowly(teacher, monkeypatch):
     pairs = {"relu1_1": {"input": 1.0}}
     model = EncoderDistillation(teacher(), pairs, "unused.safetensors", WIDTHS).train()
     first, second = photos(), photos() * 0.3
     model._unexplained(first)
     monkeypatch.setattr(EncoderDistillation, "global_step", 1)
     model._unexplained(second)
-    variances = [images.double().numpy().var(axis=(0, 2, 3), ddof=1) for images in (first, second)]
-    expected = 0.99 * variances[0] + 0.01 * variances[1]
-    np.testing.assert_allclose(model.get_buffer("variance_relu1_1_input"), expected, rtol=1e-5)
+    # Of the positions that are compared: every second, at the second step one to the right.
+    compared = [first.double().numpy()[..., ::2, ::2], second.double().numpy()[..., ::2, 1::2]]
+    for name, moments in (
+        ("variance", [images.var(axis=(0, 2, 3), ddof=1) for images in compared]),
+        ("mean", [images.mean(axis=(0, 2, 3)) for images in compared]),
+    ):
+        expected = 0.99 * moments[0] + 0.01 * moments[1]
+        np.testing.assert_allclose(model.get_buffer(f"{name}_relu1_1_input"), expected, rtol=1e-5)
 
 
 def test_validation_keeps_the_variances(teacher):
     model = EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS).train()
     model._unexplained(photos())
-    before = {name: value.clone() for name, value in model.named_buffers() if name.startswith("variance")}
+    before = {name: value.clone() for name, value in model.named_buffers() if name.startswith(("variance", "mean_"))}
     model.eval()
     model._unexplained(photos() * 0.5)
-    assert len(before) == 4
+    assert len(before) == 8
     assert all(torch.equal(model.get_buffer(name), value) for name, value in before.items())
 
 

@@ -34,7 +34,7 @@ async function begin() {
     server.limits = state.limits;
     server.networks = state.networks;
     find("methods").addEventListener("change", offerInstant);
-    offerControls(state.encoders);
+    offerControls();
     const buttons = state.samples.map(offerSample);
     await Promise.all(buttons.map((button) => button.firstChild.decode().catch(() => {})));
     for (const role of ["content", "style"]) sourceOf(role).samples.firstChild.click();

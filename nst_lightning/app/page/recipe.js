@@ -21,7 +21,6 @@ export function recipe() {
     keep_colors: find("keep_colors").checked,
     start: find("start").value,
     seed: Number(find("seed").value),
-    encoder: find("encoder").value,
   };
   if (form.elements.method.value === "instant") wanted.network = networkFor(sources.style);
   for (const [id, read] of Object.entries(SLIDERS)) wanted[id] = read(Number(find(id).value))[0];
@@ -47,16 +46,13 @@ export function offerInstant() {
   find("strength").dispatchEvent(new Event("input"));
 }
 
-export function offerControls(encoders) {
+export function offerControls() {
   const sizes = SIZES.filter((size) => size <= server.limits.size);
   if (!sizes.length) sizes.push(server.limits.size);
   const usual = Math.min(512, sizes.at(-1));
   find("sizes").querySelector("div").innerHTML = sizes
     .map((size) => `<label><input type="radio" name="size" value="${size}"${size === usual ? " checked" : ""}><span>${size}</span></label>`)
     .join("");
-  const names = { compact: "compact VGG19", imagenet: "VGG19", caffe: "VGG19 of the paper" };
-  find("encoder").innerHTML = encoders.map((name) => `<option value="${name}">${names[name]}</option>`).join("");
-  find("encoder-row").hidden = encoders.length < 2;
   for (const [id, read] of Object.entries(SLIDERS)) {
     const slider = find(id);
     const tell = () => {
