@@ -19,8 +19,8 @@ from nst_lightning.run.parser import find_config
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
 """The shipped configs, by what the page calls them."""
 
-VARIATION_WEIGHT = 2.0
-"""Weight of the total variation in these configs; a test compares them."""
+SMOOTHNESS = 2.0
+"""What stands for the total variation's weight in these configs; twice as much is twice the weight."""
 
 _CHOICES = {
     "quality": tuple(QUALITIES),
@@ -45,7 +45,7 @@ class Recipe:
         quality: One of `QUALITIES`.
         start: What the picture starts from: `content`, `noise` or `style`.
         brush: Long side of the style over that of the result.
-        smoothness: Weight of the total variation.
+        smoothness: Weight of the total variation, in units of half the config's.
         seed: Of the noise.
         network: A shipped one that paints in one pass; `None` for painting by optimisation.
         prolonged: The steps of each level that the run went on with, for each time that it was painted on.
@@ -57,7 +57,7 @@ class Recipe:
     quality: str = "standard"
     start: str = "content"
     brush: float = 1.0
-    smoothness: float = VARIATION_WEIGHT
+    smoothness: float = SMOOTHNESS
     seed: int = 0
     network: str | None = None
     prolonged: tuple[tuple[int, ...], ...] = ()
@@ -86,8 +86,9 @@ class Recipe:
         if self.strength != 1:
             weight = settings_of(self.quality, "model")["style"]["init_args"]["weight"]
             options["style.weight"] = round(weight * self.strength, 3)
-        if self.smoothness != VARIATION_WEIGHT:
-            options["variation.weight"] = self.smoothness
+        if self.smoothness != SMOOTHNESS:
+            weight = settings_of(self.quality, "model")["variation"]["init_args"]["weight"]
+            options["variation.weight"] = round(weight * self.smoothness / SMOOTHNESS, 3)
         return options
 
 

@@ -36,9 +36,9 @@ class FolderImages(LightningDataModule):
         holdout_every: Each such picture, by sorted name, is for validation, at least every second; its centre
             is cropped.
         color_jitter: Strength of random brightness, contrast, saturation (±) and of hue (a fifth of it).
+        num_workers: Processes that decode.
         noise: Standard deviation of Gaussian noise that is added to every second training crop, in the range of
             pixels, [0, 1].
-        num_workers: Processes that decode.
 
     Raises:
         UserError: If the folder holds fewer than two pictures, or a number makes no sense.
@@ -52,8 +52,8 @@ class FolderImages(LightningDataModule):
         zoom: tuple[float, float] = (0.5, 1.4),
         holdout_every: int = 16,
         color_jitter: float = 0.0,
-        noise: float = 0.0,
         num_workers: int = 0,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         folders = [Path(name).expanduser() for name in ([folder] if isinstance(folder, str) else folder)]

@@ -20,7 +20,7 @@ from nst_lightning.encoders.student import StudentVGG19, fold, normalize_activat
 from nst_lightning.encoders.teacher import Teacher
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.encoders.vgg19 import VGG19
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.atomic import atomic_path
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import is_logging_step
@@ -49,6 +49,8 @@ class EncoderDistillation(LightningModule):
             schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the projections learn
             faster.
         lr_scheduler: Makes a schedule that advances every step.
+        initial: Checkpoint of an earlier distillation with the same widths, to go on from with other pairs, data or
+            rates: its student, and the projections of the pairs that both have. `None` for random weights.
         normalization_batches: Training batches over which the exported channels' mean activations are 1.
 
     Raises:
@@ -64,6 +66,7 @@ class EncoderDistillation(LightningModule):
         optimizer: OptimizerCallable = torch.optim.AdamW,
         lr_scheduler: LRSchedulerCallable | None = None,
         normalization_batches: int = 64,
+        initial: str | None = None,
     ) -> None:
         super().__init__()
         check_layers(pairs)
@@ -79,8 +82,23 @@ class EncoderDistillation(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.normalization_batches = normalization_batches
-        self.projections = nn.ModuleList()
+        self.projections = nn.ModuleDict()
         self._build_projections()
+        if initial is not None:
+            self._load(user_path(initial))
+
+    def _load(self, checkpoint: Path) -> None:
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+            unknown = self.load_state_dict({key: state[key] for key in self.state_dict() if key in state}, strict=False)
+            if lacking := [key for key in unknown.missing_keys if key.startswith("student.")]:
+                raise KeyError(lacking[0])
+        except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"expected in model.initial a checkpoint of a distillation with the same widths, found {checkpoint} "
+                f"({reason}); give another, or leave it out."
+            ) from error
 
     def _build_projections(self) -> None:
         with torch.no_grad():
@@ -90,9 +108,9 @@ class EncoderDistillation(LightningModule):
         self.student.train()
         for s, t, _ in self.terms:
             target = _fold_pixels(probe, student[s]) if t == INPUT else targets[t]
-            self.projections.append(nn.Conv2d(student[s].shape[1], target.shape[1], 1))
-            self.register_buffer(_buffer_name("mean", s, t), torch.zeros(target.shape[1]))
-            self.register_buffer(_buffer_name("variance", s, t), torch.ones(target.shape[1]))
+            self.projections[_pair_name(s, t)] = nn.Conv2d(student[s].shape[1], target.shape[1], 1)
+            self.register_buffer(f"mean_{_pair_name(s, t)}", torch.zeros(target.shape[1]))
+            self.register_buffer(f"variance_{_pair_name(s, t)}", torch.ones(target.shape[1]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Give the optimiser of the student and the projections, the schedule advancing every step."""
@@ -110,7 +128,8 @@ class EncoderDistillation(LightningModule):
             targets = self.teacher(images, self._targets)
         student = self.student(images, [s for s, _, _ in self.terms])
         errors = []
-        for (s, t, _), projection in zip(self.terms, self.projections, strict=True):
+        for s, t, _ in self.terms:
+            projection = self.projections[_pair_name(s, t)]
             target = _fold_pixels(images, student[s]) if t == INPUT else targets[t]
             if student[s].shape[-2:] == target.shape[-2:]:
                 sample = self._positions(target)
@@ -118,7 +137,7 @@ class EncoderDistillation(LightningModule):
             else:
                 predicted = F.interpolate(projection(student[s]).float(), target.shape[-2:], mode="bilinear")
                 target = target.float()
-            mean, variance = (self.get_buffer(_buffer_name(kind, s, t)) for kind in ("mean", "variance"))
+            mean, variance = (self.get_buffer(f"{kind}_{_pair_name(s, t)}") for kind in ("mean", "variance"))
             if self.training:
                 momentum = 1.0 if self.global_step == 0 else 0.01
                 found = torch.var_mean(target, dim=(0, 2, 3))
@@ -197,5 +216,5 @@ def _fold_pixels(images: Tensor, like: Tensor) -> Tensor:
     return F.pixel_unshuffle(images[..., : height * factor, : width * factor], factor)
 
 
-def _buffer_name(kind: str, student: str, teacher: str) -> str:
-    return f"{kind}_{student}_{teacher.replace('.', '_')}"
+def _pair_name(student: str, teacher: str) -> str:
+    return f"{student}_{teacher.replace('.', '_')}"  # a module's name may hold no dot

@@ -12,7 +12,6 @@ import yaml
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.recipe import (
     QUALITIES,
-    VARIATION_WEIGHT,
     Recipe,
     command,
     read_recipe,
@@ -28,9 +27,8 @@ LIMITS = Limits(size=1024)
 @pytest.mark.parametrize("name", QUALITIES.values())
 def test_defaults_are_those_of_the_shipped_configs(name: str) -> None:
     config = yaml.safe_load(Path(find_config(f"configs/{name}.yaml")).read_text())
-    model, data = config["model"]["init_args"], config["data"]["init_args"]
-    assert model["variation"]["init_args"]["weight"] == VARIATION_WEIGHT
-    assert data["size"] == Recipe().size
+    assert config["data"]["init_args"]["size"] == Recipe().size
+    assert Recipe().model_options() == {}
     assert config["seed_everything"] == Recipe().seed
 
 
@@ -45,7 +43,7 @@ def test_the_command_says_what_the_recipe_says() -> None:
     shipped = yaml.safe_load(Path(find_config("configs/quality.yaml")).read_text())["model"]["init_args"]
     assert model["style"]["init_args"]["weight"] == 2.5 * shipped["style"]["init_args"]["weight"]
     assert model["encoder"]["init_args"]["weights"] == shipped["encoder"]["init_args"]["weights"]
-    assert model["variation"]["init_args"]["weight"] == 3.25
+    assert model["variation"]["init_args"]["weight"] == 3.25 / 2 * shipped["variation"]["init_args"]["weight"]
     assert (
         data
         | {

@@ -75,7 +75,7 @@ def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypa
     assert status == 200
     job = client.ended(job["id"])
     assert job["status"] == "complete"
-    assert job["progress"]["steps"] == 50 + 25
+    assert job["progress"]["steps"] == 120 + 60
     _, painted, _ = client.ask("GET", f"/api/jobs/{job['id']}/picture")
     monkeypatch.chdir(tmp_path)
     Path("my cat.png").write_bytes(picture)
@@ -90,7 +90,7 @@ def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = page.client()
-    asked = {**TINY, "size": 48, "quality": "standard"}  # 150 steps
+    asked = {**TINY, "size": 48, "quality": "standard"}  # 110 steps
     _, job, _ = client.ask("POST", "/api/jobs", asked)
     client.wait(job["id"], lambda job: job["preview"] > 0)
     status, _, _ = client.ask("POST", f"/api/jobs/{job['id']}/stop")
@@ -98,7 +98,7 @@ def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     job = client.ended(job["id"])
     assert job["status"] == "stopped"
     assert job["picture"]
-    assert 0 < job["progress"]["step"] < 150
+    assert 0 < job["progress"]["step"] < 110
     stopped_at = job["progress"]["step"]
     _, early, _ = client.ask("GET", f"/api/jobs/{job['id']}/picture")
     assert Image.open(io.BytesIO(early)).size == (48, 36)

@@ -193,11 +193,11 @@ def test_prolonging_adds_half_of_the_last_level() -> None:
 
 
 def test_prolonging_has_an_end() -> None:
-    order = Order("id", Recipe(quality="draft"), "a", "b", ("a", "b"), Path(), 1)  # 50 steps, then 35 at each level
-    order = prolonged(order, Progress(600, (50, 533), 1, 4, 3, 1.0, 0.0, 1))
-    assert order.recipe.prolonged == ((50, 799),)  # 849 of 850
+    order = Order("id", Recipe(quality="draft"), "a", "b", ("a", "b"), Path(), 1)  # 120 steps, then 60 at each level
+    order = prolonged(order, Progress(600, (120, 1120), 1, 4, 3, 1.0, 0.0, 1))
+    assert order.recipe.prolonged == ((120, 1680),)  # 1800 of 1800
     with pytest.raises(RefusalError, match="10 times"):
-        prolonged(order, Progress(600, (50, 535), 1, 4, 3, 1.0, 0.0, 1))  # 852
+        prolonged(order, Progress(600, (120, 1121), 1, 4, 3, 1.0, 0.0, 1))  # 1801
 
 
 def test_a_stopped_picture_has_the_command_that_stops_there() -> None:

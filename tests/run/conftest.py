@@ -18,6 +18,8 @@ def fit_words(config: str, encoder_file: str, content: str, style: str) -> list[
         *("fit", "--config", str(CONFIGS / f"{config}.yaml"), "--trainer.accelerator", "cpu"),
         *("--model.encoder.weights", encoder_file, "--data.content", content, "--data.style", style),
         *("--model.style.layers", "[relu1_1, relu2_1, relu3_1, relu4_1, relu5_1]", "--model.style.weight", "20"),
+        *("--model.content.convention", "relative", "--model.content.weight", "1"),  # for any encoder
+        *("--trainer.precision", "32-true"),  # in processes of their own too
         *("--data.sizes", "[24, 34]", "--data.steps", "[4, 3]", "--data.first_steps", "null"),
     ]
 

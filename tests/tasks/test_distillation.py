@@ -176,7 +176,7 @@ def test_the_unexplained_variance(teacher, padding):
         maps = {name: value.double().numpy() for name, value in model.teacher(images).items()}
     assert (maps["features.1"].shape[-1] == 32) == (padding == 1)
     pairs = [term.split("-") for term in TERMS]
-    for (s, t), projection, error in zip(pairs, model.projections, errors, strict=True):
+    for (s, t), projection, error in zip(pairs, model.projections.values(), errors, strict=True):
         factor = {"relu1_2": 1, "relu2_2": 2}.get(s)
         target = unshuffled(images.double().numpy(), factor) if t == "input" else maps[t]
         weight = projection.weight.detach().double().numpy()[:, :, 0, 0]
@@ -206,13 +206,38 @@ def test_a_vgg19_may_teach(tmp_path, encoder_file):
     teacher = VGG19(encoder_file, padding="replicate")
     model = EncoderDistillation(teacher, pairs, str(tmp_path / "made.safetensors"), WIDTHS).eval()
     errors = [error.item() for error in model._unexplained(photos(3))]
-    for (name, projection), error in zip(zip(pairs, model.projections, strict=True), errors, strict=True):
+    for (name, projection), error in zip(zip(pairs, model.projections.values(), strict=True), errors, strict=True):
         with torch.no_grad():
             predicted = projection(model.student(photos(3), [name])[name])
             target = teacher(photos(3), [name])[name]
         assert error == pytest.approx(float((predicted - target).square().mean()), rel=1e-5)  # not yet standardized
     with pytest.raises(UserError, match="no layer 'relu9_9'"):
         EncoderDistillation(teacher, {"relu1_1": {"relu9_9": 1.0}}, "unused.safetensors", WIDTHS)
+
+
+def test_going_on_from_an_earlier_checkpoint(teacher, tmp_path):
+    """Its student, and the projections and moments of the pairs that both have."""
+    earlier = EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS)
+    earlier.train()._unexplained(photos())
+    torch.save({"state_dict": earlier.state_dict()}, tmp_path / "earlier.ckpt")
+    pairs = {"relu1_2": {"input": 4.0}, "relu2_1": {"features.1": 1.0}}
+    later = EncoderDistillation(teacher(), pairs, "x.safetensors", WIDTHS, initial=str(tmp_path / "earlier.ckpt"))
+    before, after = earlier.state_dict(), later.state_dict()
+    shared = {key for key in after if key in before}
+    assert {key for key in after if "relu1_2_input" in key} <= shared
+    assert sum("relu2_1_features_1" in key for key in set(after) - shared) == 4
+    assert all(torch.equal(after[key], before[key]) for key in shared)
+
+
+@pytest.mark.parametrize("content", [b"no checkpoint", None])
+def test_an_initial_that_is_none_is_a_line(content, teacher, tmp_path):
+    if content is None:
+        torch.save({"state_dict": {"image": torch.zeros(1)}}, tmp_path / "other.ckpt")
+    else:
+        (tmp_path / "other.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.initial a checkpoint of a distillation.*other\.ckpt") as caught:
+        EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS, initial=str(tmp_path / "other.ckpt"))
+    assert "\n" not in str(caught.value)
 
 
 def test_projections_may_learn_faster(teacher):
@@ -265,7 +290,7 @@ def test_sides_that_the_poolings_round_down(teacher):
     model = EncoderDistillation(teacher(), pairs, "unused.safetensors", WIDTHS)
     (error,) = model._unexplained(photos(side=31))
     assert torch.isfinite(error)
-    assert model.projections[0].weight.shape[0] == 3 * 8 * 8
+    assert model.projections["relu4_1_input"].weight.shape[0] == 3 * 8 * 8
 
 
 @pytest.mark.parametrize(
