@@ -34,7 +34,7 @@ example:
   nst fit --config configs/starry.yaml
   nst fit --config configs/starry.yaml --data.content me.jpg --data.style painting.jpg --output.path me.png
   nst fit --config configs/starry.yaml --ckpt_path last
-  nst sweep --config configs/starry.yaml --grid.style_weight '[6, 60, 600]' --data.size 256
+  nst sweep --config configs/starry.yaml --grid.style_weight '[2, 8, 32]' --data.size 256
   nst sweep --config configs/sweeps/content_layers.yaml
   nst batch --config configs/starry.yaml --contents photos --styles paintings --output painted
   nst video --config configs/starry.yaml --video clip.mp4 --style painting.jpg --output painted.mp4

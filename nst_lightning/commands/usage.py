@@ -33,7 +33,7 @@ short names of options:
 {_NAMES}
 
 example:
-  nst sweep --config configs/starry.yaml --grid.style_weight '[6, 60, 600]' --data.size 256
+  nst sweep --config configs/starry.yaml --grid.style_weight '[2, 8, 32]' --data.size 256
   nst sweep --grid.style_weight '[6, 60]' --grid.style_layers '{{shallow: [relu1_1], deep: [relu1_1, relu4_1]}}'
   nst sweep --config configs/sweeps/content_layers.yaml --data.content me.jpg --jobs 2
 

@@ -22,8 +22,8 @@ from nst_lightning.app.studio import Studio
 
 @pytest.fixture(autouse=True)
 def _float32_by_default() -> None:
-    """Take the machine's own default: the page's painters are processes of their own, and are compared with commands that
-    run here."""
+    """Take the machine's own default: painters are processes of their own, and are compared with commands that run
+    here."""
 
 
 TINY = {"content": "sample:town", "style": "sample:starry", "size": 32, "quality": "draft"}

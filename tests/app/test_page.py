@@ -105,7 +105,7 @@ def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_
     assert name == "me-mosaic.png"
     assert early.size == (64, 43)
     tab.get_by_text("The same on the command line").click()
-    playwright.expect(tab.locator("#command")).to_contain_text("nst fit --config configs/starry.yaml")
+    playwright.expect(tab.locator("#command")).to_contain_text("nst fit --config configs/quality.yaml")
     playwright.expect(tab.locator("#command")).to_contain_text("--data.content me.png --data.style sample:mosaic")
     tab.reload()  # what there is, is still there
     say(tab, "Stopped")
