@@ -103,7 +103,7 @@ def settings_of(quality: str, part: str) -> dict[str, Any]:
     Returns:
         The `init_args`.
     """
-    config = yaml.safe_load(Path(find_config(QUALITIES[quality])).read_text(encoding="utf-8"))
+    config = yaml.safe_load(Path(find_config(f"configs/{QUALITIES[quality]}.yaml")).read_text(encoding="utf-8"))
     settings: dict[str, Any] = config[part]["init_args"]
     return settings
 

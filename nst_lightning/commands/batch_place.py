@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from nst_lightning.commands.worker import FAILED, RESULT, SECONDS, VERSION
 from nst_lightning.images.atomic import atomic_path
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.run.config import changed_settings
+from nst_lightning.utils.hashing import file_sha256
 
 SETTINGS = "pair.yaml"
 PAINTED_FROM = "painted_from.json"
@@ -173,8 +173,4 @@ def _is_known(file: Path, known: Mapping[str, Any]) -> bool:
 @lru_cache(maxsize=4096)  # each content comes with every style
 def _sha256(file: Path, mtime_ns: int) -> str:
     del mtime_ns
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(file)

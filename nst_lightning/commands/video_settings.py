@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from nst_lightning.data.schedule import pyramid_sizes
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.tasks.transfer import StyleTransfer
+from nst_lightning.utils.hashing import file_sha256
 
 _PICTURES = ("style", "guides", "style_guides", "content_guide", "init")  # options of the data that may name files
 _OF_A_RUN = ("name", "ckpt_path", "weights_only")  # they say which run is meant, not what is painted
@@ -98,11 +98,7 @@ def identity(request: VideoRequest, settings: Mapping[str, Any], flow: str) -> d
 
 
 def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
+        return file_sha256(file)[:16]
     except OSError as error:
         raise UserError(f"{file} can't be read ({error.strerror}); check its permissions.") from error
-    return digest.hexdigest()[:16]

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from nst_lightning.images.opponent import opponent_matrix
+from nst_lightning.images.opponent import opponent_colors, rgb_colors
 
 
 class OpponentAdam(torch.optim.Adam):
@@ -17,7 +16,7 @@ class OpponentAdam(torch.optim.Adam):
 
     Adam divides each coordinate's gradient by its own recent size, so that every coordinate moves about as fast. With
     red, green and blue as coordinates, small differences between their gradients are blown up to full steps in color:
-    fine colored noise. Here the coordinates are :math:`y = D O x` with the orthonormal :math:`O` of `opponent_matrix`
+    fine colored noise. Here the coordinates are :math:`y = D O x` with the orthonormal :math:`O` of `opponent_colors`
     and :math:`D = \mathrm{diag}(1, 1 / c, 1 / c)`, *c* being *chroma*: both moments are those of :math:`y`'s gradient
     :math:`D^{-1} O g`, and colors move at most *c* times as fast as brightness. The image itself stays in RGB.
 
@@ -57,26 +56,12 @@ class OpponentAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for image, factors in self._images():
-            image.copy_(_times(opponent_matrix(image) * factors[:, None], image))
-            assert image.grad is not None
-            image.grad.copy_(_times(opponent_matrix(image) / factors[:, None], image.grad))
+        images = [(image, group["chroma"]) for group in self.param_groups for image in group["params"]]
+        images = [(image, chroma) for image, chroma in images if image.grad is not None]
+        for image, chroma in images:
+            image.copy_(opponent_colors(image, 1 / chroma))
+            image.grad.copy_(opponent_colors(image.grad, chroma))
         super().step()
-        for image, factors in self._images():
-            image.copy_(_times(opponent_matrix(image).T / factors, image))
+        for image, chroma in images:
+            image.copy_(rgb_colors(image, 1 / chroma))
         return loss
-
-    def _images(self) -> list[tuple[Tensor, Tensor]]:
-        return [
-            (
-                image,
-                image.new_tensor([1.0, 1 / group["chroma"], 1 / group["chroma"]]),
-            )
-            for group in self.param_groups
-            for image in group["params"]
-            if image.grad is not None
-        ]
-
-
-def _times(matrix: Tensor, image: Tensor) -> Tensor:
-    return torch.einsum("oc,nchw->nohw", matrix, image)

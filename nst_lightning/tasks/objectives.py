@@ -19,9 +19,9 @@ class LevelObjectives(nn.Module):
     """One objective for each encoder.
 
     Args:
-        encoder: Of the levels below the least of the sizes.
+        encoder: Network for the levels below the least of the sizes.
         by_size: Encoders from a long side on, pixels; may be empty.
-        losses: Of every level.
+        losses: Losses, the same at every level.
         guide_propagation: As in `Objective`.
 
     Raises:

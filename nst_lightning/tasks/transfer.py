@@ -41,7 +41,8 @@ def precision_of(checkpoint: dict[str, Any]) -> str:
     """Return the precision that a checkpoint was painted in, as `--trainer.precision` takes it.
 
     Args:
-        checkpoint: Of a `StyleTransfer`. Those of version 0.1 do not say; its default was `32-true`.
+        checkpoint: Content of a `StyleTransfer`'s checkpoint. Those of version 0.1 do not say; its default was
+            `32-true`.
     """
     return str(checkpoint.get(_KEY, {}).get("precision", "32-true"))
 

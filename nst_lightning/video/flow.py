@@ -1,6 +1,5 @@
 """Optical flow between two pictures: by torchvision's RAFT where its weights can be had, by OpenCV's DIS elsewhere."""
 
-import hashlib
 import logging
 import math
 import socket
@@ -19,6 +18,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 from nst_lightning.errors import UserError
 from nst_lightning.images.luminance import luminance
 from nst_lightning.images.resize import resize
+from nst_lightning.utils.hashing import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _weights_file() -> Path:
     """Give the file of RAFT's weights with the right content, downloading it if it is missing or damaged."""
     path = _weights_path()
     digest = path.stem.rsplit("-", 1)[-1]
-    if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest().startswith(digest):
+    if path.exists() and file_sha256(path).startswith(digest):
         return path
     log.info("Downloading %s (%d MB, once) to %s", _URL, _MEGABYTES, path)
     path.parent.mkdir(parents=True, exist_ok=True)
