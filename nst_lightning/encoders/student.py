@@ -18,13 +18,16 @@ _HARDLY_ACTIVE = 1e-3
 class StudentVGG19(nn.Module):
     """VGG19's convolutions at any width, each followed by batch norm and ReLU.
 
-    Batch norm makes sixteen narrow layers trainable from scratch; `fold` takes it out again.
+    Batch norm makes sixteen narrow layers trainable from scratch; `fold` takes it out again. A network whose
+    activations are normalized already, as `normalize_activations` leaves them, trains on without it, and without the
+    noise of batch statistics.
 
     Args:
         widths: Channels of the five blocks.
+        batch_norm: Whether the convolutions are followed by batch norm; if not, they have biases of their own.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128, 128)) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128, 128), *, batch_norm: bool = True) -> None:
         super().__init__()
         self.convolutions = nn.ModuleDict()
         self.norms = nn.ModuleDict()
@@ -32,8 +35,10 @@ class StudentVGG19(nn.Module):
         for name in CONVOLUTIONS:
             width = widths[int(name[4]) - 1]
             # Replicated borders, as pictures are later painted with: zeros would draw a frame.
-            self.convolutions[name] = nn.Conv2d(channels, width, 3, padding=1, padding_mode="replicate", bias=False)
-            self.norms[name] = nn.BatchNorm2d(width)
+            self.convolutions[name] = nn.Conv2d(
+                channels, width, 3, padding=1, padding_mode="replicate", bias=not batch_norm
+            )
+            self.norms[name] = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
             channels = width
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
@@ -75,8 +80,12 @@ def fold(student: StudentVGG19) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for name in CONVOLUTIONS:
-        norm = cast(nn.BatchNorm2d, student.norms[name])
+        norm = student.norms[name]
         convolution = cast(nn.Conv2d, student.convolutions[name])
+        if not isinstance(norm, nn.BatchNorm2d):
+            for key, value in convolution.named_parameters():
+                state[f"{name}.{key}"] = value.detach().float().clone()
+            continue
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         gain = norm.weight * torch.rsqrt(variance + norm.eps)
         state[f"{name}.weight"] = (convolution.weight * gain.view(-1, 1, 1, 1)).detach().float().clone()

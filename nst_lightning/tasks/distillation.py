@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import EllipsisType
@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.student import StudentVGG19, fold, normalize_activations
 from nst_lightning.encoders.teacher import Teacher
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
@@ -49,8 +50,9 @@ class EncoderDistillation(LightningModule):
             schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the projections learn
             faster.
         lr_scheduler: Makes a schedule that advances every step.
-        initial: Checkpoint of an earlier distillation with the same widths, to go on from with other pairs, data or
-            rates: its student, and the projections of the pairs that both have. `None` for random weights.
+        initial: What to go on from, with other pairs, data or rates; `None` for random weights. Either the checkpoint of
+            an earlier distillation with the same widths: its student, and the projections of the pairs that both have.
+            Or an encoder's weights file, such as an earlier `output`, which trains on without batch norm.
         normalization_batches: Training batches over which the exported channels' mean activations are 1.
 
     Raises:
@@ -77,7 +79,9 @@ class EncoderDistillation(LightningModule):
         self._targets = list(dict.fromkeys(name for _, name, _ in self.terms if name != INPUT))
         _check_targets(teacher, self._targets)
         teacher.requires_grad_(False)
-        self.student = StudentVGG19(widths).to(memory_format=torch.channels_last)  # a quarter faster on CPUs
+        state = {} if initial is None else _read_initial(user_path(initial))
+        student = StudentVGG19(widths, batch_norm="student.convolutions.conv1_1.bias" not in state)
+        self.student = student.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
         self.output = Path(output)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -85,20 +89,16 @@ class EncoderDistillation(LightningModule):
         self.projections = nn.ModuleDict()
         self._build_projections()
         if initial is not None:
-            self._load(user_path(initial))
+            self._load(state, user_path(initial))
 
-    def _load(self, checkpoint: Path) -> None:
+    def _load(self, state: Mapping[str, Tensor], path: Path) -> None:
         try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
             unknown = self.load_state_dict({key: state[key] for key in self.state_dict() if key in state}, strict=False)
-            if lacking := [key for key in unknown.missing_keys if key.startswith("student.")]:
-                raise KeyError(lacking[0])
-        except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"expected in model.initial a checkpoint of a distillation with the same widths, found {checkpoint} "
-                f"({reason}); give another, or leave it out."
-            ) from error
+        except RuntimeError as error:  # a tensor of another shape
+            raise _not_initial(path, str(error)) from error
+        used = LAYERS[: deepest(s for s, _, _ in self.terms)]
+        if lacking := [key for key in unknown.missing_keys if key.startswith("student.") and key.split(".")[2] in used]:
+            raise _not_initial(path, f"it lacks {lacking[0]}")
 
     def _build_projections(self) -> None:
         with torch.no_grad():
@@ -197,6 +197,24 @@ class EncoderDistillation(LightningModule):
         with atomic_path(path) as temporary:
             save_file(halves, temporary, {"preprocessing": "imagenet"})
         rank_zero_info(f"encoder: {path}")
+
+
+def _read_initial(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, or those of an encoder's weights file under the module's keys."""
+    if path.suffix == ".safetensors":
+        return {f"student.convolutions.{key}": value for key, value in read_checkpoint(path)[0].items()}
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        return dict(state)
+    except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
+        raise _not_initial(path, str(error)) from error
+
+
+def _not_initial(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"expected in model.initial a checkpoint of a distillation, or an encoder (.safetensors), with the same widths, "
+        f"found {path} ({' '.join(reason.split())[:200]}); give another, or leave it out."
+    )
 
 
 def _check_targets(teacher: VGG19 | Teacher, names: Sequence[str]) -> None:

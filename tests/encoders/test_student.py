@@ -64,6 +64,19 @@ def test_the_folded_file_computes_what_the_student_computes(student, tmp_path):
         assert value.abs().max() > 0.01  # else nothing was compared
 
 
+def test_without_batch_norm_a_folded_network_goes_on_as_itself(student):
+    state = fold(student)
+    later = StudentVGG19(WIDTHS, batch_norm=False)
+    later.convolutions.load_state_dict(state)
+    with torch.no_grad():
+        expected, found = (network(pictures(), RELUS) for network in (student, later.train()))
+    for name, value in found.items():
+        assert_close(value, expected[name])
+    again = fold(later)
+    assert list(again) == list(state)
+    assert all(torch.equal(again[key], state[key]) for key in state)
+
+
 def test_folding_gives_float32_copies_in_network_order(student):
     state = fold(student.bfloat16())
     assert list(state) == [f"{name}.{part}" for name in CONVOLUTIONS for part in ("weight", "bias")]

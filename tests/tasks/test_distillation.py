@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 from torchvision.models import squeezenet1_1
 
@@ -227,6 +228,28 @@ def test_going_on_from_an_earlier_checkpoint(teacher, tmp_path):
     assert {key for key in after if "relu1_2_input" in key} <= shared
     assert sum("relu2_1_features_1" in key for key in set(after) - shared) == 4
     assert all(torch.equal(after[key], before[key]) for key in shared)
+
+
+def test_going_on_from_an_encoder(teacher, tmp_path):
+    """Its maps are the encoder's, also in training: there is no batch norm any more; nor in a checkpoint after it."""
+    earlier = EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS)
+    file = str(tmp_path / "earlier.safetensors")
+    save_file(fold(earlier.student), file, {"preprocessing": "imagenet"})
+    later = EncoderDistillation(teacher(), PAIRS, "x.safetensors", WIDTHS, initial=file).train()
+    torch.save({"state_dict": later.state_dict()}, tmp_path / "later.ckpt")
+    last = EncoderDistillation(teacher(), PAIRS, "x.safetensors", WIDTHS, initial=str(tmp_path / "later.ckpt"))
+    expected = VGG19(file, padding="replicate")(photos(), RELUS)
+    for student in (later.student, last.train().student):
+        for name, value in student(photos(), RELUS).items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-5 * float(expected[name].abs().max()))
+
+
+def test_an_encoder_of_other_widths_is_a_line(teacher, tmp_path):
+    file = tmp_path / "other.safetensors"
+    save_file(fold(EncoderDistillation(teacher(), PAIRS, "x.safetensors", WIDTHS).student), file)
+    with pytest.raises(UserError, match=r"the same widths, found .*other\.safetensors \(.*conv1_1") as caught:
+        EncoderDistillation(teacher(), PAIRS, "x.safetensors", (3, *WIDTHS[1:]), initial=str(file))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"no checkpoint", None])
