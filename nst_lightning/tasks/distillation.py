@@ -50,9 +50,9 @@ class EncoderDistillation(LightningModule):
             schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the projections learn
             faster.
         lr_scheduler: Makes a schedule that advances every step.
-        initial: What to go on from, with other pairs, data or rates; `None` for random weights. Either the checkpoint of
-            an earlier distillation with the same widths: its student, and the projections of the pairs that both have.
-            Or an encoder's weights file, such as an earlier `output`, which trains on without batch norm.
+        initial: What to go on from, with other pairs, data or rates; `None` for random weights. Either the checkpoint
+            of an earlier distillation with the same widths: its student, and the projections of the pairs that both
+            have. Or an encoder's weights file, such as an earlier `output`, which trains on without batch norm.
         normalization_batches: Training batches over which the exported channels' mean activations are 1.
 
     Raises:
@@ -212,7 +212,7 @@ def _read_initial(path: Path) -> dict[str, Tensor]:
 
 def _not_initial(path: Path, reason: str) -> UserError:
     return UserError(
-        f"expected in model.initial a checkpoint of a distillation, or an encoder (.safetensors), with the same widths, "
+        "expected in model.initial a checkpoint of a distillation, or an encoder (.safetensors), with the same widths, "
         f"found {path} ({' '.join(reason.split())[:200]}); give another, or leave it out."
     )
 
