@@ -19,8 +19,9 @@ import yaml
 from torch import Tensor
 
 from nst_lightning.data import FolderImages
-from nst_lightning.encoders import VGG19, Teacher
+from nst_lightning.encoders import VGG19
 from nst_lightning.encoders.topology import INPUT
+from nst_lightning.tasks.distillation import Teacher
 
 RIDGE = 1e-4  # relative to the mean energy of a channel
 

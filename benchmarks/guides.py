@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst_lightning import VGG19, GramStyleLoss
-from nst_lightning.encoders.guides import Propagation, propagate_guide
+from nst_lightning.encoders.guide_propagation import Propagation, propagate_guide
 from nst_lightning.images.files import read_image
 from nst_lightning.images.guides import read_guide
 from nst_lightning.images.resize import fit_long_side, resize

@@ -24,7 +24,7 @@ RUN = """
 import re, sys, time
 from pathlib import Path
 from lightning.pytorch import Callback
-from nst_lightning.run.command import run_command
+from nst_lightning.runs.fit_command import run_command
 
 class Clock(Callback):
     def on_train_batch_start(self, *_):

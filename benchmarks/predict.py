@@ -27,15 +27,15 @@ import torch
 
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.images.resize import cover
+from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.shipped import network_path
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.networks.weights import load_network, save_network
 
 PROGRAM = """
 import json, resource, sys, time
 import torch
-from nst_lightning.callbacks.paintings import PaintingWriter
-from nst_lightning.cli import main
+from nst_lightning.callbacks.prediction_writer import PaintingWriter
+from nst_lightning.cli.main import main
 
 torch.set_num_threads(int(sys.argv[1]))
 marks = {}

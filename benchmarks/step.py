@@ -33,10 +33,10 @@ from torch import Tensor
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData
 from nst_lightning.encoders.convolution import Winograd, winograd_pays
+from nst_lightning.encoders.encoder_weights import load_weights
 from nst_lightning.encoders.tiles import plan_tiles
 from nst_lightning.encoders.topology import LAYERS
-from nst_lightning.encoders.weights import load_weights
-from nst_lightning.losses.tiled_statistics import Tiling
+from nst_lightning.losses.tiling.tiled_statistics import Tiling
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 STYLE_LAYERS = {"relu1_1": 0.35, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.12, "relu5_1": 0.08}

@@ -32,7 +32,7 @@ from torch.optim import Optimizer
 
 from nst_lightning import StyleTransfer, TransferData
 from nst_lightning.losses.objective import Objective
-from nst_lightning.run.command import NSTCommand
+from nst_lightning.runs.fit_command import NSTCommand
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.levels import resize_iterate
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from nst_lightning.networks import TransformerNet, load_network
     from nst_lightning.optim import OpponentAdam
-    from nst_lightning.run import Result, fit
+    from nst_lightning.runs import Result, fit
     from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
 
 __all__ = [
@@ -50,8 +50,8 @@ _HOMES = {
     "TransformerNet": "networks",
     "load_network": "networks",
     "OpponentAdam": "optim",
-    "Result": "run",
-    "fit": "run",
+    "Result": "runs",
+    "fit": "runs",
     "FastStyleTransfer": "tasks",
     "StyleTransfer": "tasks",
 }

@@ -2,6 +2,6 @@
 
 import sys
 
-from nst_lightning.cli import main
+from nst_lightning.cli.main import main
 
 sys.exit(main())

@@ -12,8 +12,8 @@ from tempfile import NamedTemporaryFile
 
 import torch
 
-from nst_lightning.cli import main
-from nst_lightning.commands.processes import worker_context
+from nst_lightning.cli.main import main
+from nst_lightning.jobs.processes import worker_context
 
 
 class Command:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.atomic import check_writable
 from nst_lightning.images.files import check_output, read_image
+from nst_lightning.utils.atomic import check_writable
 
 MISTAKES = {
     "~nobody-here/x.png": "nobody's home is ~nobody-here",

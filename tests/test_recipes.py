@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.cli import main
+from nst_lightning.cli.main import main
 from nst_lightning.data import TransferData
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.losses import Loss

@@ -6,12 +6,12 @@ import shutil
 from typing import Any
 
 from nst_lightning.app.order import PICTURE, PREVIEW, Order, Progress
-from nst_lightning.callbacks.paintings import PaintingWriter
+from nst_lightning.callbacks.prediction_writer import PaintingWriter
 from nst_lightning.data import PicturesToPaint
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.images.samples import SAMPLE
-from nst_lightning.run.trainer import build_predictor
+from nst_lightning.runs.trainer import build_predictor
 from nst_lightning.tasks import FastPainter
 
 

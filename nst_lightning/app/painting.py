@@ -26,12 +26,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from nst_lightning.app.instant import paint_instantly
 from nst_lightning.app.order import NAME, PICTURE, PREVIEW, Order, Progress
 from nst_lightning.app.recipe import Recipe, settings_of
-from nst_lightning.callbacks.pictures import painted
+from nst_lightning.callbacks.image_writer import painted
 from nst_lightning.data import TransferData
-from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
-from nst_lightning.run import fit
+from nst_lightning.runs import fit
 from nst_lightning.tasks import StyleTransfer
 
 _TELL_INTERVAL = 0.2  # seconds

@@ -14,7 +14,7 @@ import yaml
 
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.data.schedule import steps_per_level
-from nst_lightning.run.parser import find_config
+from nst_lightning.runs.config_files import find_config
 
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
 """The shipped configs, by what the page calls them."""

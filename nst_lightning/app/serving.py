@@ -22,8 +22,8 @@ from nst_lightning.app.studio import Studio
 from nst_lightning.app.visitors import Visitors
 from nst_lightning.errors import UserError
 from nst_lightning.images.samples import SAMPLES
+from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.shipped import shipped_networks
-from nst_lightning.networks.weights import load_network
 
 _CONNECTIONS = 500  # at a time; more are told to come back
 

@@ -10,11 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import run_folder
-from nst_lightning.callbacks.pictures import PictureWriter, painted, transfer_data
+from nst_lightning.callbacks.image_writer import PictureWriter, painted, transfer_data
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.animation import check_animation, frame_size, write_animation
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize
+from nst_lightning.video.animated_image import check_animation, frame_size, write_animation
 
 _log = logging.getLogger(__name__)
 

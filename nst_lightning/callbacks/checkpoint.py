@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.atomic import atomic_path
+from nst_lightning.utils.atomic import atomic_path
 
 FOLDER = "checkpoints"
 LAST = "last.ckpt"

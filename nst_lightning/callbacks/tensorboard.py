@@ -11,13 +11,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from nst_lightning.callbacks.final import comparable_data, final_terms
-from nst_lightning.callbacks.pictures import painted, transfer_data
-from nst_lightning.data.batch import TransferBatch
+from nst_lightning.callbacks.final_loss import comparable_data, final_terms
+from nst_lightning.callbacks.image_writer import painted, transfer_data
+from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
-from nst_lightning.tasks.transfer import StyleTransfer
+from nst_lightning.tasks.style_transfer import StyleTransfer
 
 _LARGEST = 2048  # pixels: event files hold PNGs, and the page shows them smaller still
 

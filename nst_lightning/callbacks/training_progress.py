@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from tqdm import tqdm
 
-from nst_lightning.callbacks.progress import SingleBar, redraw_interval
+from nst_lightning.callbacks.progress_bar import SingleBar, redraw_interval
 
 _FORMAT = "training {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}, {remaining} left{postfix}]"
 

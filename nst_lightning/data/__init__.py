@@ -1,11 +1,11 @@
 """What a step is given."""
 
-from nst_lightning.data.batch import TransferBatch
-from nst_lightning.data.fast import FastBatch, FastTransferData
-from nst_lightning.data.folder import FolderImages
-from nst_lightning.data.paintings import PicturesToPaint
-from nst_lightning.data.pyramid import TransferData
+from nst_lightning.data.fast_transfer_data import FastBatch, FastTransferData
+from nst_lightning.data.folder_images import FolderImages
+from nst_lightning.data.predict_data import PicturesToPaint
 from nst_lightning.data.schedule import Level, Schedule
+from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.data.transfer_data import TransferData
 
 __all__ = [
     "FastBatch",

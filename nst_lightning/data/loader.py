@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nst_lightning.data.batch import TransferBatch
 from nst_lightning.data.schedule import Schedule
+from nst_lightning.data.transfer_batch import TransferBatch
 
 
 class StepLoader:

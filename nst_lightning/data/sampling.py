@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nst_lightning.data.folder import Pictures
+from nst_lightning.data.folder_images import Pictures
 from nst_lightning.errors import UserError
 
 

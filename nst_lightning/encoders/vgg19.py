@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst_lightning.encoders.convolution import FrozenConvolution, Padding, Winograd
+from nst_lightning.encoders.encoder_weights import Preprocessing, load_weights
 from nst_lightning.encoders.preprocessing import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest, smallest_side
-from nst_lightning.encoders.weights import Preprocessing, load_weights
 from nst_lightning.errors import UserError
 
 _PREPROCESSING = {

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.profiles import to_srgb
+from nst_lightning.images.icc import to_srgb
 
 # No others: some of Pillow's readers start programs (EPS) or accept nearly any file (TGA).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")

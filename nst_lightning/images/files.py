@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.atomic import atomic_path, check_writable
 from nst_lightning.images.decode import decode_image
+from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
-from nst_lightning.images.profiles import srgb_profile
 from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.utils.atomic import atomic_path, check_writable
 
 _FORMATS = {
     ".png": "PNG",

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nst_lightning.encoders.guides import Propagation, propagate_guide
+from nst_lightning.encoders.guide_propagation import Propagation, propagate_guide
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
-from nst_lightning.losses.comparison import Comparison
-from nst_lightning.losses.compiling import CompiledEvaluation
+from nst_lightning.losses.compiled import CompiledEvaluation
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured
+from nst_lightning.losses.loss_term import Comparison
 from nst_lightning.losses.style import StyleLoss
-from nst_lightning.losses.tiled_statistics import Tiling, tiled_statistics
-from nst_lightning.losses.tiling import TiledObjective
+from nst_lightning.losses.tiling.tiled_objective import TiledObjective
+from nst_lightning.losses.tiling.tiled_statistics import Tiling, tiled_statistics
 
 
 class Objective(nn.Module):
@@ -32,7 +32,7 @@ class Objective(nn.Module):
         guide_propagation: How masks reach deeper layers; see `propagate_guide`.
 
     Attributes:
-        tiling: How value and gradient are computed tile by tile (see losses/tiling.py); `None` for the whole picture
+        tiling: How value and gradient are computed tile by tile (see `losses/tiling/`); `None` for the whole picture
             at once. To be set before `measure`.
         compiled: Whether `torch.compile` makes one program of it, for each size anew; not where there are tiles. To be
             set before `measure`.

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst_lightning.errors import UserError
-from nst_lightning.tasks.stepping import scaled_rate
+from nst_lightning.tasks.optimizers import scaled_rate
 
 RETREAT_FACTOR = 0.5
 """What the learning rate is multiplied by at each retreat."""

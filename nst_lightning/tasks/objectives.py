@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from nst_lightning.data.schedule import Level
-from nst_lightning.encoders.guides import Propagation
+from nst_lightning.encoders.guide_propagation import Propagation
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss

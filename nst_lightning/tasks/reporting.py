@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nst_lightning.data.batch import TransferBatch
+from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.losses.objective import Objective
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.video.opening import moment, open_video, reason
-from nst_lightning.video.pixels import Upright
+from nst_lightning.video.container import moment, open_video, reason
+from nst_lightning.video.rgb_frames import Upright
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -88,7 +88,7 @@ def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Itera
     """Read the frames of a video, one in memory at a time.
 
     The rotation or mirroring that a phone notes beside the frames is carried out, pixels that are not square are
-    made so by changing the width, and colours are converted as `nst_lightning.video.pixels.Upright` says: HDR is
+    made so by changing the width, and colours are converted as `nst_lightning.video.rgb_frames.Upright` says: HDR is
     not tone-mapped. Times are kept as the file has them, also where the rate varies; a frame without a time, or
     with one that does not come after the frame before, follows that one at the average rate.
 

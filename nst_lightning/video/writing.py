@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from torch import Tensor
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.atomic import atomic_path, check_writable
-from nst_lightning.video.opening import check_pyav, reason
-from nst_lightning.video.pixels import Encodable
-from nst_lightning.video.sound import Sound, carry_sound
+from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.video.audio import Sound, carry_sound
+from nst_lightning.video.container import check_pyav, reason
+from nst_lightning.video.rgb_frames import Encodable
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -79,7 +79,7 @@ class VideoWriter:
         height: Of the frames, pixels.
         width: Of the frames, pixels.
         rate: Frames per second, on average; the last frame is shown for 1/rate.
-        sound_from: A video whose sound is carried over as `nst_lightning.video.sound.Sound` says; the first frame
+        sound_from: A video whose sound is carried over as `nst_lightning.video.audio.Sound` says; the first frame
             written (`time` 0) takes the place of its first one. None for a silent video.
         crf: Constant rate factor of H.264, 0 (lossless) to 51; 17 is held to be visually lossless. For VP9, whose
             scale goes to 63, it is stretched.

@@ -15,8 +15,8 @@ import pytest
 
 from nst_lightning.app.limits import Limits
 from nst_lightning.app.request import AppRequest
-from nst_lightning.cli import main
-from nst_lightning.commands.app import read_app_request
+from nst_lightning.cli.app import read_app_request
+from nst_lightning.cli.main import main
 
 
 def test_it_listens_on_this_machine_only_unless_told_otherwise() -> None:

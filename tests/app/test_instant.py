@@ -14,10 +14,10 @@ from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.order import PICTURE, PREVIEW, Order
 from nst_lightning.app.recipe import Recipe, command, read_recipe
 from nst_lightning.app.serving import networks
-from nst_lightning.cli import main
+from nst_lightning.cli.main import main
 from nst_lightning.networks import shipped
+from nst_lightning.networks.network_file import save_network
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.networks.weights import save_network
 
 
 @pytest.fixture

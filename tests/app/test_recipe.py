@@ -18,8 +18,8 @@ from nst_lightning.app.recipe import (
     result_name,
 )
 from nst_lightning.data.schedule import steps_per_level
-from nst_lightning.run.parser import find_config
-from nst_lightning.run.settings import resolve_settings
+from nst_lightning.runs.config_files import find_config
+from nst_lightning.runs.resolved_settings import resolve_settings
 
 LIMITS = Limits(size=1024)
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from nst_lightning.app import connections, server
 from nst_lightning.app.server import PAGE
-from nst_lightning.cli import main
+from nst_lightning.cli.main import main
 from tests.app.conftest import TINY, Client, Served
 
 

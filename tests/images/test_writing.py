@@ -10,7 +10,7 @@ from PIL import Image
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
-from nst_lightning.images.profiles import srgb_profile
+from nst_lightning.images.icc import srgb_profile
 
 
 def picture(height=9, width=7, channels=3, seed=0):

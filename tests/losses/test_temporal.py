@@ -10,8 +10,8 @@ from torch import Tensor
 from nst_lightning import VGG19, GramStyleLoss, UserError
 from nst_lightning.losses import TemporalLoss
 from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.team import Team
-from nst_lightning.losses.tiled_statistics import Tiling
+from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.losses.tiling.tiled_statistics import Tiling
 
 
 def draw(*shape: int, seed: int) -> Tensor:

@@ -8,8 +8,8 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import cover, fit_long_side, resize
 from nst_lightning.losses import ContentLoss, GramStyleLoss, Loss
+from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.shipped import network_path
-from nst_lightning.networks.weights import load_network
 
 
 @torch.no_grad()

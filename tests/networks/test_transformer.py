@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from nst_lightning.errors import UserError
+from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.normalization import ConditionalInstanceNorm, Moments
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.networks.weights import load_network, save_network
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from lightning.pytorch import Trainer
 
 from nst_lightning import StyleTransfer, TransferData
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
-from nst_lightning.run.folder import RunFolder
-from nst_lightning.run.trainer import build_trainer
+from nst_lightning.runs.run_folder import RunFolder
+from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks import precision
 from nst_lightning.tasks.precision import default_precision, native_bfloat16
-from tests.tasks.test_transfer import QUIET, make_model, run
+from tests.tasks.test_style_transfer import QUIET, make_model, run
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import torch
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss
 from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.team import Team
-from nst_lightning.tasks import memory
-from nst_lightning.tasks.memory import TileSizes
+from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.tasks import tile_size as memory
+from nst_lightning.tasks.tile_size import TileSizes
 
 TARGETS = 4 * (100 * 80 * 4 + 50 * 40 * 8)
 """Bytes of float32 targets of 100×80 pixels: 4 channels at full size, 8 at half of it."""

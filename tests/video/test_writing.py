@@ -197,7 +197,7 @@ def test_sound_that_the_container_does_not_take_is_coded_anew(
 
 def test_packets_of_sound_and_picture_alternate(clips: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sound is read as far as the picture has come: never the whole of it."""
-    from nst_lightning.video.sound import Sound
+    from nst_lightning.video.audio import Sound
 
     original = clips.write("a.mp4", sound="aac")
     asked: list[float] = []

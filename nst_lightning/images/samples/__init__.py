@@ -1,7 +1,7 @@
 """The built-in pictures: two contents and three styles, drawn by this project's own code.
 
 `sample:town` in a config means `sample_path("town")`. The code that draws them is in `drawing`, is never
-imported from here, and is run by `python -m nst_lightning.images.samples.drawing OUT_FOLDER`.
+imported from here, and is run by `python -m tools.draw_samples OUT_FOLDER`.
 """
 
 from __future__ import annotations

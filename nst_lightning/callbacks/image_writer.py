@@ -1,0 +1,142 @@
+"""Writes the picture: in the run's folder, and wherever the user wants it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.data.transfer_data import TransferData
+from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.files import check_output, write_image
+from nst_lightning.tasks.style_transfer import StyleTransfer
+
+_log = logging.getLogger(__name__)
+
+FILE_NAME = "stylized.png"
+
+
+def transfer_data(trainer: Trainer) -> TransferData | None:
+    """Give the run's pictures; `None` if it has them from a loader or a data module of the user's own."""
+    data = getattr(trainer, "datamodule", None)  # set by one of Lightning's connectors
+    return data if isinstance(data, TransferData) else None
+
+
+def painted(trainer: Trainer, module: LightningModule) -> Tensor:
+    """Give the picture as it is shown and written: the module's result, finished by the data module.
+
+    Args:
+        trainer: Of the run.
+        module: A `StyleTransfer`.
+
+    Returns:
+        sRGB in [0, 1], `(1, 3, H, W)`, detached.
+    """
+    assert isinstance(module, StyleTransfer)  # runs/trainer.py adds these callbacks to no other
+    data = transfer_data(trainer)
+    return module.result() if data is None else data.finish(module.result())
+
+
+class PictureWriter(Callback):
+    """Write `stylized.png` into the run's folder at the end, and as often as asked before.
+
+    It is written also when the run is stopped or fails, from what there is by then.
+
+    Args:
+        path: Write the picture here as well; `.png`, `.jpg`, `.webp` and `.tiff` by suffix.
+        every_n_steps: Also write at each such step, and keep that picture as `steps/000100.png`.
+        bits: Bits per channel of PNG files, 8 or 16.
+        quality: Of JPEG and WebP, 1 to 100.
+        gain: Factor of each of red, green and blue in the files.
+        offset: Added to each after that; 1 is the whole range from black to white. The picture that is optimised,
+            and what TensorBoard shows, have neither. With the Keras example's constants changed from its
+            (123.68, 116.779, 103.939) to (r, g, b) the offset is their difference over 255.
+
+    Raises:
+        UserError: If a number is out of range or the suffix is unknown.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        every_n_steps: int | None = None,
+        bits: Literal[8, 16] = 8,
+        quality: int = 95,
+        gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise UserError(f"output.every_n_steps must be at least 1, but {every_n_steps} was given.")
+        if not 1 <= quality <= 100:
+            raise UserError(f"output.quality must be from 1 to 100, but {quality} was given.")
+        if not all(math.isfinite(number) for number in (*gain, *offset)):
+            raise UserError(f"output.gain and output.offset must be finite, but {gain} and {offset} were given.")
+        if path is not None:
+            check_output(path)  # not after minutes of painting
+        self.path = None if path is None else user_path(path)
+        self.every_n_steps = every_n_steps
+        self.bits = bits
+        self.quality = quality
+        self.gain = gain
+        self.offset = offset
+        self.written: Path | None = None
+        self._data: TransferData | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse to write over a picture that is being read, or a finished one that is not of these pictures."""
+        self._data = transfer_data(trainer)
+        if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
+            pl_module.check_pictures(self._data.digest())
+        if self.path is not None and self._data is not None and self._data.reads(self.path):
+            raise UserError(f"--output.path {self.path} is one of the pictures read; choose another name.")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
+    ) -> None:
+        """Write at each `every_n_steps`-th step."""
+        del outputs, batch, batch_idx
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self._write(trainer, pl_module)
+            if trainer.is_global_zero:
+                self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the final picture."""
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write what there is, if any step was done."""
+        del exception
+        if isinstance(pl_module, StyleTransfer) and pl_module.loss is not None:
+            try:
+                self._write(trainer, pl_module)
+            except (UserError, ValueError) as error:  # must not hide the exception that ended the run
+                _log.warning("the picture could not be written: %s", error)
+
+    def _write(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        in_run = run_folder(trainer) / FILE_NAME
+        self._write_to(in_run, trainer, module)
+        if self.path is not None:
+            self._write_to(self.path, trainer, module)
+        self.written = self.path or in_run
+
+    def _write_to(self, path: Path, trainer: Trainer, module: LightningModule) -> None:
+        bits = self.bits if path.suffix.lower() == ".png" else 8
+        picture = self._balanced(painted(trainer, module))
+        alpha = self._data.alpha((picture.shape[-2], picture.shape[-1])) if self._data is not None else None
+        write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)
+
+    def _balanced(self, picture: Tensor) -> Tensor:
+        if self.gain == (1.0, 1.0, 1.0) and self.offset == (0.0, 0.0, 0.0):
+            return picture
+        gain, offset = (torch.tensor(numbers).view(1, 3, 1, 1).to(picture) for numbers in (self.gain, self.offset))
+        return (picture * gain + offset).clamp(0, 1)

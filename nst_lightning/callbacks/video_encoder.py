@@ -1,0 +1,88 @@
+"""Puts painted frames together to a video, while the next frame is being painted."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from queue import Full, Queue
+
+from torch import Tensor
+
+from nst_lightning.data.predict_sample import Moment, PictureFile
+from nst_lightning.video.writing import VideoWriter
+
+_WAITING = 2  # frames painted and not yet encoded
+_POLL = 0.2  # seconds between looks at a task that takes no more frames
+
+
+class Reel:
+    """A video that is being painted: frames go in, a thread encodes them.
+
+    Args:
+        file: The video that is read; its sound is kept.
+        target: The one that is written.
+        rate: Frames a second.
+        size: Height and width of the frames, pixels.
+        pool: Lends a thread until the video is finished.
+
+    Attributes:
+        file: As given.
+        task: Ends when the video is there, or with what kept it from being written.
+        is_closed: Whether no more frames are taken.
+    """
+
+    def __init__(
+        self, file: PictureFile, target: Path, rate: Fraction, size: tuple[int, int], pool: ThreadPoolExecutor
+    ) -> None:
+        self.file = file
+        self.is_closed = False
+        self._frames: Queue[tuple[Tensor, Fraction] | None] = Queue(_WAITING)
+        self._reason: BaseException | None = None
+        self.task: Future[None] = pool.submit(self._write, target, rate, size)
+
+    def add(self, pixels: Tensor, moment: Moment) -> None:
+        """Hand over a frame; wait if those before it have not been encoded.
+
+        Args:
+            pixels: sRGB in [0, 1], `(1, 3, H, W)`.
+            moment: Of the frame; after the last one nothing is taken, nor where the video can't be written.
+        """
+        self._put((pixels, moment.time))
+        if moment.is_last:
+            self._put(None)
+        self.is_closed = moment.is_last or self.task.done()
+
+    def abandon(self, reason: BaseException) -> bool:
+        """Let the task end with an error, unless it has all frames; nothing is left of the file.
+
+        Returns:
+            Whether frames were missing.
+        """
+        was_open, self.is_closed = not self.is_closed, True
+        if was_open:
+            self._reason = reason
+            with suppress(Full):  # then there are frames for the thread to wake up for
+                self._frames.put_nowait(None)
+        wait([self.task])
+        return was_open
+
+    def _put(self, frame: tuple[Tensor, Fraction] | None) -> None:
+        while not self.task.done():  # one that has failed takes nothing more
+            with suppress(Full):
+                self._frames.put(frame, timeout=_POLL)
+                return
+
+    def _write(self, target: Path, rate: Fraction, size: tuple[int, int]) -> None:
+        frame = self._take()
+        with VideoWriter(target, *size, rate, sound_from=Path(self.file.path)) as video:
+            while frame is not None:
+                video.write(*frame)
+                frame = self._take()
+
+    def _take(self) -> tuple[Tensor, Fraction] | None:
+        frame = self._frames.get()
+        if self._reason is not None:
+            raise self._reason
+        return frame

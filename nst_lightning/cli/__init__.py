@@ -1,0 +1,1 @@
+"""The command `nst`: a file for each of its commands."""

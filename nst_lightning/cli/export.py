@@ -1,0 +1,177 @@
+"""`nst export`: a network as a file that other programs run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nst_lightning.cli.options import CommandParser
+from nst_lightning.errors import UserError
+from nst_lightning.networks.network_file import load_network, save_network
+from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
+from nst_lightning.utils.atomic import atomic_path, check_writable
+
+_log = logging.getLogger(__name__)
+
+_TRACED = (64, 80)  # height and width, pixels
+_CHECKED = ((97, 123), (130, 54))  # neither those nor multiples of 4
+_SIDES = {2: "height", 3: "width"}
+_SMALL = ".safetensors"
+_TOLERANCE = 0.5 / 255  # more could move a pixel by a level
+
+Run = Callable[[Tensor, Tensor], Tensor]
+
+
+class Portable(nn.Module):
+    """What `TransformerNet.forward` computes, without its complaints about sizes.
+
+    Args:
+        network: To be exported.
+    """
+
+    def __init__(self, network: TransformerNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, weights: Tensor) -> Tensor:
+        """Paint `(1, 3, H, W)` in the mixture `(S,)`."""
+        return self.network.paint(images, self.network.mixture(weights))
+
+
+def run_export(words: Sequence[str]) -> int:
+    """Run `nst export NETWORK MODEL`.
+
+    Args:
+        words: The command and its options, such as `["export", "last.ckpt", "starry.onnx"]`.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If the network can't be read, the file can't be written, a package is missing, or what was exported
+            paints something else.
+    """
+    options = _parser().parse_args(list(words[1:]))
+    target = Path(options.output).expanduser()
+    suffixes = (*_WRITERS, _SMALL)
+    if target.suffix not in suffixes:
+        raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")
+    check_writable(target)
+    network, card = load_network(options.network)
+    if target.suffix == _SMALL:
+        save_network(network, target, card.styles, card.encoder)
+        _log.info("network: %s", target)
+        return 0
+    with atomic_path(target) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of deprecations inside the exporters
+        run = _WRITERS[target.suffix](Portable(network), temporary)
+        if run is None:
+            _log.warning("not checked against PyTorch: onnxruntime is not installed (pip install onnxruntime)")
+        else:
+            _check(network, run)
+    _log.info("model: %s (inputs: images 1×3×H×W from 0 to 1, and weights of %s)", target, ", ".join(card.styles))
+    return 0
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="nst export",
+        description="Turn a network that paints in one pass into a file that other programs run. It takes pictures of "
+        "any size, sRGB from 0 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It "
+        f"is made for one picture at a time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone "
+        "refuses smaller ones; .ts and .torchscript take several pictures at once, .onnx and .pt2 refuse them.",
+    )
+    parser.add_argument("network", type=str, help="A .ckpt of nst fit, a .safetensors file, or a shipped network.")
+    parser.add_argument(
+        "output",
+        type=str,
+        help="The suffix says what: .onnx, .pt2 (torch.export), .ts or .torchscript, .safetensors (small, for nst).",
+    )
+    return parser
+
+
+def _write_onnx(model: Portable, path: Path) -> Run | None:
+    try:
+        import onnxscript  # noqa: F401 - torch.onnx needs it and does not say so in a line
+    except ImportError as error:
+        raise UserError("an .onnx file needs more packages; pip install 'nst-lightning[export]'.") from error
+    program = torch.onnx.export(
+        _export(model),
+        input_names=["images", "weights"],
+        output_names=["painted"],
+        dynamic_shapes={"images": dict(_SIDES), "weights": None},  # once more, for the sides' names in the file
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor, weights: Tensor) -> Tensor:
+        (painted,) = session.run(None, {"images": images.numpy(), "weights": weights.numpy()})
+        return torch.from_numpy(painted)
+
+    return run
+
+
+def _write_exported(model: Portable, path: Path) -> Run:
+    torch.export.save(_export(model), path)
+    loaded: Run = torch.export.load(path).module()
+    return loaded
+
+
+def _write_torchscript(model: Portable, path: Path) -> Run:
+    jit: Any = torch.jit  # its functions have no types
+    jit.trace(model, _example(model), check_trace=False).save(str(path))
+    loaded: Run = jit.load(str(path))
+    return loaded
+
+
+_WRITERS: dict[str, Callable[[Portable, Path], Run | None]] = {
+    ".onnx": _write_onnx,
+    ".pt2": _write_exported,
+    ".ts": _write_torchscript,
+    ".torchscript": _write_torchscript,
+}
+
+
+def _example(model: Portable) -> tuple[Tensor, Tensor]:
+    styles = model.network.styles
+    return torch.rand(1, 3, *_TRACED), torch.full((styles,), 1 / styles)
+
+
+def _export(model: Portable) -> torch.export.ExportedProgram:
+    sides = {index: torch.export.Dim(name, min=SMALLEST_SIDE) for index, name in _SIDES.items()}
+    # That a map has two positions to reflect follows from the smallest side, but torch can't prove it beforehand.
+    return torch.export.export(
+        model,
+        _example(model),
+        dynamic_shapes={"images": sides, "weights": None},
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+
+
+@torch.no_grad()
+def _check(network: TransformerNet, run: Run) -> None:
+    """Refuse a model that paints something else than the network, at sizes and weights it was not traced with."""
+    generator = torch.Generator().manual_seed(0)
+    for height, width in _CHECKED:
+        images = torch.rand(1, 3, height, width, generator=generator)
+        weights = torch.rand(network.styles, generator=generator) / network.styles
+        found, expected = run(images, weights), network(images, weights)
+        difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")
+        if not difference <= _TOLERANCE:
+            raise UserError(
+                f"the exported model differs from PyTorch by {difference:.2g} at {width}×{height} pixels, where "
+                f"{_TOLERANCE:.2g} is allowed; try another suffix."
+            )

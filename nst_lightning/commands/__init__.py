@@ -1,1 +1,0 @@
-"""Commands that run many times, or look at what was run."""

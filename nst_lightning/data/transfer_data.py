@@ -1,0 +1,242 @@
+"""The pictures of a style transfer, coarse to fine."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from nst_lightning.data.colors import ColorKeeper, ColorPreservation
+from nst_lightning.data.guide_masks import GuideMasks
+from nst_lightning.data.initial_image import Start
+from nst_lightning.data.loader import StepLoader
+from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
+from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.data.warped_image import WarpedPicture
+from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.files import read_image
+from nst_lightning.images.resize import fit_long_side, resize
+
+
+class TransferData(LightningDataModule):
+    """Reads the content and style pictures and hands them out level by level.
+
+    A picture is a path, or `sample:NAME` for one that ships in the package. Without a content picture the
+    style's texture is synthesised in the style's aspect ratio; without a style picture the content's features
+    are inverted.
+
+    Args:
+        content: The picture whose objects are kept.
+        style: The picture or pictures whose manner is taken over.
+        style_weights: How much each style counts, in proportion; `None` for equal parts.
+        style_scale: Long side of the styles over the long side of the result: larger makes larger strokes. One number,
+            or one for each style.
+        size: Long side of the result, pixels.
+        min_size: The pyramid starts at the smallest size, √2 apart, that is not below this.
+        sizes: The long sides themselves, ascending, instead of `size` and `min_size`.
+        steps: Optimiser steps at each level, or one number for each.
+        first_steps: Steps at the first level where `steps` is one number.
+        init: What the picture starts from: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or a
+            picture; `Start` in data/initial_image.py says what each is.
+        guides: For each style the mask of where it goes: a picture (white is 1, black 0, greys are weights), `alpha`
+            for the content's opacity, or for one of them `rest`, what the others leave.
+        style_guides: For each style the mask of the part of it that is used: a picture, `alpha` or `null`.
+        content_guide: Mask of how much the content counts: a picture or `alpha`.
+        preserve_color: Keep the content's colours: `luminance` paints brightness only; `cholesky`, `pca`,
+            `symmetric` and `histogram` give the styles the content's colours before the run.
+        color_strength: How far, from 0 to 1.
+        warped: For a frame of a video: the painting of the frame before, moved to where its parts are now. Each level
+            begins with it, and a `TemporalLoss` compares with it.
+        warped_guide: Mask of where that is to be trusted: a picture, white for fully. Where it is black, the frame is
+            painted as a picture of its own.
+        max_pixels: Pictures of more pixels are refused, as decompression bombs.
+        keep_alpha: Give the result the content's alpha channel.
+
+    Raises:
+        UserError: If a picture can't be read or the numbers don't fit together.
+    """
+
+    def __init__(
+        self,
+        content: str | None = None,
+        style: str | list[str] | None = None,
+        style_weights: list[float] | None = None,
+        style_scale: float | list[float] = 1.0,
+        size: int = 512,
+        min_size: int = 128,
+        sizes: list[int] | None = None,
+        steps: int | list[int] = 150,
+        first_steps: int | None = None,
+        init: str = "content",
+        guides: list[str] | None = None,
+        style_guides: list[str | None] | None = None,
+        content_guide: str | None = None,
+        preserve_color: ColorPreservation | None = None,
+        color_strength: float = 1.0,
+        warped: str | None = None,
+        warped_guide: str | None = None,
+        max_pixels: int = 200_000_000,
+        keep_alpha: bool = False,
+    ) -> None:
+        super().__init__()
+        styles = [style] if isinstance(style, str) else list(style or ())
+        if content is None and not styles:
+            raise UserError("there is no picture to work from; set data.content, data.style or both.")
+        if preserve_color is not None and content is None:
+            raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
+        self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
+        self.steps = steps_per_level(steps, first_steps, len(self.sizes))
+        self.style_weights = _normalize(style_weights, len(styles))
+        self.style_scales = _scales(style_scale, len(styles))
+        self.init = init
+        self.keep_alpha = keep_alpha
+        read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
+        self._paths = [user_path(path) for path in read if path is not None]
+        self._moved: tuple[TransferBatch, TransferBatch] | None = None
+        self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
+        self.content = None if content is None else read_image(content, max_pixels=max_pixels)
+        self.styles = [read_image(path, max_pixels=max_pixels) for path in styles]
+        self.guides = GuideMasks(guides, style_guides, content_guide, self.content, self.styles, max_pixels)
+        self.colors = ColorKeeper(preserve_color, color_strength)
+        self._shown = None if self.content is None else self.colors.prepare_content(self.content.pixels)
+        self._painted = self._prepare_styles()
+        self._start = Start(init, self._shown, self._painted, self.style_weights, max_pixels)
+        self._warped = WarpedPicture(warped, warped_guide, max_pixels)
+        self._finishing: Tensor | None = None
+        self.schedule = Schedule(
+            [Level(*self._fit(long_side), steps) for long_side, steps in zip(self.sizes, self.steps, strict=True)]
+        )
+
+    def _fit(self, long_side: int) -> tuple[int, int]:
+        picture = self.content or self.styles[0]
+        height, width = picture.pixels.shape[-2:]
+        return fit_long_side(height, width, long_side)
+
+    def train_dataloader(self) -> StepLoader:
+        """Give the loader of all steps of all levels."""
+        return StepLoader(self.schedule, self.batch)
+
+    def transfer_batch_to_device(
+        self, batch: TransferBatch, device: torch.device, dataloader_idx: int
+    ) -> TransferBatch:
+        """Copy a batch to the device unless it is the one that was copied last."""
+        del dataloader_idx
+        if self._moved is None or self._moved[0] is not batch:
+            # The same object on a CPU: what the task lets go of is then let go of.
+            self._moved = (batch, batch if device.type == "cpu" else batch.to(device))
+        return self._moved[1]
+
+    def batch(self, level: int) -> TransferBatch:
+        """Resize the pictures for a level.
+
+        Args:
+            level: Index, 0 for the coarsest.
+
+        Returns:
+            The batch of each of the level's steps, on the CPU.
+        """
+        size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
+        long_sides = [max(1, round(self.sizes[level] * scale)) for scale in self.style_scales]
+        styles = tuple(
+            resize(style, fit_long_side(*_size(style), long_side))
+            for style, long_side in zip(self._painted, long_sides, strict=True)
+        )
+        warped, warped_guide = self._warped.at(size)
+        return TransferBatch(
+            level=level,
+            schedule=self.schedule,
+            content=None if self._shown is None else resize(self._shown, size),
+            styles=styles,
+            style_weights=self.style_weights,
+            initial=self._start.picture(size) if level == 0 else None,
+            digest=self.digest(),
+            guides=self.guides.at(size, [_size(style) for style in styles]),
+            warped=warped,
+            warped_guide=warped_guide,
+        )
+
+    def finish(self, picture: Tensor) -> Tensor:
+        """Turn what was optimised into what is shown and written: with the content's chrominance, if that is kept.
+
+        Args:
+            picture: `(1, 3, H, W)` in [0, 1].
+
+        Returns:
+            Of the same shape, range and device.
+        """
+        if self.content is None or not self.colors.finishes:
+            return picture
+        size = _size(picture)
+        if self._finishing is None or _size(self._finishing) != size:
+            self._finishing = resize(self.content.pixels, size)
+        return self.colors.finish(picture, self._finishing.to(picture))
+
+    def digest(self) -> str:
+        """Identify the pictures, their guides and what is done to colours, whatever the sizes."""
+        # An absent content leaves its line empty: else it would be the same as one style less.
+        digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
+        made = (self.guides.digest(), self.colors.digest(), self._warped.digest())
+        digests += [digest for digest in made if digest]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+    def alpha(self, size: tuple[int, int]) -> Tensor | None:
+        """Give the content's opacity, if the result is to have it.
+
+        Args:
+            size: Height and width of the picture it goes with.
+
+        Returns:
+            `(1, 1, *size)` in [0, 1], or `None`.
+        """
+        if self.content is None or self.content.alpha is None or not self.keep_alpha:
+            return None
+        return resize(self.content.alpha, size)
+
+    def reads(self, path: Path) -> bool:
+        """Tell whether a file is one of the pictures."""
+        return path.exists() and any(path.samefile(p) for p in self._paths if p.exists())
+
+    def _prepare_styles(self) -> list[Tensor]:
+        pixels = [style.pixels for style in self.styles]
+        if self.content is None or self.colors.method is None:
+            return pixels
+        guides = self.guides.at(_size(self.content.pixels), [_size(style) for style in pixels])
+        return [
+            self.colors.prepare_style(style, self.content.pixels, guides, index) for index, style in enumerate(pixels)
+        ]
+
+
+def _size(picture: Tensor) -> tuple[int, int]:
+    return picture.shape[-2], picture.shape[-1]
+
+
+def _check_sizes(sizes: list[int]) -> list[int]:
+    if not sizes or min(sizes) < 1 or sizes != sorted(set(sizes)):
+        raise UserError(f"data.sizes must be ascending numbers of pixels from 1 up, but {sizes} was given.")
+    return sizes
+
+
+def _name(path: str | None) -> str:
+    return "" if path is None else Path(path).name
+
+
+def _scales(scale: float | list[float], count: int) -> list[float]:
+    scales = scale if isinstance(scale, list) else [scale] * count
+    if len(scales) != count:
+        raise UserError(f"data.style_scale lists {len(scales)} numbers for {count} styles; give one for each.")
+    if not all(0 < scale < math.inf for scale in scales):
+        raise UserError(f"data.style_scale must be above 0, but {scale} was given.")
+    return scales
+
+
+def _normalize(weights: list[float] | None, count: int) -> tuple[float, ...]:
+    weights = [1.0] * count if weights is None else weights
+    if len(weights) != count:
+        raise UserError(f"data.style_weights lists {len(weights)} numbers for {count} styles; give one for each.")
+    if count and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+        raise UserError(f"data.style_weights must be 0 or more and not all 0, but {weights} was given.")
+    return tuple(weight / sum(weights) for weight in weights)

@@ -1,5 +1,0 @@
-"""The code that draws the built-in pictures, in numpy and pillow, seeded and deterministic.
-
-`python -m nst_lightning.images.samples.drawing OUT_FOLDER` redraws all five; each module named after a
-picture has a `draw(width)`. Nothing at run time imports this package: the pictures are shipped beside it.
-"""

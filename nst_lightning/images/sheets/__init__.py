@@ -1,0 +1,1 @@
+"""Contact sheets: rows of images with captions."""

@@ -1,0 +1,1 @@
+"""Many runs of `nst fit`: sweeps, batches and videos."""

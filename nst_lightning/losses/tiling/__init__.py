@@ -1,0 +1,1 @@
+"""The objective evaluated tile by tile, on one device or many, exactly."""

@@ -1,0 +1,244 @@
+"""`nst fit`: one run from a config and a command line."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
+
+from nst_lightning.callbacks.animation import Animation
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, run_folder
+from nst_lightning.callbacks.image_writer import PictureWriter
+from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.data.fast_transfer_data import FastTransferData
+from nst_lightning.data.transfer_data import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.runs.compatibility import check_belong_together
+from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
+from nst_lightning.runs.error_messages import is_about_settings
+from nst_lightning.runs.ranks import check_launch, exit_code, is_another_ones_end, left_to_the_first
+from nst_lightning.runs.run_folder import RUNS, RunFolder, check_name, find_checkpoint
+from nst_lightning.runs.saved_config import ConfigKeeper
+from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, result_of
+from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.atomic import check_writable
+
+_log = logging.getLogger(__name__)
+
+_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16", "64-true": "float64"}
+
+_Command = TypeVar("_Command", bound="NSTCommand")
+
+
+class NSTCommand(LightningCLI):
+    """LightningCLI with the project's defaults, run folders and one-line errors.
+
+    Attributes:
+        default_config: The shipped config that stands for none.
+        config_keeper: Keeps the config beside what a run leaves; `None` where it leaves no run.
+    """
+
+    default_config = "starry"
+    config_keeper: type[SaveConfigCallback] | None = ConfigKeeper
+
+    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
+        """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
+
+        Args:
+            args: The command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
+            callbacks: Watch the run beside those of the config.
+        """
+        self.folder = RunFolder(Path(RUNS), "run")
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=self.config_keeper,
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": list(callbacks)},
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=[args[0], *find_configs(args[1:], self.default_config)],
+            auto_configure_optimizers=False,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer only what does something useful: there is nothing to validate or test."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of our own callbacks, and the run's name."""
+        parser.add_argument(
+            "--name",
+            type=str | None,
+            default=None,
+            help="Runs live in lightning_logs/NAME; the config's name if unset.",
+        )
+        parser.add_lightning_class_args(PictureWriter, "output")
+        parser.add_lightning_class_args(Animation, "animation")
+        parser.add_lightning_class_args(TensorBoardPictures, "tensorboard")
+        parser.add_lightning_class_args(CheckpointWriter, "checkpoint")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse without the base's warning that `sys.argv` is not empty: the words come from there."""
+        assert isinstance(args, list)  # __init__ makes it
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        # LightningCLI would let hyper-parameters of the checkpoint override the command line, silently. Ours
+        # come from the config alone; here the checkpoint is found and its run goes on in the same folder.
+        config = self.config[self.config.subcommand]
+        config.name = config.name or config_name(config.config)
+        check_name(config.name)
+        self.folder = RunFolder(Path(config.trainer.default_root_dir or ".") / RUNS, config.name)
+        if self.config_keeper is not None:
+            check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
+        if config.ckpt_path is not None:
+            checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
+            config.ckpt_path = str(checkpoint)
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UserError(f"seed_everything: {' '.join(str(error).split())}.") from error
+
+    def instantiate_classes(self) -> None:
+        """Instantiate; a mistake that a class reports comes through as its own line."""
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, UserError):
+                cause = cause.__cause__
+            if cause is not None:
+                raise cause from None
+            if is_about_settings(error):
+                raise UserError(" ".join(str(error).split())) from error
+            raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Let `build_trainer` make the Trainer from the parsed settings."""
+        checkpoint = self._get(self.config, "ckpt_path")
+        checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.trainer_class = partial(build_trainer, self.model, self.folder, checkpoint=checkpoint)
+        trainer = super().instantiate_trainer(**kwargs)
+        check_launch(trainer)
+        return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except UserError:
+            if left_to_the_first(self.trainer):  # it tells the error, and its exit code is that of the run
+                raise SystemExit(0) from None
+            raise
+
+    def before_fit(self) -> None:
+        """Say what runs, and which encoder, before minutes are spent on it."""
+        check_belong_together(self.model, self.datamodule)
+        if isinstance(self.datamodule, FastTransferData) and isinstance(self.trainer.val_check_interval, int):
+            # Lightning refuses a training that is shorter.
+            self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
+        if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
+            return
+        settings, schedule = self.model.settings(), self.datamodule.schedule
+        last = schedule.levels[-1]
+        _log.info(
+            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s, %s on %s",
+            last.width,
+            last.height,
+            schedule.total_steps,
+            len(schedule.levels),
+            settings["optimizer"],
+            settings["learning_rate"],
+            settings["encoder"],
+            _PRECISIONS.get(str(self.trainer.precision), str(self.trainer.precision)),
+            self.trainer.strategy.root_device.type,
+        )
+
+    def after_fit(self) -> None:
+        """Say where the picture is, or the trained network."""
+        if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
+            if (last := run_folder(self.trainer) / FOLDER / LAST).exists() and self.trainer.is_global_zero:
+                _log.info("checkpoint: %s", last)
+            return
+        if self.trainer.global_step == 0:
+            raise UserError("not a step was done; leave trainer.max_steps, max_time and limit_train_batches.")
+        result = result_of(self.trainer, self.model)
+        if not result.complete:
+            done, limited = self.trainer.global_step, self.trainer.global_step >= self.trainer.max_steps > 0
+            _log.info(
+                "stopped at step %d of %d; continue with the same command%s and --ckpt_path last",
+                done,
+                self.datamodule.schedule.total_steps,
+                ", a higher trainer.max_steps" if limited else "",
+            )
+        if result.path is not None:
+            _log.info("picture: %s", result.path)
+
+
+def quieten() -> None:
+    """Let Lightning say what matters alone."""
+    # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
+    # when it is imported, so this comes after.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+    if getattr(rank_zero_only, "rank", 0):  # of several processes the first says what there is to say
+        logging.getLogger("nst_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+
+
+def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
+    """Run `nst fit …`.
+
+    Args:
+        words: The command and its options.
+        callbacks: Watch the run beside those of the config.
+
+    Returns:
+        As `exit_code` says.
+
+    Raises:
+        UserError: If something the user gave can't be used.
+    """
+    command = run_to_the_end(NSTCommand, words, callbacks)
+    return exit_code(command.trainer)
+
+
+def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
+    """Parse a command line and do what it says; what ends it from outside is told as every command does.
+
+    Args:
+        kind: Of command.
+        words: The command and its options.
+        callbacks: Watch the run beside those of the config.
+
+    Raises:
+        UserError: If something the user gave can't be used, memory does not suffice, or another process has died.
+        KeyboardInterrupt: If it was interrupted.
+    """
+    quieten()
+    try:
+        return kind(words, callbacks)
+    except torch.OutOfMemoryError as error:
+        raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
+    except RuntimeError as error:
+        if not is_another_ones_end(error):
+            raise
+        raise UserError("another process of the run has ended; go on with --ckpt_path last.") from error
+    except SystemExit as stop:
+        if stop.code == 1:  # how Lightning ends a run on a second Ctrl-C
+            raise KeyboardInterrupt from stop
+        raise

@@ -1,0 +1,109 @@
+"""`nst predict`: pictures and videos painted in one pass by a trained network."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from nst_lightning.callbacks.prediction_writer import PaintingWriter
+from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
+from nst_lightning.runs.trainer import build_predictor
+from nst_lightning.tasks.fast_stylizer import FastPainter
+
+_log = logging.getLogger(__name__)
+
+
+_TERMINATED = 128 + signal.SIGTERM
+
+
+class PredictCommand(NSTCommand):
+    """`nst fit`'s ways with configs and mistakes, for what leaves pictures but no run.
+
+    Attributes:
+        failed: Pictures and videos that could not be painted, of all processes; set at the end.
+    """
+
+    default_config = "fast_predict"
+    config_keeper = None
+    failed = 0
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Offer `predict`; predictions are written, not returned."""
+        return {"predict": LightningCLI.subcommands()["predict"] | {"return_predictions"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of the writer."""
+        parser.add_lightning_class_args(PaintingWriter, "output")
+
+    def _parse_ckpt_path(self) -> None:
+        # A checkpoint of a training holds another class: its network is what is wanted, and a small file serves too.
+        config = self.config[self.config.subcommand]
+        settings = config.model.get("init_args")
+        if config.ckpt_path is not None and settings is not None and "network" in settings:
+            settings.network, config.ckpt_path = str(config.ckpt_path), None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Let `build_predictor` make the Trainer from the parsed settings."""
+        self.trainer_class = build_predictor
+        return LightningCLI.instantiate_trainer(self, **kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        # Lightning would keep all pictures in memory.
+        return {**super()._prepare_subcommand_kwargs(subcommand), "return_predictions": False}
+
+    @property
+    def writer(self) -> PaintingWriter:
+        """What writes the pictures and videos."""
+        callbacks: list[object] = getattr(self.trainer, "callbacks")  # noqa: B009 - unknown to type checkers
+        return next(callback for callback in callbacks if isinstance(callback, PaintingWriter))
+
+    def before_predict(self) -> None:
+        """Say in which styles is painted."""
+        warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # or of one
+        if isinstance(self.model, FastPainter):
+            weights = self.model.style_weights.tolist()
+            styles = [f"{name} {weight:.3g}" for name, weight in zip(self.model.styles, weights, strict=True)]
+            _log.info("style: %s", ", ".join(styles))
+
+    def after_predict(self) -> None:
+        """Add up over all processes, and say where the paintings are."""
+        counts = torch.tensor([self.writer.painted, len(self.writer.failed)], device=self.trainer.strategy.root_device)
+        total = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        assert isinstance(total, torch.Tensor)
+        painted, self.failed = map(int, total.tolist())
+        kinds = self.writer.kinds
+        _log.info("%s painted: %d, in %s", kinds, painted, self.writer.folder)
+        if self.failed:
+            _log.error("%s that could not be painted: %d, for the reasons above", kinds, self.failed)
+
+
+def run_predict(words: Sequence[str]) -> int:
+    """Run `nst predict …`.
+
+    Args:
+        words: The command and its options.
+
+    Returns:
+        0, 1 if a picture or video could not be painted, or 143 after SIGTERM.
+
+    Raises:
+        UserError: If something the user gave can't be used.
+        KeyboardInterrupt: If it was interrupted.
+    """
+    try:
+        done = run_to_the_end(PredictCommand, words)
+        # Lightning kills the first process when another ends with an error.
+        return 1 if done.failed and done.trainer.is_global_zero else 0
+    except SystemExit as stop:
+        if stop.code != _TERMINATED:
+            raise
+        _log.warning("stopped by SIGTERM; the same command goes on")
+        return _TERMINATED

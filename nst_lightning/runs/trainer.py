@@ -1,0 +1,248 @@
+"""Builds the Trainer of a run: the only place that does."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins import Precision
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+from nst_lightning.callbacks.animation import Animation
+from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
+from nst_lightning.callbacks.image_writer import PictureWriter, painted
+from nst_lightning.callbacks.predict_progress import PaintingProgressBar
+from nst_lightning.callbacks.progress_bar import TransferProgressBar
+from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.callbacks.training_progress import TrainingProgressBar
+from nst_lightning.data.transfer_data import TransferData
+from nst_lightning.errors import UserError
+from nst_lightning.runs.ranks import check_launch
+from nst_lightning.runs.run_folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.runs.strategy import SharedPictureStrategy
+from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
+from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
+from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "max_epochs": 1,  # one epoch is the whole schedule
+    "devices": 1,  # several share one picture, which pays only for large ones
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,  # one parameter: the picture
+}
+"""Where they differ from Lightning's."""
+
+_PATIENCE = timedelta(days=7)
+"""How long a process that has painted its share waits for the others: one may have got the long video."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves.
+
+    Attributes:
+        picture: sRGB in [0, 1], `(1, 3, H, W)`, on the CPU.
+        path: The picture's file: the one asked for, or `stylized.png` in the run's folder.
+        folder: The run's folder, with checkpoints and TensorBoard's files.
+        complete: Whether all steps were done; `False` after Ctrl-C or `max_steps`.
+    """
+
+    picture: Tensor
+    path: Path | None
+    folder: Path | None
+    complete: bool
+
+
+def build_trainer(
+    model: LightningModule, folder: RunFolder, *, checkpoint: Path | None = None, **settings: Any
+) -> Trainer:
+    """Make the Trainer for a model.
+
+    Args:
+        model: Callbacks that watch a picture are left out unless it is a `StyleTransfer`.
+        folder: Where the run lives, unless the settings bring a logger or turn logging off.
+        checkpoint: What the run goes on from; `None` for a new run.
+        **settings: Arguments of `lightning.Trainer`. An image for which no precision is asked is painted in that of
+            the checkpoint, or in `default_precision`.
+
+    Returns:
+        A trainer with our progress bar, checkpoint writer and TensorBoard logger where none was given.
+
+    Raises:
+        UserError: If a picture is to be painted with settings that make no sense.
+    """
+    settings = {**TRAINER_DEFAULTS, **settings}
+    paints = isinstance(model, StyleTransfer)
+    wanted = [
+        callback
+        for callback in _listed(settings.get("callbacks"))
+        if paints or not isinstance(callback, (PictureWriter, Animation, TensorBoardPictures))
+    ]
+    if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
+        wanted.append(TransferProgressBar() if paints else TrainingProgressBar())
+    if settings.get("enable_checkpointing") is False:
+        wanted = [callback for callback in wanted if not isinstance(callback, CheckpointWriter)]
+    elif not _has(wanted, Checkpoint):
+        wanted.append(CheckpointWriter())
+    settings["callbacks"] = wanted
+    logger = TensorBoardLogger(folder.root, folder.name, folder.version, default_hp_metric=False)
+    if settings.get("logger") in (None, True):
+        settings["logger"] = logger
+    elif settings["logger"] is False:
+        settings["default_root_dir"] = logger.log_dir  # the run's folder all the same
+    plugins = _listed(settings.get("plugins"))
+    if not _has(plugins, CheckpointIO):
+        plugins.append(AtomicCheckpointIO())
+    settings["plugins"] = plugins
+    if isinstance(model, StyleTransfer):
+        _check_painting(settings)
+        settings["precision"] = _choose_precision(model, settings, checkpoint)
+        settings["strategy"] = _choose_strategy(settings)
+    trainer = Trainer(**settings)
+    if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
+        # Its only buffers are the frozen encoder's, which DDP would send around at every step.
+        trainer.strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+    return trainer
+
+
+def build_predictor(**settings: Any) -> Trainer:
+    """Make the Trainer that uses a network: it leaves no run behind, neither log nor checkpoint.
+
+    Args:
+        **settings: Arguments of `lightning.Trainer`.
+
+    Raises:
+        UserError: If the network can't paint at the precision.
+    """
+    settings = {**TRAINER_DEFAULTS, **settings}
+    _check_precision(settings, ["32-true", "bf16-mixed", "16-mixed"])
+    wanted = _listed(settings.get("callbacks"))
+    if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
+        wanted.append(PaintingProgressBar())
+    trainer = Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = _PATIENCE  # not a setting: the strategy may be Lightning's own choice
+    return trainer
+
+
+def _choose_strategy(settings: dict[str, Any]) -> Any:
+    """Give the strategy asked for; in the place of Lightning's DDP our own, launched in the same way."""
+    wanted = settings.get("strategy") or "auto"
+    if (settings["devices"] == 1 and settings.get("num_nodes") in (None, 1)) or wanted == "shared_picture":
+        return wanted
+    placing = {key: settings[key] for key in ("accelerator", "devices", "num_nodes", "strategy") if settings.get(key)}
+    # Lightning alone knows how many devices "auto" and the like are.
+    found = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, **placing)
+    if found.world_size == 1 or isinstance(found.strategy, SharedPictureStrategy):
+        return wanted
+    if type(found.strategy) is not DDPStrategy:
+        raise UserError(f"a picture can't be shared with --trainer.strategy {wanted}; use auto.")
+    if multiprocessing.parent_process() is not None:
+        # Lightning would start the other processes with this one's command line, which is not the run's.
+        raise UserError(
+            f"each run of a sweep is painted on one device, but {found.world_size} were asked for; "
+            "set --trainer.devices 1."
+        )
+    return SharedPictureStrategy(start_method=found.strategy._start_method)
+
+
+def _choose_precision(model: StyleTransfer, settings: dict[str, Any], checkpoint: Path | None) -> Any:
+    """Return the precision asked for; else the checkpoint's, or the machine's best."""
+    if settings.get("precision") or _has(_listed(settings.get("plugins")), Precision):
+        return settings.get("precision")
+    if checkpoint is not None:
+        return precision_of(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True))
+    lbfgs = isinstance(model.optimizer([model.image]), torch.optim.LBFGS)
+    return default_precision(str(settings.get("accelerator") or "auto"), lbfgs=lbfgs)
+
+
+def _check_precision(settings: dict[str, Any], known: Sequence[str]) -> None:
+    precision = str(settings.get("precision") or "32-true")
+    aliases = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}
+    if aliases.get(precision, precision) not in known:
+        raise UserError(f"a picture can't be painted at precision {precision}; use one of {', '.join(known)}.")
+
+
+def _check_painting(settings: dict[str, Any]) -> None:
+    _check_precision(settings, list(ENCODER_DTYPES))
+    if settings.get("fast_dev_run"):
+        raise UserError("trainer.fast_dev_run has no run to keep its picture in; for a quick look set data.steps to 1.")
+    if settings["max_epochs"] not in (None, 1, -1):
+        raise UserError(
+            "one epoch is the whole schedule; to go on for longer raise data.steps, not trainer.max_epochs."
+        )
+    if settings.get("accumulate_grad_batches") not in (None, 1):
+        raise UserError(
+            "each step has the whole picture, there is nothing to accumulate; leave accumulate_grad_batches."
+        )
+
+
+def fit(
+    model: StyleTransfer,
+    data: TransferData,
+    *,
+    output: str | None = None,
+    ckpt_path: str | None = None,
+    name: str = "python",
+    **trainer_settings: Any,
+) -> Result:
+    """Paint a picture, as `nst fit` does.
+
+    Args:
+        model: Encoder, losses and optimiser.
+        data: Pictures and schedule.
+        output: Write the picture here as well as into the run's folder.
+        ckpt_path: `last` or a checkpoint file to go on from.
+        name: Runs live in `lightning_logs/NAME/version_N`.
+        **trainer_settings: Arguments of `lightning.Trainer`, such as `accelerator` or `precision`.
+
+    Returns:
+        The picture and where it is.
+
+    Raises:
+        UserError: If something the user gave can't be used.
+    """
+    root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
+    folder = RunFolder(root, name)
+    checkpoint: Path | None = None
+    if ckpt_path is not None:
+        checkpoint, folder = find_checkpoint(ckpt_path, folder)
+    callbacks = [PictureWriter(path=output), TensorBoardPictures(), CheckpointWriter()]
+    callbacks += _listed(trainer_settings.pop("callbacks", None))
+    trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
+    if "devices" not in trainer_settings:  # who asks for one may give each process a picture of its own
+        check_launch(trainer)
+    trainer.fit(model, data, ckpt_path=checkpoint)
+    return result_of(trainer, model)
+
+
+def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
+    """Gather what a finished or stopped run left."""
+    callbacks = list(getattr(trainer, "callbacks"))  # noqa: B009 - set by a connector, unknown to type checkers
+    writer = next((callback for callback in callbacks if isinstance(callback, PictureWriter)), None)
+    return Result(
+        picture=painted(trainer, model).cpu(),
+        path=writer.written if writer is not None else None,
+        folder=Path(trainer.log_dir) if trainer.log_dir else None,
+        complete=trainer.global_step >= trainer.num_training_batches,
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _has(objects: Sequence[object], kind: type) -> bool:
+    return any(isinstance(thing, kind) for thing in objects)

@@ -1,0 +1,6 @@
+"""Training a compact VGG19."""
+
+from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
+from nst_lightning.tasks.distillation.teacher import Teacher
+
+__all__ = ["EncoderDistillation", "Teacher"]

@@ -1,0 +1,149 @@
+"""Using a network that paints in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from nst_lightning.data.predict_data import Unpainted
+from nst_lightning.errors import UserError, check_choice
+from nst_lightning.networks.network_file import load_network
+from nst_lightning.networks.tiled_inference import paint_tiled
+from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
+from nst_lightning.tasks.tile_size import free_memory
+
+_WHOLE_BYTES = 25
+"""A pixel and channel of full resolution: what a forward pass holds at its peak, in the last upsampling. Measured: 601
+bytes a pixel at width 24, 800 at width 32 (benchmarks/README.md)."""
+_KEPT_BYTES = 3  # the same of what `paint_tiled` keeps of the whole picture
+_PICTURE_BYTES = 24  # a pixel: the picture and the result
+_PART = 0.5  # of an accelerator's free memory: the rest is for pictures read ahead and waiting to be written
+_SMALLEST_TILE, _LARGEST_TILE, _TILE_STEP = 128, 2048, 64  # pixels
+_CPU_PIXELS, _CPU_TILE = 2**20, 256
+"""On a CPU larger pictures are tiled: as fast, since a tile's maps stay in its caches, in a fifth of the memory."""
+
+
+class FastPainter(LightningModule):
+    """Paint pictures of any size with a trained network: what `nst predict` runs.
+
+    Args:
+        network: A shipped network's name, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` run.
+        style: Of a network with several styles the name of one, or names with their shares; `None` for equal parts.
+        strength: 0 gives the photograph, 1 the style as learned.
+        tile_size: Pictures are painted in tiles of at most so many pixels a side, with the same result
+            (`paint_tiled`); `null` for each picture in one piece; `auto` for tiles of 256 pixels where a CPU paints a
+            picture of more than a megapixel, and on an accelerator where half of its free memory does not hold the
+            piece.
+
+    Raises:
+        UserError: If the network can't be read, has no such style, or a number is out of range.
+    """
+
+    style_weights: Tensor
+
+    def __init__(
+        self,
+        network: str = "starry",
+        style: str | dict[str, float] | None = None,
+        strength: float = 1.0,
+        tile_size: int | Literal["auto"] | None = "auto",
+    ) -> None:
+        super().__init__()
+        if tile_size not in ("auto", None) and int(tile_size) < SMALLEST_SIDE:
+            raise UserError(
+                f"model.tile_size must be at least {SMALLEST_SIDE} pixels, auto or null, but {tile_size} was given."
+            )
+        self.network, card = load_network(network)
+        self.network.requires_grad_(False)
+        self.styles = card.styles
+        self.tile_size = tile_size
+        self.register_buffer("style_weights", mix_styles(card.styles, style, strength), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Paint.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`. A side shorter than the network needs is lengthened by repeating
+                the last row or column, and cut again.
+
+        Returns:
+            sRGB in [0, 1], `(N, 3, H, W)`.
+        """
+        height, width = images.shape[-2:]
+        missing = (0, max(0, SMALLEST_SIDE - width), 0, max(0, SMALLEST_SIDE - height))
+        if any(missing):
+            images = F.pad(images, missing, mode="replicate")
+        tile_size = self._choose_tile(images)
+        if tile_size is None:
+            painted: Tensor = self.network(images, self.style_weights)
+        else:
+            painted = paint_tiled(self.network, images, self.style_weights, tile_size, self._choose_store(images))
+        return painted[..., :height, :width]
+
+    def predict_step(self, batch: Unpainted, batch_idx: int) -> Tensor:
+        """Paint a picture; one that could not be read is given back as it is, `(1, 3, 0, 0)`."""
+        return batch.pixels if batch.problem is not None else self(batch.pixels)
+
+    def _choose_tile(self, images: Tensor) -> int | None:
+        if self.tile_size != "auto":
+            return self.tile_size
+        pixels = images.shape[0] * images.shape[-2] * images.shape[-1]
+        if self.device.type == "cpu":
+            return _CPU_TILE if pixels > _CPU_PIXELS else None
+        return pick_tile_size(pixels, self.network, free_memory(self.device))
+
+    def _choose_store(self, images: Tensor) -> torch.device | None:
+        """Keep maps on the CPU where an accelerator's free memory does not hold them beside the tiles."""
+        if self.device.type == "cpu":
+            return None
+        kept = _KEPT_BYTES * self.network.width * images.shape[0] * images.shape[-2] * images.shape[-1]
+        return torch.device("cpu") if kept > _PART * free_memory(self.device) else None
+
+
+def pick_tile_size(pixels: int, network: TransformerNet, free: int) -> int | None:
+    """Pick the largest tile that half of an accelerator's free memory holds beside the maps that are kept.
+
+    Args:
+        pixels: Of the picture.
+        network: What is to paint it.
+        free: Bytes.
+
+    Returns:
+        Pixels, a multiple of 64 from 128 to 2048: larger tiles gain nothing. `None` if the whole picture fits.
+    """
+    whole = _WHOLE_BYTES * network.width
+    if pixels * (whole + _PICTURE_BYTES) <= _PART * free:
+        return None
+    left = _PART * free - pixels * (_KEPT_BYTES * network.width + _PICTURE_BYTES)
+    side = int((max(0.0, left) / whole) ** 0.5)
+    return min(_LARGEST_TILE, max(_SMALLEST_TILE, side // _TILE_STEP * _TILE_STEP))
+
+
+def mix_styles(names: Sequence[str], style: str | Mapping[str, float] | None, strength: float) -> Tensor:
+    """Turn what a user says about styles into a network's weights.
+
+    Args:
+        names: The network's styles.
+        style: One of them, or some with their shares, in any proportion; `None` for equal parts.
+        strength: From 0 to 1.
+
+    Returns:
+        Weights `(S,)` whose sum is the strength.
+
+    Raises:
+        UserError: If there is no such style, or a number is out of range.
+    """
+    if not 0 <= strength <= 1:
+        raise UserError(f"the strength of a style is from 0 to 1, but {strength:g} was given.")
+    shares = dict.fromkeys(names, 1.0) if style is None else {style: 1.0} if isinstance(style, str) else dict(style)
+    for name in shares:
+        check_choice(name, names, "style")
+    total = sum(shares.values())
+    if min(shares.values(), default=0.0) < 0 or not 0 < total < float("inf"):
+        raise UserError(f"shares of styles must be 0 or more, and one above 0, but {shares} was given.")
+    return torch.tensor([strength * shares.get(name, 0.0) / total for name in names])

@@ -1,0 +1,57 @@
+"""What the pictures of a batch are compared with: each with its own style and its own photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nst_lightning.losses.loss import Measured
+from nst_lightning.losses.loss_term import Comparison
+from nst_lightning.losses.objective import Objective
+
+
+@torch.no_grad()
+def measure_styles(objective: Objective, styles: Sequence[Tensor]) -> dict[str, Measured]:
+    """Give the targets of each style loss, by its name, with the styles along the first dimension.
+
+    Args:
+        objective: Its losses prepare tensors `(1, …)` of a style.
+        styles: Each `(1, 3, h, w)` in [0, 1], with its own size.
+    """
+    losses = [loss for loss in objective.terms() if loss.reference == "style"]
+    prepared: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
+    for style in styles if losses else ():
+        features = objective.encoder(style.to(objective.encoder.device), objective.taps("style"))
+        for loss in losses:
+            prepared[loss.name].append(loss.prepare(loss.measure(features)))
+    return {
+        name: {key: torch.cat([targets[key] for targets in each]) for key in each[0]} for name, each in prepared.items()
+    }
+
+
+@torch.no_grad()
+def compare_batch(
+    objective: Objective, contents: Tensor, targets: Mapping[str, Measured], styles: Tensor, strength: float
+) -> list[Comparison]:
+    """Give each loss its targets: of each picture its own style's, and its own photograph's.
+
+    Args:
+        objective: Without guides or tiles.
+        contents: The photographs, `(N, 3, H, W)` in [0, 1].
+        targets: What `measure_styles` gave.
+        styles: Which style each picture is painted in, `(N,)`.
+        strength: The style's terms count its square.
+    """
+    taps = objective.taps("content")
+    features = objective.encoder(contents, taps) if taps else {}
+    comparisons = []
+    for loss in objective.terms():
+        if loss.reference == "style":
+            own = {key: value[styles] for key, value in targets[loss.name].items()}
+            comparisons.append(Comparison(loss, loss.name, own, share=strength**2))
+        else:
+            measured = loss.measure(features) if loss.reference == "content" else {}
+            comparisons.append(Comparison(loss, loss.name, loss.prepare(measured)))
+    return comparisons

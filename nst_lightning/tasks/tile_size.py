@@ -1,0 +1,204 @@
+"""How large a tile the free memory allows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import psutil
+import torch
+
+from nst_lightning.data.schedule import Level, Schedule
+from nst_lightning.encoders.tiles import halo, plan_tiles, stride_of
+from nst_lightning.encoders.topology import LAYERS, deepest
+from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
+from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.losses.tiling.tiled_statistics import Tiling
+from nst_lightning.utils.memory import free_in_container
+
+_log = logging.getLogger(__name__)
+
+_COPIES = 3
+"""Feature maps that an evaluation holds for each convolution's output: itself for the backward pass, a copy with
+padding, and a share for pooling indices and gradients. Measured: 1003 bytes a pixel of the compact encoder up to
+relu5_1 in float32, 3447 of the full one, where this gives 934 and 3544 (benchmarks/README.md)."""
+_IMAGE_BYTES = 64  # a pixel of the picture itself: its gradient and what total variation needs
+_PICTURES = 7
+"""Tensors of the whole picture's size, whatever the tile, in each process: the picture, its gradient, two moments, the
+average, the last good picture and the content."""
+_HELD_PICTURES = 3  # of those that are there when a level has been entered: the picture, the last good one, the content
+_PART = 0.5  # of what the picture leaves free: the rest is for the targets, what is short-lived and other programs
+_CONTENT_PART = 0.25  # of an accelerator's free memory, beyond which content targets wait on the CPU
+_SMALLEST, _STEP = 128, 64  # pixels
+
+
+def bytes_per_pixel(encoder: VGG19, taps: Sequence[str]) -> float:
+    """Estimate the memory of one evaluation of the objective with its gradient.
+
+    Args:
+        encoder: The network, in the precision it will run in.
+        taps: The layers that losses read.
+
+    Returns:
+        Bytes for each pixel of the picture, or of the tile with its halo.
+    """
+    channels = sum(
+        encoder.width(layer) / stride_of(layer) ** 2 for layer in LAYERS[: deepest(taps)] if layer.startswith("conv")
+    )
+    return _COPIES * encoder.dtype.itemsize * channels + _IMAGE_BYTES
+
+
+def content_bytes(height: int, width: int, objective: Objective) -> float:
+    """Give the memory of the content targets of a picture, bytes."""
+    encoder, channels, total = objective.encoder, 3, 0.0
+    taps = objective.taps("content")
+    for layer in LAYERS[: deepest(taps)] if taps else ():
+        channels = encoder.width(layer) if layer.startswith("conv") else channels
+        if layer in taps:
+            total += channels * encoder.dtype.itemsize * height * width / stride_of(layer) ** 2
+    return total
+
+
+def free_memory(device: torch.device) -> int:
+    """Give the bytes that a device can still give out; of a CPU those of the machine, or of the container if fewer."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return int(min(psutil.virtual_memory().available, free_in_container()))
+
+
+def picture_bytes(encoder: VGG19) -> int:
+    """Give the memory of one tensor of the picture's size, bytes a pixel."""
+    return 3 * max(torch.float32.itemsize, encoder.dtype.itemsize)
+
+
+def pick_tile_size(
+    height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int, processes: int = 1
+) -> int | None:
+    """Pick the largest tile that half of the free memory holds beside what follows the picture's size.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        encoder: The network, in the precision it will run in.
+        taps: The layers that losses read.
+        free: Bytes, for each process, before anything of the picture is there.
+        processes: Among which the picture is shared.
+
+    Returns:
+        Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits, or of several processes each one's
+        part with the halo around it.
+
+    Raises:
+        UserError: If not even the smallest tile fits.
+    """
+    picture, each = _PICTURES * picture_bytes(encoder) * height * width, bytes_per_pixel(encoder, taps)
+    pixels = _PART * (free - picture) / each
+    largest = max(tile.computed for tile in plan_tiles(height, width, taps, None, processes))
+    if largest <= pixels:
+        return None
+    smallest = min(height, _SMALLEST + 2 * halo(taps)) * min(width, _SMALLEST + 2 * halo(taps))
+    needed = picture + each * min(smallest, largest)
+    if needed > free:
+        raise UserError(
+            f"a picture of {width}×{height} pixels needs {needed / 2**30:.3g} GiB in each process however small its "
+            f"tiles are, but {free / 2**30:.3g} GiB are free; lower data.size, or set model.tile_size to {_SMALLEST} "
+            "to try it all the same."
+        )
+    side = int(pixels**0.5) - 2 * halo(taps) if pixels > 0 else 0
+    return max(_SMALLEST, side // _STEP * _STEP)
+
+
+class TileSizes:
+    """The tiles of each pyramid level.
+
+    Those of `auto` are chosen for all levels at once and kept in the checkpoint: a resumed run may find other
+    memory, and is to tile alike. With another number of processes they are chosen anew.
+
+    Args:
+        wanted: Pixels, `auto`, or `None` for the whole picture at once.
+
+    Attributes:
+        by_level: What was chosen; empty before that.
+        processes: For how many.
+    """
+
+    def __init__(self, wanted: int | Literal["auto"] | None) -> None:
+        self.wanted = wanted
+        self.by_level: list[int | None] = []
+        self.processes = 1
+
+    def choose(
+        self,
+        schedule: Schedule,
+        entered: int,
+        objective_at: Callable[[Level], Objective],
+        device: torch.device,
+        team: Team,
+    ) -> None:
+        """Choose for the levels that have none yet; all processes choose alike.
+
+        Args:
+            schedule: All levels.
+            entered: The index of the one whose pictures are in memory by now.
+            objective_at: Returns a level's objective, whose encoder and taps say what memory a pixel takes.
+            device: Where it runs.
+            team: The processes that share the picture.
+
+        Raises:
+            UserError: If a level's picture can't fit, however small its tiles are.
+        """
+        if team.size != self.processes:
+            self.by_level, self.processes = [], team.size
+        for level in schedule.levels[len(self.by_level) :]:
+            tile_size = self.wanted
+            if tile_size == "auto":
+                objective = objective_at(level)
+                free = free_memory(device) // (team.size if device.type == "cpu" else 1)
+                now = schedule.levels[entered]
+                free += _HELD_PICTURES * picture_bytes(objective.encoder) * now.height * now.width
+                tile_size = pick_tile_size(
+                    *(level.height, level.width, objective.encoder, objective.taps()),
+                    *(team.least(free, device), team.size),
+                )
+                if tile_size is not None:
+                    _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)
+            self.by_level.append(tile_size)
+
+    def tiling(
+        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: Team
+    ) -> Tiling | None:
+        """Give how the pictures of a level are cut up.
+
+        Args:
+            level: Its index.
+            size: Height and width, pixels.
+            objective: Not yet measured at this level.
+            device: Where it runs.
+            team: The processes that share the picture.
+
+        Returns:
+            `None` for the whole picture at once.
+        """
+        tile_size = self.by_level[level]
+        if tile_size is None and team.size == 1:
+            return None
+        height, width = size
+        targets = content_bytes(height, width, objective) / team.size
+        # A CPU's memory is the same whatever it is called; it has more than an accelerator, and is far from it.
+        crowded = device.type != "cpu" and targets > _CONTENT_PART * free_memory(device)
+        return Tiling(tile_size, team, torch.device("cpu") if crowded else None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what was chosen, for a checkpoint."""
+        return {"wanted": self.wanted, "by_level": list(self.by_level), "processes": self.processes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Tile as before, unless the user asks for something else now."""
+        self.by_level = list(state["by_level"]) if state["wanted"] == self.wanted else []
+        self.processes = state["processes"]

@@ -1,0 +1,187 @@
+"""Animations out of frames on disk: WebP, GIF, APNG and MP4, written whole or not at all."""
+
+import importlib.util
+import io
+import itertools
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.icc import srgb_profile
+from nst_lightning.images.resize import fit_long_side
+from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.video.apng import write_apng
+from nst_lightning.video.writing import VideoWriter
+
+_SUFFIXES = (".webp", ".gif", ".png", ".apng", ".mp4")
+_GIF_TICKS = 100  # per second, of the format
+_GIF_FASTEST = 50  # browsers take a shorter duration than two ticks for a mistake and show a tenth of a second
+_PALETTE_COLOURS = 255  # and one for Pillow to mark what has not changed since the frame before
+_PALETTE_SAMPLES = 12  # frames that a GIF's palette is made from
+_PALETTE_SIDE = 64  # their long side, pixels; 160 takes seven times as long and gives no better colours
+
+
+def check_animation(path: str | os.PathLike[str], fps: int) -> None:
+    """Refuse what `write_animation` could not write, before anything is painted.
+
+    Args:
+        path: The file to be written.
+        fps: Frames per second.
+
+    Raises:
+        UserError: If the suffix is unknown, the format has no such rate, its encoder is not installed, or the
+            folder can't be written to.
+    """
+    target = user_path(path)
+    suffix = target.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(
+            f"expected an animation file ending in {', '.join(_SUFFIXES)}, found {target.name!r}; change the suffix"
+        )
+    if suffix == ".gif" and fps > _GIF_FASTEST:
+        raise UserError(f"expected at most {_GIF_FASTEST} frames per second in a GIF, found {fps}; use .webp or .mp4")
+    if suffix == ".mp4" and importlib.util.find_spec("av") is None:
+        raise UserError(
+            f"expected PyAV for {target.name!r}, found it not installed; pip install 'nst-lightning[video]', or use "
+            ".webp"
+        )
+    check_writable(target)
+
+
+def frame_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Give the size of the frames of a picture: `long_side` at its longer side, never larger than the picture.
+
+    Args:
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+        long_side: Wanted length of the frames' longer side, pixels.
+
+    Returns:
+        `(height, width)`, in the picture's aspect ratio.
+    """
+    return fit_long_side(height, width, min(long_side, max(height, width)))
+
+
+def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps: int, hold: float) -> None:
+    """Write an animation that plays forever; the same frames give the same bytes.
+
+    The suffix names the format. WebP is lossy (quality 80), APNG (`.png` or `.apng`) lossless, GIF has one
+    palette of 255 colours for all frames, MP4 is what `nst_lightning.video.writing.VideoWriter` writes: an odd last
+    row or column is cut off. All but MP4 are sRGB; MP4 is BT.709.
+
+    One frame is in memory at a time; with it, WebP has the file, GIF a byte for each pixel of each frame, and MP4
+    the encoder's some 50 frames, however many there are. WebP and GIF join frames that come out the same.
+
+    Args:
+        path: File to write; missing folders are created.
+        frames: 8-bit RGB PNG files as `write_image` makes them, at least one. Those that differ in size from
+            the last one are given its size.
+        fps: Frames per second. GIF and the others count in hundredths and thousandths of a second: the
+            durations of single frames are rounded so that their sum is not.
+        hold: How long the last frame stays, in seconds up to 60; at least as long as any other.
+
+    Raises:
+        UserError: If a frame can't be read, or the file system refuses.
+    """
+    target = user_path(path)
+    if target.suffix.lower() == ".mp4":  # whose writer renames the file itself
+        _write_mp4(target, _Reel(frames), fps, hold)
+        return
+    write = {".webp": _write_webp, ".gif": _write_gif}.get(target.suffix.lower(), _write_png)
+    with atomic_path(target) as temporary:
+        write(temporary, _Reel(frames), fps, hold)
+
+
+class _Reel(Image.Image):
+    """Frames as one image of many, which Pillow's writers step through by `seek`; it holds the present one.
+
+    Pillow's WebP writer makes a list of what it is given, so a generator of frames would end up in memory.
+
+    Args:
+        frames: Picture files. The last one gives the size.
+    """
+
+    def __init__(self, frames: Sequence[Path]) -> None:
+        super().__init__()
+        self.files = frames
+        self.n_frames = len(frames)
+        with Image.open(frames[-1]) as last:
+            self._size = last.size
+        self._mode = "RGB"
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        if not 0 <= frame < self.n_frames:
+            raise EOFError
+        self._index = frame
+        self.im = self.frame(frame).im
+
+    def tell(self) -> int:
+        return self._index
+
+    def frame(self, index: int) -> Image.Image:
+        with Image.open(self.files[index]) as image:
+            return image.convert("RGB").resize(self.size, Image.Resampling.BICUBIC)  # a copy where it has the size
+
+    def png(self, index: int) -> bytes:
+        with Image.open(self.files[index]) as image:
+            if image.size == self.size:
+                return self.files[index].read_bytes()
+        buffer = io.BytesIO()
+        self.frame(index).save(buffer, "PNG", icc_profile=srgb_profile())
+        return buffer.getvalue()
+
+    def durations(self, fps: int, hold: float, ticks: int) -> list[int]:
+        starts = [round(index * ticks / fps) for index in range(self.n_frames)]
+        shown = [after - before for before, after in itertools.pairwise(starts)]
+        return [*shown, max(round(hold * ticks), round(ticks / fps))]
+
+
+def _write_webp(path: Path, reel: _Reel, fps: int, hold: float) -> None:
+    durations = reel.durations(fps, hold, 1000)
+    profile = srgb_profile()
+    reel.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=80, method=4, icc_profile=profile)
+
+
+def _write_png(path: Path, reel: _Reel, fps: int, hold: float) -> None:
+    write_apng(path, (reel.png(index) for index in range(reel.n_frames)), reel.durations(fps, hold, 1000))
+
+
+def _write_gif(path: Path, reel: _Reel, fps: int, hold: float) -> None:
+    palette = _palette(reel)
+
+    def colours(index: int) -> Image.Image:
+        return reel.frame(index).quantize(palette=palette, dither=Image.Dither.NONE)
+
+    rest = (colours(index) for index in range(1, reel.n_frames))
+    durations = [10 * ticks for ticks in reel.durations(fps, hold, _GIF_TICKS)]
+    colours(0).save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def _palette(reel: _Reel) -> Image.Image:
+    """Choose the colours from a sheet of frames spread evenly from the first to the last.
+
+    One palette for all frames, since a palette for each makes the file 2.5 times as large and flickers; dithering
+    makes it 1.7 times as large. K-means after the median cut saves the colours of small things.
+    """
+    count = min(reel.n_frames, _PALETTE_SAMPLES)
+    height, width = frame_size(reel.height, reel.width, _PALETTE_SIDE)
+    sheet = Image.new("RGB", (width, height * count))
+    for row in range(count):
+        index = row * (reel.n_frames - 1) // max(1, count - 1)
+        sheet.paste(reel.frame(index).resize((width, height), Image.Resampling.NEAREST), (0, row * height))
+    return sheet.quantize(_PALETTE_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1)
+
+
+def _write_mp4(path: Path, reel: _Reel, fps: int, hold: float) -> None:
+    with VideoWriter(path, reel.height, reel.width, Fraction(fps), crf=18) as writer:
+        for index in range(reel.n_frames):
+            pixels = pil_to_tensor(reel.frame(index)).unsqueeze(0) / 255
+            is_last = index == reel.n_frames - 1
+            for moment in range(index, index + (max(1, round(hold * fps)) if is_last else 1)):
+                writer.write(pixels, Fraction(moment, fps))

@@ -1,0 +1,135 @@
+"""`nst export`: each format, loaded anew, against the network; and mistakes in one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from nst_lightning.cli import export
+from nst_lightning.cli.export import run_export
+from nst_lightning.errors import UserError
+from nst_lightning.networks.network_file import load_network, save_network
+from nst_lightning.networks.transformer import TransformerNet
+
+WEIGHTS = torch.tensor([0.5, 0.2])
+
+
+@pytest.fixture(autouse=True)
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TransformerNet:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    save_network(TransformerNet(styles=2, width=4, blocks=1), "tiny.safetensors", ["dawn", "dusk"], "none")
+    return load_network("tiny.safetensors")[0]
+
+
+def compare(network: TransformerNet, painted: torch.Tensor, images: torch.Tensor) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(painted, network(images, WEIGHTS), rtol=0, atol=1e-5)
+
+
+def test_torchscript(network: TransformerNet, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert run_export(["export", "tiny.safetensors", "out/tiny.ts"]) == 0
+    images = torch.rand(1, 3, 43, 70)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        compare(network, torch.jit.load("out/tiny.ts")(images, WEIGHTS), images)
+    assert caplog.messages[-1].startswith("model: out/tiny.ts")
+    assert "dawn, dusk" in caplog.messages[-1]
+
+
+def test_exported_program(network: TransformerNet) -> None:
+    assert run_export(["export", "tiny.safetensors", "tiny.pt2"]) == 0
+    images = torch.rand(1, 3, 43, 70)
+    compare(network, torch.export.load("tiny.pt2").module()(images, WEIGHTS), images)
+
+
+def test_onnx(network: TransformerNet) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert run_export(["export", "tiny.safetensors", "tiny.onnx"]) == 0
+    session = onnxruntime.InferenceSession("tiny.onnx", providers=["CPUExecutionProvider"])
+    images = torch.rand(1, 3, 43, 70)
+    (painted,) = session.run(None, {"images": images.numpy(), "weights": WEIGHTS.numpy()})
+    compare(network, torch.from_numpy(painted), images)
+    assert [(value.name, value.shape) for value in session.get_inputs()] == [
+        ("images", [1, 3, "height", "width"]),
+        ("weights", [2]),
+    ]
+    assert [(value.name, value.shape) for value in session.get_outputs()] == [("painted", [1, 3, "height", "width"])]
+
+
+def test_the_small_file_of_a_checkpoint(network: TransformerNet) -> None:
+    card = load_network("tiny.safetensors")[1].as_dict()
+    state = {f"network.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "fast_style_transfer": card}, "last.ckpt")
+    assert run_export(["export", "last.ckpt", "small.safetensors"]) == 0
+    images = torch.rand(1, 3, 24, 24)
+    compare(load_network("small.safetensors")[0], network(images, WEIGHTS).detach(), images)
+    with safe_open("small.safetensors", framework="pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("wrong", ["brighter", "cropped", "nan"])
+def test_a_model_that_paints_something_else_is_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_network("tiny.safetensors")[0]
+    change = {
+        "brighter": lambda painted: painted + 0.003,
+        "cropped": lambda painted: painted[..., 1:],
+        "nan": lambda painted: painted * torch.nan,
+    }[wrong]
+
+    def write(model: export.Portable, path: Path) -> export.Run:
+        path.touch()
+        return lambda images, weights: change(network(images, weights))
+
+    monkeypatch.setitem(export._WRITERS, ".onnx", write)
+    with pytest.raises(UserError, match=r"differs from PyTorch by .* at 123×97 pixels"):
+        run_export(["export", "tiny.safetensors", "tiny.onnx"])
+    assert [path.name for path in Path().iterdir()] == ["tiny.safetensors"]
+
+
+def test_without_onnxruntime_it_says_that_nothing_was_checked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fake(*given: object, **options: object) -> object:
+        return SimpleNamespace(save=lambda path, external_data: Path(path).write_bytes(b"model"))
+
+    monkeypatch.setattr(torch.onnx, "export", fake)
+    monkeypatch.setitem(sys.modules, "onnxscript", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert run_export(["export", "tiny.safetensors", "tiny.onnx"]) == 0
+    assert "not checked against PyTorch: onnxruntime is not installed" in caplog.text
+
+
+def test_without_onnxscript_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UserError, match=r"pip install 'nst-lightning\[export\]'"):
+        run_export(["export", "tiny.safetensors", "tiny.onnx"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["tiny.safetensors", "tiny.h5"],
+            r"ending in \.onnx, \.pt2, .*\.safetensors, found .tiny\.h5",
+        ),
+        (["nothing.ckpt", "tiny.onnx"], r"found nothing at nothing\.ckpt"),
+        (["nothing", "tiny.onnx"], "no network 'nothing' in the package"),
+        (["tiny.safetensors", "tiny.safetensors/x.onnx"], "can be written to"),
+        (["tiny.safetensors"], "output"),
+    ],
+)
+def test_mistakes(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        run_export(["export", *words])
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in Path().iterdir()] == ["tiny.safetensors"]

@@ -1,0 +1,129 @@
+"""The table and the arrangement of the sheet, from folders as runs leave them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nst_lightning.images.files import write_image
+from nst_lightning.jobs import report
+from nst_lightning.jobs.grid import expand, make_axes
+from nst_lightning.jobs.report import Outcome, read_outcome, write_sheet, write_table
+from nst_lightning.jobs.request import Sheet
+
+
+def outcomes(grid: dict[str, Any], folder: Path) -> list[Outcome]:
+    """Make complete runs, the n-th with a picture of grey level n / 100."""
+    found = []
+    for index, run in enumerate(expand(make_axes(grid))):
+        version = folder / run.label / "version_0"
+        write_image(version / "stylized.png", torch.full((1, 3, 4, 6), index / 100))
+        (version / "result.json").write_text(json.dumps({"steps": 3, "loss": {"total": 0.5 + index, "tv": 0.5}}))
+        (version / "seconds.txt").write_text("1.25\n")
+        found.append(read_outcome(run, folder))
+    return found
+
+
+@pytest.fixture
+def sheets(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Keep what is asked of `contact_sheet`: for each cell the index of its picture, or its note."""
+    asked: list[dict[str, Any]] = []
+
+    def contact_sheet(rows: Any, **options: Any) -> torch.Tensor:
+        told = [
+            [cell.note if cell.picture is None else round(float(cell.picture.mean()) * 100) for cell in row]
+            for row in rows
+        ]
+        asked.append({"rows": told, "notes": [[cell.note for cell in row] for row in rows], **options})
+        return torch.zeros(1, 3, 4, 4)
+
+    monkeypatch.setattr(report, "contact_sheet", contact_sheet)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows", "row_titles", "column_titles"),
+    [
+        ({"seed": [1, 2]}, [[0, 1]], [], ["seed 1", "seed 2"]),
+        ({"seed": list(range(8))}, [[0, 1, 2, 3, 4, 5], [6, 7]], [], []),
+        ({"seed": [1, 2], "lr": [3, 4, 5]}, [[0, 1, 2], [3, 4, 5]], ["seed 1", "seed 2"], ["lr 3", "lr 4", "lr 5"]),
+        (
+            {"seed": [1, 2], "size": [8], "lr": [3, 4]},
+            [[0, 1], [2, 3]],
+            ["seed 1, size 8", "seed 2, size 8"],
+            ["lr 3", "lr 4"],
+        ),
+    ],
+)
+def test_rows_and_columns(
+    grid: dict[str, Any],
+    rows: list[list[int]],
+    row_titles: list[str],
+    column_titles: list[str],
+    sheets: list[dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    write_sheet(tmp_path / "sheet.png", make_axes(grid), outcomes(grid, tmp_path), Sheet("T", 64), {})
+    (asked,) = sheets
+    assert (asked["rows"], asked["row_titles"], asked["column_titles"]) == (rows, row_titles, column_titles)
+    assert (asked["title"], asked["cell_size"]) == ("T", 64)
+    assert asked["notes"][0][0] == ("seed 0" if len(rows[0]) == 6 else "")
+
+
+def test_steps_run_across(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
+    grid = {"seed": [1, 2]}
+    runs = outcomes(grid, tmp_path)
+    for index, run in enumerate(runs):
+        for step in (10, 20)[: 2 - index]:
+            write_image(run.folder / f"steps/{step:06d}.png", torch.full((1, 3, 4, 6), (step + index) / 100))
+    write_sheet(tmp_path / "sheet.png", make_axes(grid), runs, Sheet("", 64, (10, 20)), {})
+    assert sheets[0]["rows"] == [[10, 20], [11, ""]]
+    assert sheets[0]["row_titles"] == ["seed 1", "seed 2"]
+    assert sheets[0]["column_titles"] == ["step 10", "step 20"]
+
+
+def test_the_corner_shows_the_pictures_that_all_runs_share(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
+    grid = {"content": ["a.png", "b.png"]}
+    data = {"content": "sample:town", "style": ["sample:starry", "gone.png"]}
+    write_sheet(tmp_path / "sheet.png", make_axes(grid), outcomes(grid, tmp_path), Sheet(), data)
+    assert [label for label, _ in sheets[0]["corner"]] == ["style"]
+
+
+def test_runs_that_are_not_complete(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
+    grid = {"seed": [1, 2, 3, 4]}
+    axes, runs = make_axes(grid), expand(make_axes(grid))
+    outcomes({"seed": [1, 2, 3]}, tmp_path)
+    for seed in (2, 3):
+        (tmp_path / f"seed={seed}/version_0/result.json").unlink()
+    (tmp_path / "seed=2/failed.txt").touch()
+    checkpoint = tmp_path / "seed=3/version_0/checkpoints/last.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    found = [read_outcome(run, tmp_path) for run in runs]
+    assert [outcome.status for outcome in found] == ["complete", "failed", "stopped", "not run"]
+    write_sheet(tmp_path / "sheet.png", axes, found, Sheet(), {})
+    assert sheets[0]["rows"] == [[0, "failed", 2, "not run"]]
+    assert sheets[0]["notes"] == [["", "failed", "stopped", "not run"]]
+    write_table(tmp_path / "results.csv", axes, found)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["seed", "status", "steps", "seconds", "loss/total", "loss/tv", "picture"]
+    assert rows[1] == ["1", "complete", "3", "1.25", "0.5", "0.5", "seed=1/version_0/stylized.png"]
+    assert rows[4] == ["4", "not run", "", "", "", "", ""]
+
+
+def test_terms_of_one_loss_stand_together(tmp_path: Path) -> None:
+    grid = {"seed": [1, 2]}
+    runs = outcomes(grid, tmp_path)
+    for run, layers in zip(runs, (["relu1_1"], ["relu1_1", "relu2_1"]), strict=True):
+        loss = {"total": 1.0, "style": 0.5, **{f"style/{layer}": 0.1 for layer in layers}, "tv": 0.5}
+        (run.folder / "result.json").write_text(json.dumps({"steps": 3, "loss": loss}))
+    write_table(tmp_path / "r.csv", make_axes(grid), [read_outcome(run.run, tmp_path) for run in runs])
+    header, first, _ = (tmp_path / "r.csv").read_text().splitlines()
+    assert header.split(",")[4:9] == ["loss/total", "loss/style", "loss/style/relu1_1", "loss/style/relu2_1", "loss/tv"]
+    assert first.split(",")[4:9] == ["1.0", "0.5", "0.1", "", "0.5"]

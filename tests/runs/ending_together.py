@@ -1,0 +1,49 @@
+"""`nst fit` on two devices, where both meet an error and the first takes long to end; started by test_processes.py.
+
+python ending_together.py FILE fit ...
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nst_lightning.cli.main import main as cli
+from nst_lightning.runs.fit_command import run_command
+from nst_lightning.tasks.divergence import DivergenceError
+
+
+class SlowEnd(Callback):
+    """Fail in the second step, and let the first process write something large after that."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+        """Fail, as all processes do whose loss is not finite."""
+        if trainer.global_step == 1:
+            raise DivergenceError("it diverged.")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write."""
+        if trainer.is_global_zero:
+            time.sleep(2)
+            self.file.write_text("written")
+
+
+def main() -> int:
+    """Run, with a Lightning that looks after its processes all the time instead of every five seconds."""
+    torch.set_num_threads(1)
+    _ChildProcessObserver.__init__.__defaults__ = (0.05,)
+    file, *words = sys.argv[1:]
+    cli._fit = lambda words: run_command(words, [SlowEnd(Path(file))])
+    return cli.main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""`nst fit` from the configs, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+import nst_lightning
+from nst_lightning.cli.main import main
+from nst_lightning.encoders import VGG19
+from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
+from tests.runs.conftest import CONFIGS
+
+RUN = Path("lightning_logs/starry/version_0")
+OTHERS = ("distill_compact", "fast_starry", "fast_predict")
+OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
+
+
+OFFLINE = {"imagenet": "vgg19_normalized"}
+
+
+@pytest.mark.parametrize("config", OURS)
+def test_every_config_runs_a_step(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As shipped, but for weights that would be downloaded."""
+    monkeypatch.chdir(tmp_path)
+    weights = yaml.safe_load((CONFIGS / config).read_text())["model"]["init_args"]["encoder"]["init_args"]["weights"]
+    small = ["--data.sizes", "[32]", "--data.steps", "1", "--data.first_steps", "null", "--trainer.accelerator", "cpu"]
+    encoder = ["--model.encoder.weights", OFFLINE.get(weights, weights)]
+    assert main(["fit", "--config", str(CONFIGS / config), *small, *encoder]) == 0
+    picture = Image.open(next(tmp_path.glob("lightning_logs/*/version_0/stylized.png")))
+    assert max(picture.size) == 32
+
+
+def test_the_distillation_config_parses_and_its_class_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures are not part of the project: stand-ins of the same kind take their place."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(4):
+        noise = np.random.default_rng(seed).integers(0, 255, (80, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{seed}.png")
+    options = ["--data.folder", str(folder), "--data.crop", "64", "--data.batch_size", "2"]
+    options += ["--model.widths", "[4,4,4,4,4]"]
+    options += ["--trainer.max_steps", "1", "--trainer.accelerator", "cpu", "--trainer.precision", "32-true"]
+    options += ["--model.output", "made.safetensors", "--model.normalization_batches", "1"]
+    options += ["--trainer.enable_progress_bar", "false"]
+    assert main(["fit", "--config", str(CONFIGS / "distill_compact.yaml"), *options]) == 0
+    assert VGG19("made.safetensors")(torch.rand(1, 3, 32, 32), ["relu5_4"])["relu5_4"].shape == (1, 4, 2, 2)
+
+
+def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) -> None:
+    assert nst("--trainer.log_every_n_steps", "2", "--tensorboard.every_n_steps", "3") == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    scalars = set(events.Tags()["scalars"])
+    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    assert {f"loss/style/{layer}" for layer in layers} <= scalars
+    assert {
+        "loss/content/relu4_2",
+        "loss/tv",
+        "loss/total",
+        "learning_rate",
+        "pyramid/level",
+        "pyramid/size",
+    } <= scalars
+    value = {tag: events.Scalars(tag)[-1].value for tag in scalars if tag.startswith("loss/")}
+    assert value["loss/total"] == pytest.approx(
+        value["loss/style"] + value["loss/content"] + value["loss/tv"], rel=1e-5
+    )
+    assert [e.value for e in events.Scalars("pyramid/size")] == [24, 24, 34]
+    assert [e.step for e in events.Images("picture")] == [3, 6]
+    assert [(e.width, e.height) for e in events.Images("picture")] == [(24, 18), (34, 26)]
+    assert len(events.Images("reference/content")) == len(events.Images("reference/style1")) == 1
+    assert [e.step for e in events.Images("picture/final")] == [7]
+    session = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    settings = session.session_start_info.hparams
+    assert settings["style/weight"].number_value == 20.0
+    assert settings["optimizer"].string_value == "OpponentAdam"
+
+
+def test_gain_and_offset_change_the_files_alone(nst: Callable[..., int]) -> None:
+    assert nst() == 0
+    assert nst("--output.gain", "[0.5, 1, 1]", "--output.offset", "[0, 0.25, 0]", "--output.path", "out.png") == 0
+    plain, changed = (np.asarray(Image.open(path), np.float64) / 255 for path in (RUN / "stylized.png", "out.png"))
+    expected = np.clip(plain * [0.5, 1, 1] + [0, 0.25, 0], 0, 1)
+    np.testing.assert_allclose(changed, expected, atol=1 / 255)  # each is rounded once
+
+
+def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], content: str) -> None:
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (0, 0, 20, 30))
+    mask.save("left.png")
+    assert nst("--data.guides", "[left.png]", "--data.content_guide", "left.png", "--output.path", "a.png") == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    shown = Image.open(io.BytesIO(events.Images("guide/region1")[0].encoded_image_string))
+    assert np.asarray(shown.convert("L"))[:, :16].min() > 250
+    assert np.asarray(shown.convert("L"))[:, 18:].max() < 5
+    assert len(events.Images("guide/content")) == 1
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "content_guide: left.png" in text
+
+
+def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst_lightning.callbacks.tensorboard._LARGEST", 20)
+    assert nst() == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    sizes = {tag: (events.Images(tag)[0].width, events.Images(tag)[0].height) for tag in events.Tags()["images"]}
+    assert sizes == {"reference/content": (20, 15), "reference/style1": (20, 20), "picture/final": (20, 15)}
+    assert Image.open(RUN / "stylized.png").size == (34, 26)
+
+
+def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
+    assert nst("--output.path", "out/me.jpg", "--output.every_n_steps", "3", "--output.bits", "16") == 0
+    assert Image.open("out/me.jpg").format == "JPEG"
+    assert Image.open(RUN / "stylized.png").size == (34, 26)
+    assert sorted(path.name for path in (RUN / "steps").iterdir()) == ["000003.png", "000006.png"]
+    assert (RUN / "stylized.png").read_bytes()[24] == 16  # bit depth in the PNG header
+
+
+def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert nst("--output.path", "me.png") == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "picture: me.png"
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_progress_bar_tells_level_size_loss_speed_and_time(
+    resumed: bool, nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if resumed:
+        assert nst("--trainer.max_steps", "5") == 0
+        capsys.readouterr()
+    assert nst(*(["--ckpt_path", "last"] if resumed else [])) == 0
+    bar = capsys.readouterr().err
+    assert "level 2/2 34×26 100%" in bar
+    assert "7/7" in bar
+    assert "steps/s" in bar
+    assert "00:00 left" in bar
+    if resumed:
+        assert "1/7" not in bar
+
+
+def test_keep_alpha(nst: Callable[..., int], content: str) -> None:
+    picture = Image.open(content).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    picture.save("alpha.png")
+    assert nst("--data.content", "alpha.png", "--data.keep_alpha", "true") == 0
+    made = Image.open(RUN / "stylized.png")
+    assert made.mode == "RGBA"
+    assert made.getchannel("A").getextrema()[0] < 30
+
+
+def test_a_loss_of_the_users_own_from_yaml(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text(
+        "from nst_lightning import Loss\n"
+        "class Brightness(Loss):\n"
+        "    reference = 'none'\n"
+        "    def __init__(self, wanted: float = 1.0, weight: float = 1.0):\n"
+        "        super().__init__(layers=['input'], weight=weight, name='brightness')\n"
+        "        self.wanted = wanted\n"
+        "    def forward(self, features, targets):\n"
+        "        return {'brightness': self.weight * (features['input'].mean() - self.wanted) ** 2}\n"
+    )
+    Path("mine.yaml").write_text(
+        "model:\n  init_args:\n    extra_losses:\n"
+        "    - {class_path: mine.Brightness, init_args: {wanted: 1.0, weight: 1.0e+5}}\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    means = []
+    for options in ([], ["--config", "mine.yaml"]):
+        assert nst(*options, "--data.steps", "[20, 20]", "--name", f"run{len(options)}", "--model.average", "0.5") == 0
+        picture = np.asarray(Image.open(f"lightning_logs/run{len(options)}/version_0/stylized.png"))
+        means.append(picture.mean())
+    assert means[1] > means[0] + 40
+
+
+def test_options_win_wherever_they_stand(nst: Callable[..., int]) -> None:
+    """The fixture's options say 34 pixels; the config that is named after them must not undo that."""
+    Path("more.yaml").write_text("data:\n  init_args:\n    sizes: [30, 40]\n")
+    assert nst("--config", "more.yaml") == 0
+    assert Image.open(RUN / "stylized.png").size == (34, 26)
+
+
+def test_python_api_does_the_same_as_the_command(
+    nst: Callable[..., int], encoder_file: str, content: str, style: str
+) -> None:
+    assert nst() == 0
+    model = nst_lightning.StyleTransfer(
+        VGG19(encoder_file, padding="replicate"),
+        ContentLoss(),
+        GramStyleLoss(weight=20.0),
+        TotalVariationLoss(weight=2.0, chroma=20.0),
+        optimizer=partial(nst_lightning.OpponentAdam, lr=0.035, betas=(0.9, 0.9), chroma=0.25),
+        decay=0.05,
+        average=0.0,
+    )
+    data = nst_lightning.TransferData(content, style, sizes=[24, 34], steps=[4, 3])
+    result = nst_lightning.fit(model, data, output="api.png", accelerator="cpu")
+    assert Path("api.png").read_bytes() == (RUN / "stylized.png").read_bytes()
+    assert result.complete
+    assert result.path == Path("api.png")
+
+
+def test_saved_config_repeats_the_run(nst: Callable[..., int]) -> None:
+    assert nst() == 0
+    assert main(["fit", "--config", str(RUN / "config.yaml")]) == 0
+    again = RUN.parent / "version_1"
+    assert (again / "stylized.png").read_bytes() == (RUN / "stylized.png").read_bytes()
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    program = (
+        "import sys; from nst_lightning.cli.main import main; main(['--help']); main(['--version']);"
+        "sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nst fit --config configs/starry.yaml" in done.stdout
+
+
+def test_print_config_can_be_fed_back(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        nst("--print_config", "--data.size", "300")
+    assert stop.value.code == 0
+    settings: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    assert settings["data"]["init_args"]["size"] == 300
+
+
+def test_lower_floors_do_not_import_lightning() -> None:
+    package = Path(nst_lightning.__file__).parent
+    offenders = [
+        path
+        for floor in ("images", "encoders", "networks", "losses")
+        for path in (package / floor).rglob("*.py")
+        if any(line.startswith(("import lightning", "from lightning")) for line in path.read_text().splitlines())
+    ]
+    assert not offenders

@@ -1,0 +1,196 @@
+import hashlib
+import logging
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from nst_lightning.errors import UserError
+from nst_lightning.utils import download
+from nst_lightning.utils.download import Source, fetch
+
+CONTENT = bytes(range(256)) * 400
+
+
+class Server:
+    """Answers on the loopback interface with what the test put into `answer`, and counts requests."""
+
+    def __init__(self):
+        self.hits = 0
+        self.body = CONTENT
+        self.promised = len(CONTENT)
+        self.status = 200
+        self.gate = threading.Event()
+        self.gate.set()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.hits += 1
+                self.send_response(outer.status)
+                if outer.promised is not None:
+                    self.send_header("Content-Length", str(outer.promised))
+                self.end_headers()
+                self.wfile.write(outer.body[:1000])
+                outer.gate.wait(10)
+                self.wfile.write(outer.body[1000:])
+
+            def log_message(self, *args):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/models/fake-net.pth"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self):
+        self.gate.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.delenv("http_proxy", raising=False)
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def source(server):
+    return Source(server.url, hashlib.sha256(CONTENT).hexdigest()[:8], 1)
+
+
+def refused(source):
+    with pytest.raises(UserError) as caught:
+        fetch(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    for remedy in ("--model.encoder.weights vgg19", source.url, str(source.path)):
+        assert remedy in message
+    return message
+
+
+def only_the_lock_is_in(folder):
+    return [file.name for file in folder.iterdir() if not file.name.endswith(".lock")] == []
+
+
+def test_first_use_fetches_and_second_use_does_not(server, source, cache, capsys):
+    path = fetch(source)
+    assert path == cache / "fake-net.pth"
+    assert path.read_bytes() == CONTENT
+    assert fetch(source) == path
+    assert server.hits == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_that_torchvision_fetched_is_used_without_writing(server, source, cache):
+    cache.mkdir(parents=True)
+    (cache / "fake-net.pth").write_bytes(CONTENT)
+    assert fetch(source).read_bytes() == CONTENT
+    assert server.hits == 0
+    assert [file.name for file in cache.iterdir()] == ["fake-net.pth"]  # not even a lock
+
+
+@pytest.mark.parametrize("damaged", [CONTENT[:-1], CONTENT[:-1] + b"x", b""])
+def test_a_damaged_file_is_named_and_fetched_anew(server, source, cache, caplog, damaged):
+    cache.mkdir(parents=True)
+    (cache / "fake-net.pth").write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        assert fetch(source).read_bytes() == CONTENT
+    assert server.hits == 1
+    assert [str(cache / "fake-net.pth") in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_cut_transfer_is_no_file(server, source, cache):
+    server.body = CONTENT[: len(CONTENT) // 2]
+    refused(source)
+    assert only_the_lock_is_in(cache)
+    server.body = CONTENT
+    assert fetch(source).read_bytes() == CONTENT  # and the next try starts clean
+
+
+def test_a_cut_transfer_of_unknown_length_is_no_file(server, source, cache):
+    server.body, server.promised = CONTENT[:-1], None
+    assert "hash" in refused(source)
+    assert only_the_lock_is_in(cache)
+
+
+def test_another_file_at_the_url_is_no_file(server, source, cache):
+    server.body = CONTENT[::-1]
+    assert "hash" in refused(source)
+    assert only_the_lock_is_in(cache)
+
+
+def test_a_failed_fetch_leaves_a_damaged_file_alone(server, source, cache):
+    cache.mkdir(parents=True)
+    (cache / "fake-net.pth").write_bytes(b"perhaps somebody's own work")
+    server.status = 503
+    refused(source)
+    assert (cache / "fake-net.pth").read_bytes() == b"perhaps somebody's own work"
+
+
+def test_not_found(server, source, cache):
+    server.status = 404
+    assert "404" in refused(source)
+    assert only_the_lock_is_in(cache)
+
+
+def test_a_server_that_does_not_speak_http(server, source, cache):
+    server.status = 99999
+    refused(source)
+    assert only_the_lock_is_in(cache)
+
+
+def test_no_server(server, source, cache):
+    server.stop()
+    assert "refused" in refused(source)
+
+
+def test_no_name_server(cache):
+    refused(Source("http://no-such-host.invalid/fake-net.pth", "00000000", 1))
+
+
+def test_a_silent_server(server, source, cache, monkeypatch):
+    monkeypatch.setattr(download, "_SILENCE", 0.2)
+    server.gate.clear()
+    assert "timed out" in refused(source)
+    assert only_the_lock_is_in(cache)
+
+
+def test_a_cache_that_cannot_be_made(source, cache):
+    cache.parent.parent.parent.mkdir(parents=True, exist_ok=True)
+    cache.parent.parent.write_text("a file in the place of the folder")
+    refused(source)
+
+
+def test_two_at_once_download_once(server, source, cache):
+    server.gate.clear()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(fetch(source).read_bytes())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while server.hits == 0:
+        pass
+    threads[0].join(0.2)
+    assert found == []  # half a file is nobody's file
+    server.gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert found == [CONTENT] * 4
+    assert server.hits == 1
+
+
+def test_the_real_sources_end_in_their_digest():
+    from nst_lightning.encoders.encoder_weights import SOURCES
+
+    for source in SOURCES.values():
+        assert source.url.endswith(f"-{source.sha256}.pth")
