@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from nst_lightning.cli.main import main as cli
+from nst_lightning.cli import main as cli
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.tasks.divergence import DivergenceError
 
