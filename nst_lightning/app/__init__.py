@@ -1,1 +1,1 @@
-"""The page of `nst app`: who visits, what they brought, what is painted for them, and how that is told."""
+"""The page of `nst app`: visitors bring images, ask for jobs, which are command lines, and watch them run."""

@@ -1,8 +1,8 @@
-"""What a visitor may ask of the machine, and how the rest is refused."""
+"""How the page is served, what a visitor may ask of the machine, and how the rest is refused."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -10,41 +10,58 @@ class Limits:
     """How much is enough.
 
     Attributes:
-        upload_bytes: Of one picture's file.
-        pixels: Of one picture, height times width.
-        size: Largest long side that is painted, pixels.
-        pictures: That one visitor may have here at a time.
-        arriving: Pictures of all visitors that are on their way here.
-        arriving_each: Of one visitor.
+        upload_bytes: Size of one image's file, bytes.
+        pixels: Height times width of one image.
+        size: Longest long side that is painted, pixels.
+        uploads: Images that one visitor may have here at a time.
+        arriving: Images of all visitors that are on their way here.
+        arriving_each: Images of one visitor that are on their way here.
         waiting: Jobs of one visitor that wait or are painted.
-        streams: Of events, that one visitor may have open.
+        streams: Streams of events that one visitor may have open.
         kept: Jobs of one visitor that are kept, finished ones included.
         queue: Jobs of all visitors that wait.
-        visitors: At a time.
-        stored_bytes: Of all that all visitors brought and made.
-        lifetime: Seconds after its last use for which anything is kept.
+        sessions: Visitors at a time.
+        stored_bytes: Size of all that all visitors brought and made, bytes.
+        lifetime: Time after its last use for which anything is kept, seconds.
     """
 
     upload_bytes: int = 30_000_000
     pixels: int = 25_000_000
     size: int = 1024
-    pictures: int = 20
+    uploads: int = 20
     arriving: int = 16
     arriving_each: int = 3
     waiting: int = 3
     streams: int = 6
     kept: int = 8
     queue: int = 50
-    visitors: int = 1000
+    sessions: int = 1000
     stored_bytes: int = 4_000_000_000
     lifetime: float = 3600.0
+
+
+@dataclass(frozen=True)
+class AppRequest:
+    """What the words after `nst app` ask for.
+
+    Attributes:
+        host: Address to listen at.
+        port: TCP port; 0 for any that is free.
+        names: Further host names under which the page may be asked for.
+        limits: What visitors may ask for.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    names: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 class RefusalError(Exception):
     """What a visitor asked for is not done.
 
     Args:
-        status: Of the HTTP answer.
+        status: Status code of the HTTP answer.
         line: What the visitor reads: what is wrong and what to do.
     """
 

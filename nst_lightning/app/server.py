@@ -1,17 +1,19 @@
-"""The page's addresses and what they answer."""
+"""The page's addresses and what they answer, the stream of events included."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import anyio
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,51 +21,90 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from nst_lightning.app.events import tell_changes
-from nst_lightning.app.guard import Guard
-from nst_lightning.app.job import Job
-from nst_lightning.app.limits import RefusalError
-from nst_lightning.app.names import base_name, shown_name
-from nst_lightning.app.order import PICTURE, PREVIEW
-from nst_lightning.app.recipe import read_recipe
-from nst_lightning.app.studio import Studio
-from nst_lightning.app.uploads import drained, examine, receive, thumbnail
+from nst_lightning.app.job_queue import Job, JobQueue
+from nst_lightning.app.limits import Limits, RefusalError
+from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options
+from nst_lightning.app.security import SecurityMiddleware
+from nst_lightning.app.sessions import Session, Sessions
+from nst_lightning.app.uploads import base_name, drained, examine, receive, shown_name, thumbnail
 from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
 
 PAGE = Path(__file__).with_name("page")
+REQUEST_TIMEOUT = 10.0
+"""Time that a request's JSON may take, seconds."""
+
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STYLES = ("starry", "woodcut", "mosaic")  # of the samples; the others are photos
 _SWEEP_INTERVAL = 20.0  # seconds
 _LONGEST_REQUEST = 10_000  # bytes of JSON
-_PATIENCE = 10.0  # seconds for them
+_POLL_INTERVAL = 0.15  # seconds
+_HEARTBEAT = 15.0  # seconds; a connection that is gone is noticed when something is sent
 
-Answer = Callable[[Studio, Request], Awaitable[Response]]
+
+@dataclass
+class AppState:
+    """Everything behind the page's addresses.
+
+    Attributes:
+        root: The page's temporary folder.
+        limits: What visitors may ask for.
+        queue: Queue of jobs.
+        sessions: Sessions of who is here.
+        networks: Names of the networks that paint in one pass, and the samples whose styles each has learned.
+        cookie: Name of the cookie.
+        names: Host names under which the page may be asked for.
+        server: Server of the application; `None` before there is one.
+    """
+
+    root: Path
+    limits: Limits
+    queue: JobQueue
+    sessions: Sessions
+    networks: Mapping[str, Sequence[str]]
+    cookie: str
+    names: Sequence[str]
+    server: uvicorn.Server | None = None
+
+    def session(self, request: Request) -> Session:
+        """Return the session of who asks.
+
+        Raises:
+            RefusalError: If there is no such session, or no longer.
+        """
+        session = self.sessions.find(request.cookies.get(self.cookie))
+        if session is None:
+            raise RefusalError(401, "this page has been open for too long; load it again.")
+        return session
+
+    def describe(self, job: Job) -> dict[str, Any]:
+        """Return what the page shows of a job."""
+        return job.describe(self.queue.position(job))
 
 
-def build(studio: Studio) -> Starlette:
+Answer = Callable[[AppState, Request], Awaitable[Response]]
+
+
+def build(state: AppState) -> Starlette:
     """Make the ASGI application.
 
     Args:
-        studio: What it works with. Its processes are ended with the application; its folder is the caller's.
+        state: What it works with. Its processes and its folder are the caller's to end and to delete.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         del app
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_sweep, studio)
+            tasks.start_soon(_sweep, state)
             yield
             tasks.cancel_scope.cancel()
 
     def route(path: str, answer: Answer, method: str = "GET") -> Route:
-        return Route(path, partial(answer, studio), methods=[method])
+        return Route(path, partial(answer, state), methods=[method])
 
     return Starlette(
         routes=[
-            *(
-                Route(f"/{file.name.replace('index.html', '')}", partial(_file, studio, file))
-                for file in PAGE.iterdir()
-            ),
+            *(Route(f"/{file.name.replace('index.html', '')}", partial(_file, state, file)) for file in PAGE.iterdir()),
             route("/samples/{name}.jpg", _sample),
             route("/api/state", _state),
             route("/api/events", _events),
@@ -77,53 +118,53 @@ def build(studio: Studio) -> Starlette:
             route("/api/jobs/{id}/preview", _preview),
             route("/api/jobs/{id}/picture", _picture),
         ],
-        middleware=[Middleware(Guard, names=studio.names)],
-        exception_handlers={RefusalError: _refuse, HTTPException: _no_such_address, Exception: _apologise},
+        middleware=[Middleware(SecurityMiddleware, names=state.names)],
+        exception_handlers={RefusalError: _refuse, HTTPException: _no_such_address, Exception: _unexpected},
         lifespan=lifespan,
     )
 
 
-async def _sweep(studio: Studio) -> None:
+async def _sweep(state: AppState) -> None:
     while True:
         await anyio.sleep(_SWEEP_INTERVAL)
-        studio.visitors.sweep(time.monotonic())
+        state.sessions.sweep(time.monotonic())
 
 
-async def _file(studio: Studio, file: Path, request: Request) -> Response:
+async def _file(state: AppState, file: Path, request: Request) -> Response:
     answer = Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers={"cache-control": "no-cache"})
-    if file.suffix == ".html" and studio.visitors.find(request.cookies.get(studio.cookie)) is None:
-        answer.set_cookie(studio.cookie, studio.visitors.welcome().token, httponly=True, samesite="lax")
+    if file.suffix == ".html" and state.sessions.find(request.cookies.get(state.cookie)) is None:
+        answer.set_cookie(state.cookie, state.sessions.create().token, httponly=True, samesite="lax")
     return answer
 
 
-async def _sample(studio: Studio, request: Request) -> Response:
+async def _sample(state: AppState, request: Request) -> Response:
     name = request.path_params["name"]
     if name not in SAMPLES:
         raise RefusalError(404, "there is no such sample.")
     return FileResponse(sample_path(name), headers={"cache-control": "max-age=3600"})
 
 
-async def _state(studio: Studio, request: Request) -> Response:
-    visitor, limits = studio.visitor(request), studio.limits
+async def _state(state: AppState, request: Request) -> Response:
+    session, limits = state.session(request), state.limits
     return JSONResponse(
         {
             "limits": {"bytes": limits.upload_bytes, "size": limits.size, "kept": limits.kept},
             "samples": [{"name": name, "is_style": name in _STYLES} for name in SAMPLES],
-            "networks": studio.networks,
-            "jobs": [studio.describe(job) for job in visitor.jobs.values()],
+            "networks": state.networks,
+            "jobs": [state.describe(job) for job in session.jobs.values()],
         }
     )
 
 
-async def _upload(studio: Studio, request: Request) -> Response:
-    visitor = studio.visitor(request)
+async def _upload(state: AppState, request: Request) -> Response:
+    session = state.session(request)
     name = base_name(request.headers.get("x-name", ""))
     shown = shown_name(name)
     try:
-        with studio.visitors.place_for_upload(visitor) as file:
-            size = await receive(request, file, studio.limits)
-            shape = await examine(file, shown, studio.limits)
-            upload = studio.visitors.keep(visitor, file, name, shape, size)
+        with state.sessions.new_file(session) as file:
+            size = await receive(request, file, state.limits)
+            shape = await examine(file, shown, state.limits)
+            upload = state.sessions.add_upload(session, file, name, shape, size)
     except RefusalError as refusal:
         if refusal.status == 415:  # the whole of it had come
             raise
@@ -131,27 +172,27 @@ async def _upload(studio: Studio, request: Request) -> Response:
     return JSONResponse({"id": upload.id, "name": shown, "width": upload.width, "height": upload.height})
 
 
-async def _thumbnail(studio: Studio, request: Request) -> Response:
-    upload = studio.visitor(request).uploads.get(request.path_params["id"])
+async def _thumbnail(state: AppState, request: Request) -> Response:
+    upload = state.session(request).uploads.get(request.path_params["id"])
     if upload is None:
         raise RefusalError(404, "there is no such picture, or it has been deleted; choose it again.")
     return FileResponse(thumbnail(upload.file))
 
 
-async def _start(studio: Studio, request: Request) -> Response:
-    visitor = studio.visitor(request)
+async def _start(state: AppState, request: Request) -> Response:
+    session = state.session(request)
     asked = await _json(request)
     content, style = (asked.pop(key, None) for key in ("content", "style"))
-    recipe = read_recipe(asked, studio.limits, studio.networks)
-    if recipe.network is not None and style not in [SAMPLE + name for name in studio.networks[recipe.network]]:
+    options = read_options(asked, state.limits, state.networks)
+    if options.network is not None and style not in [SAMPLE + name for name in state.networks[options.network]]:
         raise RefusalError(400, "that style has to be painted step by step; choose another, or that.")
-    return JSONResponse(studio.describe(studio.visitors.start(visitor, content, style, recipe)), 201)
+    return JSONResponse(state.describe(state.sessions.start(session, content, style, options)), 201)
 
 
 async def _json(request: Request) -> dict[str, Any]:
     body = b""
     try:
-        with anyio.fail_after(_PATIENCE):
+        with anyio.fail_after(REQUEST_TIMEOUT):
             async for part in request.stream():
                 body += part
                 if len(body) > _LONGEST_REQUEST:
@@ -167,55 +208,83 @@ async def _json(request: Request) -> dict[str, Any]:
     return asked
 
 
-async def _job(studio: Studio, request: Request) -> Response:
-    return JSONResponse(studio.describe(_wanted(studio, request)))
+async def _job(state: AppState, request: Request) -> Response:
+    return JSONResponse(state.describe(_job_of(state, request)))
 
 
-def _wanted(studio: Studio, request: Request) -> Job:
-    return studio.visitor(request).job(request.path_params["id"])
+def _job_of(state: AppState, request: Request) -> Job:
+    return state.session(request).job(request.path_params["id"])
 
 
-async def _stop(studio: Studio, request: Request) -> Response:
-    job = _wanted(studio, request)
-    studio.queue.stop(job)
-    return JSONResponse(studio.describe(job))
+async def _stop(state: AppState, request: Request) -> Response:
+    job = _job_of(state, request)
+    state.queue.stop(job)
+    return JSONResponse(state.describe(job))
 
 
-async def _continue(studio: Studio, request: Request) -> Response:
-    job = _wanted(studio, request)
-    studio.visitors.go_on(studio.visitor(request), job)
-    return JSONResponse(studio.describe(job))
+async def _continue(state: AppState, request: Request) -> Response:
+    job = _job_of(state, request)
+    state.sessions.resume(state.session(request), job)
+    return JSONResponse(state.describe(job))
 
 
-async def _events(studio: Studio, request: Request) -> Response:
-    visitor, most = studio.visitor(request), studio.limits.streams
-    if visitor.streams >= most:
+async def _events(state: AppState, request: Request) -> Response:
+    session, most = state.session(request), state.limits.streams
+    if session.streams >= most:
         raise RefusalError(429, f"this page is open {most} times already; close one.")
-    return StreamingResponse(tell_changes(studio, visitor), media_type="text/event-stream")
+    return StreamingResponse(stream_changes(state, session), media_type="text/event-stream")
 
 
-async def _photo(studio: Studio, request: Request) -> Response:
-    """Give the content of a job, which a page that is loaded again no longer has."""
-    content = _wanted(studio, request).order.content
+async def stream_changes(state: AppState, session: Session) -> AsyncIterator[str]:
+    """Yield each change of the session's jobs, as server-sent events, until none is waiting or painted any more.
+
+    Args:
+        state: The page's state.
+        session: Session whose jobs are described; the stream is counted as one of its own as long as it lasts.
+    """
+    sent: dict[str, int] = {}
+    silence, is_last = 0.0, False
+    session.streams += 1
+    try:
+        yield "retry: 500\n\n"  # milliseconds: a job may begin right after the last one's end
+        while not is_last and not (state.server and state.server.should_exit):
+            jobs = list(session.jobs.values())
+            is_last = not any(job.is_active for job in jobs)  # before the look at the versions: what ends later is sent
+            for job in jobs:
+                if sent.get(job.request.id) != job.version:
+                    sent[job.request.id], silence = job.version, 0.0
+                    yield f"data: {json.dumps(state.describe(job))}\n\n"
+            await anyio.sleep(_POLL_INTERVAL)
+            silence += _POLL_INTERVAL
+            if silence > _HEARTBEAT:
+                silence = 0.0
+                yield ": still here\n\n"
+    finally:
+        session.streams -= 1
+
+
+async def _photo(state: AppState, request: Request) -> Response:
+    """Return the content of a job, which a page that is loaded again no longer has."""
+    content = _job_of(state, request).request.content
     if content.startswith(SAMPLE):
         return FileResponse(sample_path(content.removeprefix(SAMPLE)))
     return FileResponse(thumbnail(Path(content)))
 
 
-async def _preview(studio: Studio, request: Request) -> Response:
-    return _made(_wanted(studio, request), PREVIEW, "image/jpeg")
+async def _preview(state: AppState, request: Request) -> Response:
+    return _from_folder(_job_of(state, request), PREVIEW_FILE, "image/jpeg")
 
 
-async def _picture(studio: Studio, request: Request) -> Response:
-    job = _wanted(studio, request)
-    file = studio.describe(job)["file"]
-    return _made(job, PICTURE, "image/png", {"content-disposition": f'attachment; filename="{quote(file)}"'})
+async def _picture(state: AppState, request: Request) -> Response:
+    job = _job_of(state, request)
+    headers = {"content-disposition": f'attachment; filename="{quote(job.request.file_name)}"'}
+    return _from_folder(job, RESULT_FILE, "image/png", headers)
 
 
-def _made(job: Job, name: str, kind: str, headers: dict[str, str] | None = None) -> Response:
+def _from_folder(job: Job, name: str, kind: str, headers: dict[str, str] | None = None) -> Response:
     # Read at once: a painting process puts another file in its place at any time.
     with suppress(FileNotFoundError):
-        return Response((job.order.folder / name).read_bytes(), media_type=kind, headers=headers)
+        return Response((job.request.folder / name).read_bytes(), media_type=kind, headers=headers)
     raise RefusalError(404, "there is nothing of this picture yet; wait a moment.")
 
 
@@ -229,5 +298,5 @@ async def _no_such_address(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "there is nothing at this address."}, error.status_code)
 
 
-async def _apologise(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "something went wrong here; try again."}, 500)

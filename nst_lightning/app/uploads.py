@@ -1,15 +1,19 @@
-"""Pictures that visitors bring: counted while they arrive, and decoded once before anything is done with them."""
+"""Images that visitors bring: named, counted while they arrive, and decoded once before anything is done with them.
+
+What a visitor calls a file is whole in the command and short where it is shown, and never becomes part of a path here.
+"""
 
 from __future__ import annotations
 
 import threading
+import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from torch import Tensor
 
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.errors import UserError
@@ -18,54 +22,80 @@ from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import fit_long_side, resize
 
 THUMBNAIL = 640
-"""Long side of the pictures that the page shows, pixels."""
+"""Long side of the images that the page shows, pixels."""
 
-_PATIENCE = 20.0  # seconds for a picture, and what the least rate adds
-_LEAST_RATE = 100_000.0  # bytes per second
+UPLOAD_TIMEOUT = 20.0
+"""Time that an image's file may take, beside what the least rate allows, seconds."""
+
+LEAST_RATE = 100_000.0
+"""Bytes per second."""
+
+_LONGEST_NAME = 3000  # percent-encoded: 255 letters of three bytes each are 2295
 _DRAIN = 10.0  # seconds in which what is left of a refused upload is thrown away
-_one_at_a_time = threading.Lock()  # decoded, a picture is large
+_one_at_a_time = threading.Lock()  # decoded, an image is large
+
+
+def base_name(header: str) -> str:
+    """Return a file's name as its owner's shell needs it.
+
+    Args:
+        header: The name, percent-encoded.
+
+    Returns:
+        Its last part, without line breaks and other control characters. What is invisible otherwise stays: some
+        languages and emoji are written with it.
+    """
+    name = unquote(header[:_LONGEST_NAME]).replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(letter for letter in name if unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp"))
+    return name if name.strip(" .") else "picture"
+
+
+def shown_name(name: str) -> str:
+    """Return a name that is fit to be shown.
+
+    Args:
+        name: Name of a file, or `sample:NAME`.
+
+    Returns:
+        At most 80 characters, none of them invisible: some turn the direction of writing.
+    """
+    name = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C").strip()
+    stem, dot, suffix = name.rpartition(".")
+    name = f"{stem[:70]}{dot}{suffix[:9]}" if stem else suffix[:80]
+    return name if name.strip(".") else "picture"
 
 
 async def receive(request: Request, file: Path, limits: Limits) -> int:
     """Write the body of a request into a file.
 
     Args:
-        request: Whose body is the picture's file as it is.
-        file: New; its folder is made.
-        limits: Of the page.
+        request: Request with an image's file, as it is, for its body.
+        file: File to write, which does not exist; its folder is made.
+        limits: The page's limits.
 
     Returns:
-        Its size, bytes.
+        Size of the file, bytes.
 
     Raises:
         RefusalError: As soon as the body is known to be too large, by what it declares or by what has come, or if it
             comes too slowly.
     """
-    check_length(request, limits)
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limits.upload_bytes:
+        raise _too_large(limits)
     file.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     try:
-        with file.open("xb") as opened, anyio.fail_after(_PATIENCE) as patience:
+        with file.open("xb") as opened, anyio.fail_after(UPLOAD_TIMEOUT) as timeout:
             async for part in request.stream():
                 size += len(part)
                 if size > limits.upload_bytes:
                     raise _too_large(limits)
                 opened.write(part)
-                patience.deadline += len(part) / _LEAST_RATE
+                timeout.deadline += len(part) / LEAST_RATE
         return size
     except (ClientDisconnect, TimeoutError) as error:
         raise RefusalError(408, "the picture did not arrive in time; try again.") from error
-
-
-def check_length(request: Request, limits: Limits) -> None:
-    """Refuse a body by the length it declares, before any of it is read.
-
-    Raises:
-        RefusalError: If it is too large.
-    """
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.upload_bytes:
-        raise _too_large(limits)
 
 
 def _too_large(limits: Limits) -> RefusalError:
@@ -75,46 +105,42 @@ def _too_large(limits: Limits) -> RefusalError:
 
 
 async def examine(file: Path, name: str, limits: Limits) -> tuple[int, int]:
-    """Decode a picture and write its thumbnail beside it.
+    """Decode an image and write its thumbnail beside it.
 
     Args:
-        file: As it was received.
-        name: For messages.
-        limits: Of the page.
+        file: File as it was received.
+        name: Name for messages.
+        limits: The page's limits.
 
     Returns:
         Width and height in pixels, upright.
 
     Raises:
-        RefusalError: If it is no picture, or has too many pixels.
+        RefusalError: If it is no image, or has too many pixels.
     """
     return await anyio.to_thread.run_sync(_examine, file, name, limits)
 
 
 def _examine(file: Path, name: str, limits: Limits) -> tuple[int, int]:
     with _one_at_a_time:
-        height, width, small = _read(file, name, limits)
+        try:
+            with file.open("rb") as opened:
+                pixels, alpha = decode_image(opened, name, limits.pixels)
+        except UserError as error:
+            # What follows is advice for the command line.
+            raise RefusalError(415, str(error).split(" or raise max_pixels")[0]) from error
+        height, width = pixels.shape[-2:]
+        size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
+        small = resize(pixels, size)
+        if alpha is not None:
+            small = small + (1 - resize(alpha, size)) * (1 - small)
+        del pixels, alpha  # large
     write_image(thumbnail(file), small, quality=85)
     return width, height
 
 
-def _read(file: Path, name: str, limits: Limits) -> tuple[int, int, Tensor]:
-    try:
-        with file.open("rb") as opened:
-            pixels, alpha = decode_image(opened, name, limits.pixels)
-    except UserError as error:
-        # What follows is advice for the command line.
-        raise RefusalError(415, str(error).split(" or raise max_pixels")[0]) from error
-    height, width = pixels.shape[-2:]
-    size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
-    small = resize(pixels, size)
-    if alpha is not None:
-        small = small + (1 - resize(alpha, size)) * (1 - small)
-    return height, width, small
-
-
 def thumbnail(file: Path) -> Path:
-    """Give the place of a picture's thumbnail."""
+    """Return the place of an image's thumbnail."""
     return file.with_suffix(".jpg")
 
 
@@ -124,8 +150,8 @@ def drained(request: Request, answer: Response) -> Response:
     A client that is still sending would find the connection reset, and lose the answer.
 
     Args:
-        request: Whose body was not read to its end.
-        answer: With a short body.
+        request: Request whose body was not read to its end.
+        answer: Answer with a short body.
     """
 
     async def send() -> AsyncIterator[bytes]:

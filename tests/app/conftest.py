@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from nst_lightning.app.limits import Limits
-from nst_lightning.app.request import AppRequest
-from nst_lightning.app.serving import serving
-from nst_lightning.app.studio import Studio
+from nst_lightning.app.lifecycle import serving
+from nst_lightning.app.limits import AppRequest, Limits
+from nst_lightning.app.server import AppState
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +74,7 @@ class Client:
 class Served:
     """A page that is served."""
 
-    studio: Studio
+    state: AppState
     address: str
 
     def client(self) -> Client:
@@ -87,9 +86,8 @@ def served(limits: Limits, root: Path) -> Iterator[Served]:
     with serving(AppRequest(port=0, limits=limits), root) as page:
         thread = threading.Thread(target=page.server.run, args=([page.listener],), daemon=True)
         thread.start()
-        yield Served(page.studio, page.address)
+        yield Served(page.state, page.address)
         page.server.should_exit = True
-        page.studio.is_closing = True
         thread.join(20)
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_lightning.app.limits import Limits
-from nst_lightning.app.request import AppRequest
+from nst_lightning.app.limits import AppRequest, Limits
 from nst_lightning.cli.app import read_app_request
 from nst_lightning.cli.main import main
 

@@ -116,7 +116,7 @@ def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_
     assert late.tobytes() != early.tobytes()
     tab.get_by_role("button", name="Town").click()
     say(tab, "Ready")
-    tab.get_by_role("button", name="me.png × mosaic, complete").click()  # it has not gone: it is on the shelf
+    tab.get_by_role("button", name="me.png × mosaic, complete").click()  # it has not gone: it is in the list
     say(tab, "Finished")
 
 
@@ -142,7 +142,7 @@ def test_two_visitors_at_once_on_a_screen_and_a_phone(visit: Callable[..., Page]
     large.get_by_role("button", name="Stop here").click()
     for tab, word in ((large, "Stopped"), (small, "Finished")):
         say(tab, word)
-        playwright.expect(tab.locator("#shelf")).to_be_hidden()  # each has but the one picture
+        playwright.expect(tab.locator("#recent")).to_be_hidden()  # each has but the one picture
     of_large = large.evaluate("document.getElementById('download').href")
     assert large.request.get(of_large).status == 200
     assert small.request.get(of_large).status == 404

@@ -5,22 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from nst_lightning.app import painting
-from nst_lightning.app.job import Job
-from nst_lightning.app.order import Order
-from nst_lightning.app.process import PaintingProcess
-from nst_lightning.app.recipe import Recipe
+from nst_lightning.app import process
+from nst_lightning.app.job_queue import Job, PaintingProcess
+from nst_lightning.app.options import JobRequest, PaintOptions
+from nst_lightning.runs import fit_command
+from nst_lightning.runs.resolved_settings import resolve_settings
 
 
 class Thread:
-    """Behaves like a process: the n-th answers each order with the n-th outcome."""
+    """Behaves like a process: the n-th answers each request with the n-th outcome."""
 
     def __init__(self, pipe: Any, outcome: tuple[str, str]) -> None:
         self._pipe = pipe
@@ -43,64 +44,65 @@ class Thread:
         pass
 
 
-class Process(PaintingProcess):
-    """Whose processes are threads."""
+def painting_process(root: Path, *outcomes: tuple[str, str]) -> PaintingProcess:
+    """Make one whose processes are threads."""
+    left = iter(outcomes)
 
-    outcomes: Iterator[tuple[str, str]]
+    def start(device: Sequence[str], root: Path) -> Any:
+        pipe, theirs = multiprocessing.Pipe()
+        return Thread(theirs, next(left)), pipe
 
-    def _start(self) -> None:
-        self._pipe, theirs = multiprocessing.Pipe()
-        self._process = Thread(theirs, next(self.outcomes))  # type: ignore[assignment]
+    return PaintingProcess((), root, start)
 
 
-def order(folder: Path) -> Order:
-    return Order("id", Recipe(size=32), "sample:town", "sample:starry", ("a", "b"), folder, 10**6)
+def request(folder: Path) -> JobRequest:
+    return JobRequest("id", PaintOptions(size=32), "sample:town", "sample:starry", ("a", "b"), folder, 10**6)
 
 
 def test_a_process_that_is_broken_is_not_used_again(tmp_path: Path) -> None:
-    Process.outcomes = iter([("broken", "no more."), ("complete", "")])
-    process = Process({}, tmp_path)
-    assert process.paint(Job(order(tmp_path), 0.0)) == ("failed", "no more.")
-    assert process.paint(Job(order(tmp_path), 0.0)) == ("complete", "")
+    painter = painting_process(tmp_path, ("broken", "no more."), ("complete", ""))
+    assert painter.paint(Job(request(tmp_path), 0.0)) == ("failed", "no more.")
+    assert painter.paint(Job(request(tmp_path), 0.0)) == ("complete", "")
 
 
 def test_a_process_that_died_while_idle_costs_no_job(tmp_path: Path) -> None:
-    Process.outcomes = iter([("complete", "first"), ("complete", "second")])
-    process = Process({}, tmp_path)
-    process._process.kill()
-    assert process.paint(Job(order(tmp_path), 0.0)) == ("complete", "second")
+    painter = painting_process(tmp_path, ("complete", "first"), ("complete", "second"))
+    painter.process.kill()
+    assert painter.paint(Job(request(tmp_path), 0.0)) == ("complete", "second")
 
 
 class Pipe:
-    """Brings an order and nothing more."""
+    """Brings a request and nothing more."""
 
-    def __init__(self, order: Order) -> None:
-        self._orders = [order]
+    def __init__(self, request: JobRequest) -> None:
+        self._requests = [request]
         self.sent: list[Any] = []
 
-    def recv(self) -> Order:
-        if not self._orders:
+    def recv(self) -> JobRequest:
+        if not self._requests:
             raise EOFError
-        return self._orders.pop()
+        return self._requests.pop()
 
     def send(self, message: Any) -> None:
         self.sent.append(message)
 
 
 def fail(error: Exception) -> Any:
-    def fit(*_: Any, **__: Any) -> None:
+    def run_command(*_: Any) -> None:
         raise error
 
-    return fit
+    return run_command
 
 
 def test_after_an_unexpected_error_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(painting, "fit", fail(RuntimeError("CUDA error: an illegal memory access was encountered")))
+    monkeypatch.setattr(
+        process, "run_command", fail(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    )
     monkeypatch.setattr(os, "setsid", lambda: None)
-    pipe = Pipe(order(tmp_path))
-    painting.work(pipe, {}, tmp_path)  # type: ignore[arg-type]
+    pipe = Pipe(request(tmp_path))
+    process.work(pipe, (), tmp_path)  # type: ignore[arg-type]
     assert [kind for kind, _ in pipe.sent] == ["broken"]
     assert "illegal memory access" in capsys.readouterr().err
     assert tmp_path.exists()  # the page goes on
@@ -109,10 +111,29 @@ def test_after_an_unexpected_error_the_process_ends(
 def test_a_page_that_is_gone_is_left_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(painting, "fit", fail(BrokenPipeError()))
+    monkeypatch.setattr(process, "run_command", fail(BrokenPipeError()))
     monkeypatch.setattr(os, "setsid", lambda: None)
-    pipe = Pipe(order(tmp_path / "job"))
-    painting.work(pipe, {}, tmp_path)  # type: ignore[arg-type]
+    pipe = Pipe(request(tmp_path / "job"))
+    process.work(pipe, (), tmp_path)  # type: ignore[arg-type]
     assert pipe.sent == []
     assert capsys.readouterr().err == ""
     assert not tmp_path.exists()
+
+
+def test_a_device_without_memory_is_told_as_the_page_can_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(words: Sequence[str], callbacks: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fit_command, "NSTCommand", fit)
+    pipe = Pipe(request(tmp_path))
+    outcome = process.paint(pipe.recv(), (), pipe)  # type: ignore[arg-type]
+    assert outcome == ("failed", "the device ran out of memory; choose a smaller size.")
+
+
+def test_a_run_on_a_device_of_its_own_has_that_in_its_words(tmp_path: Path) -> None:
+    device = ("--trainer.accelerator", "cuda", "--trainer.devices", "[1]")
+    settings = resolve_settings(request(tmp_path).argv(device))
+    assert settings["trainer"]["devices"] == [1]
+    assert settings["trainer"]["accelerator"] == "cuda"

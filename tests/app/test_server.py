@@ -25,9 +25,9 @@ from nst_lightning.cli.main import main
 from tests.app.conftest import TINY, Client, Served
 
 
-def png(width: int, height: int, colour: tuple[int, ...] = (200, 30, 90)) -> bytes:
+def png(width: int, height: int, color: tuple[int, ...] = (200, 30, 90)) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, "PNG")
+    Image.new("RGB", (width, height), color).save(file, "PNG")
     return file.getvalue()
 
 
@@ -86,6 +86,20 @@ def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypa
     assert Path("my-cat-starry.png").read_bytes() == painted
 
 
+def test_every_option_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = page.client()
+    options = {"strength": 0.3, "brush": 1.5, "smoothness": 5.5, "start": "noise", "seed": 11, "keep_colors": True}
+    _, told = upload(client, png(40, 30), "-[me] x.png")
+    _, job, _ = client.ask("POST", "/api/jobs", {**TINY, **options, "content": "sample:town", "style": told["id"]})
+    job = client.ended(job["id"])
+    assert job["status"] == "complete", job["message"]
+    monkeypatch.chdir(tmp_path)
+    Path("-[me] x.png").write_bytes(png(40, 30))
+    assert main([*shlex.split(job["command"])[1:], "--trainer.enable_progress_bar=false"]) == 0
+    painted = client.ask("GET", f"/api/jobs/{job['id']}/picture")[1]
+    assert Path("town-me-x.png").read_bytes() == painted
+
+
 def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,8 +148,8 @@ def test_events_tell_each_change_until_the_end(page: Served) -> None:
 
 def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
     client = page.client()
-    visitor = page.studio.visitors.find(client.cookie.partition("=")[2])
-    assert visitor is not None
+    session = page.state.sessions.find(client.cookie.partition("=")[2])
+    assert session is not None
     client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})
     streams = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(6)]
     for stream in streams:
@@ -147,11 +161,11 @@ def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
     for stream in streams:
         stream.close()
     until = time.monotonic() + 20
-    while visitor.streams and time.monotonic() < until:
+    while session.streams and time.monotonic() < until:
         time.sleep(0.02)
-    assert visitor.streams == 0
-    for job in visitor.jobs.values():
-        page.studio.queue.stop(job)
+    assert session.streams == 0
+    for job in session.jobs.values():
+        page.state.queue.stop(job)
 
 
 def test_visitors_see_only_their_own(page: Served) -> None:
@@ -218,6 +232,17 @@ def test_the_page_asks_for_nothing_from_elsewhere(page: Served) -> None:
         assert [address for address in elsewhere if "www.w3.org/2000/svg" not in address] == [], path
 
 
+def test_scripts_find_what_the_page_and_the_other_scripts_have() -> None:
+    page, scripts = (PAGE / "index.html").read_text(), {file.name: file.read_text() for file in PAGE.glob("*.js")}
+    ids = set(re.findall(r'\bid="([\w-]+)"', page))
+    for name, script in scripts.items():
+        assert set(re.findall(r'\bfind\("([\w-]+)"\)', script)) <= ids, name
+        for words, other in re.findall(r'import \{([^}]*)\} from "./([\w.]+)"', script):
+            exported = re.findall(r"^export (?:async )?(?:function|const) (\w+)", scripts[other], re.MULTILINE)
+            assert set(words.replace(",", " ").split()) <= set(exported), (name, other)
+    assert set(re.findall(r'(?:src|href)="([\w.]+)"', page)) <= {file.name for file in PAGE.iterdir()}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -242,19 +267,19 @@ def test_no_path_leads_to_the_file_system(page: Served, path: str) -> None:
 @pytest.mark.parametrize("name", ["../../../tmp/evil.png", "..\\..\\evil.png", "/etc/passwd", "\0\n.png", "a" * 900])
 def test_names_are_shown_and_never_used(page: Served, name: str) -> None:
     client = page.client()
-    before = {file for file in page.studio.root.rglob("*") if file.is_file()}
+    before = {file for file in page.state.root.rglob("*") if file.is_file()}
     status, told = upload(client, png(8, 8), name)
     assert status == 200
     assert not set("/\\\0\n") & set(told["name"])
     assert len(told["name"]) <= 80
-    new = {file for file in page.studio.root.rglob("*") if file.is_file()} - before
-    assert {file.parent for file in new} == {page.studio.root / "uploads"}
+    new = {file for file in page.state.root.rglob("*") if file.is_file()} - before
+    assert {file.parent for file in new} == {page.state.root / "uploads"}
     assert all(len(file.stem) == 32 for file in new)
 
 
 def test_what_is_no_picture_is_refused_and_deleted(page: Served) -> None:
     client = page.client()
-    before = set(page.studio.root.rglob("*"))
+    before = set(page.state.root.rglob("*"))
     script = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     for body, name, word in [
         (script, "evil.svg", "expected a picture"),
@@ -267,9 +292,9 @@ def test_what_is_no_picture_is_refused_and_deleted(page: Served) -> None:
         status, told = upload(client, body, name)
         assert status == 415, name
         assert word in told["error"]
-        assert str(page.studio.root) not in told["error"]
+        assert str(page.state.root) not in told["error"]
         assert "--data" not in told["error"]
-    assert set(page.studio.root.rglob("*")) <= before | {page.studio.root / "uploads"}
+    assert set(page.state.root.rglob("*")) <= before | {page.state.root / "uploads"}
 
 
 def test_200_mb_are_refused_by_what_is_declared(page: Served) -> None:
@@ -298,10 +323,10 @@ def test_200_mb_are_refused_while_they_come(page: Served) -> None:
 
     def watch() -> None:
         while not ended.is_set():
-            largest.append(sum(file.stat().st_size for file in (page.studio.root / "uploads").glob("*")))
+            largest.append(sum(file.stat().st_size for file in (page.state.root / "uploads").glob("*")))
             time.sleep(0.005)
 
-    before = sum(file.stat().st_size for file in (page.studio.root / "uploads").glob("*"))
+    before = sum(file.stat().st_size for file in (page.state.root / "uploads").glob("*"))
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
@@ -366,7 +391,7 @@ def test_a_connection_without_a_request_is_closed(page: Served, head: str, monke
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_PATIENCE", 0.2)
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.2)
     client = page.client()
     with socket.create_connection(("127.0.0.1", client.port), timeout=20) as connection:
         head = f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nCookie: {client.cookie}\r\nContent-Length: 100\r\n\r\n{{"
@@ -378,7 +403,7 @@ def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:
     client = page.client()
     _, job, _ = client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})
     client.wait(job["id"], lambda job: job["preview"] > 0)
-    page.studio.queue._painters[0]._process.kill()
+    page.state.queue.painters[0].process.kill()
     job = client.ended(job["id"])
     assert job["status"] == "failed"
     assert "smaller size" in job["message"]
@@ -391,8 +416,8 @@ def test_what_is_not_used_for_an_hour_is_deleted(page: Served) -> None:
     _, picture = upload(client, png(20, 20))
     _, job, _ = client.ask("POST", "/api/jobs", {**TINY, "content": picture["id"]})
     client.ended(job["id"])
-    page.studio.visitors.sweep(time.monotonic() + 3500)
+    page.state.sessions.sweep(time.monotonic() + 3500)
     assert client.ask("GET", f"/api/jobs/{job['id']}/picture")[0] == 200
-    page.studio.visitors.sweep(time.monotonic() + 3700)
+    page.state.sessions.sweep(time.monotonic() + 3700)
     assert client.ask("GET", "/api/state")[0] == 401
-    assert not [file for file in page.studio.root.rglob("*") if file.is_file()]
+    assert not [file for file in page.state.root.rglob("*") if file.is_file()]

@@ -1,9 +1,9 @@
-// The page: two pictures and a recipe go to the server, events come back. Nothing is fetched from anywhere else.
+// The page: two images and some options go to the server, events come back. Nothing is fetched from anywhere else.
 import { ask, complain, find, server, sources } from "./common.js";
-import { compare } from "./easel.js";
+import { compare } from "./viewer.js";
 import { act, follow, paint, showChosen, take } from "./jobs.js";
-import { listenForPictures, offerSample, sourceOf } from "./pictures.js";
-import { offerControls, offerInstant } from "./recipe.js";
+import { listenForImages, offerSample, sourceOf } from "./images.js";
+import { offerControls, offerInstant } from "./options.js";
 
 async function copy() {
   const code = find("command");
@@ -18,13 +18,13 @@ async function copy() {
 }
 
 async function begin() {
-  listenForPictures();
+  listenForImages();
   document.addEventListener("chosen", () => {
     find("paint").disabled = !(sources.content && sources.style);
     offerInstant();
     showChosen();
   });
-  find("desk").addEventListener("submit", paint);
+  find("controls").addEventListener("submit", paint);
   find("stop").addEventListener("click", () => act("stop"));
   find("continue").addEventListener("click", () => act("continue"));
   find("compare").addEventListener("click", () => compare(!find("canvas").classList.contains("compared")));

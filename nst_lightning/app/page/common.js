@@ -11,9 +11,9 @@ export async function ask(method, path, body, headers = {}) {
   } catch {
     throw new Error("the page’s program can’t be reached; is nst app still running?");
   }
-  const told = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(told.error || `the answer was ${answer.status}; try again.`);
-  return told;
+  const decoded = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(decoded.error || `the answer was ${answer.status}; try again.`);
+  return decoded;
 }
 
 export function complain(error) {

@@ -1,19 +1,19 @@
-// The visitor's jobs: started, followed by the server's events, laid on a shelf.
+// The visitor's jobs: started, followed by the server's events, listed.
 import { ask, complain, find, server, sources } from "./common.js";
-import { show } from "./easel.js";
-import { recipe } from "./recipe.js";
-import { isActive } from "./words.js";
+import { show } from "./viewer.js";
+import { options } from "./options.js";
+import { isActive } from "./messages.js";
 
-const jobs = new Map(); // id: what the server told last, and the photo it was painted from
-let shown = null; // id of the job on the easel
+const jobs = new Map(); // id: what the server sent last, and the photo it was painted from
+let shown = null; // id of the job in the viewer
 let events = null;
 
-// Without a job that is being painted on the easel, what is chosen is shown there.
+// Without a job that is being painted in the viewer, what is chosen is shown there.
 export function showChosen() {
   if (isActive(jobs.get(shown))) return;
   shown = null;
   show(null);
-  shelve();
+  listJobs();
 }
 
 export async function paint(event) {
@@ -21,7 +21,7 @@ export async function paint(event) {
   complain(null);
   find("paint").disabled = true;
   try {
-    const job = await ask("POST", "api/jobs", JSON.stringify(recipe()), { "content-type": "application/json" });
+    const job = await ask("POST", "api/jobs", JSON.stringify(options()), { "content-type": "application/json" });
     take(job, sources.content);
     follow(job.id);
     if (matchMedia("(max-width: 900px)").matches) find("frame").scrollIntoView({ behavior: "smooth" });
@@ -42,19 +42,19 @@ export function take(job, photo) {
 export function follow(id) {
   shown = id;
   show(jobs.get(id));
-  shelve();
+  listJobs();
   if (!events && [...jobs.values()].some(isActive)) listen();
 }
 
-// One stream tells of all jobs; the server ends it when none is active.
+// One stream is for all jobs; the server ends it when none is active.
 function listen() {
   events = new EventSource("api/events");
   events.onmessage = (message) => {
-    const told = JSON.parse(message.data);
-    const before = jobs.get(told.id);
-    take(told);
-    if (shown === told.id) show(jobs.get(told.id));
-    if (before?.status !== told.status || before?.preview !== told.preview) shelve();
+    const update = JSON.parse(message.data);
+    const before = jobs.get(update.id);
+    take(update);
+    if (shown === update.id) show(jobs.get(update.id));
+    if (before?.status !== update.status || before?.preview !== update.preview) listJobs();
     if ([...jobs.values()].some(isActive)) return;
     events.close();
     events = null;
@@ -76,9 +76,9 @@ export async function act(what) {
   }
 }
 
-function shelve() {
+function listJobs() {
   const list = [...jobs.values()].reverse();
-  find("shelf").hidden = list.every((job) => job.id === shown);
+  find("recent").hidden = list.every((job) => job.id === shown);
   find("jobs").replaceChildren(
     ...list.map((job) => {
       const item = document.createElement("li");

@@ -1,6 +1,6 @@
-// The easel: the picture that is shown, how far it is, and what can be done with it.
+// The viewer: the image that is shown, how far it is, and what can be done with it.
 import { find, sources } from "./common.js";
-import { isActive, tell } from "./words.js";
+import { describe, isActive } from "./messages.js";
 
 // Shows a job, or without one what is going to be painted.
 export function show(job) {
@@ -12,11 +12,11 @@ export function show(job) {
   const view = !job ? "idle" : job.status === "waiting" ? "waiting" : isActive(job) ? "painting" : "done";
   document.body.dataset.view = view;
   showPainting(job);
-  const [headline, detail] = tell(job);
+  const [headline, detail] = describe(job);
   find("headline").textContent = headline;
   find("detail").textContent = detail;
-  find("placard").hidden = Boolean(job && job.preview);
-  find("placard").textContent = job ? "The canvas is being prepared." : "This becomes a painting.";
+  find("caption").hidden = Boolean(job && job.preview);
+  find("caption").textContent = job ? "The canvas is being prepared." : "This becomes a painting.";
   document.title = job && isActive(job) ? `${headline} – Paint a photo` : "Paint a photo";
   showBar(job);
   announce(job, headline, detail);
@@ -32,7 +32,7 @@ export function show(job) {
     find("download").href = `api/jobs/${job.id}/picture`;
     find("download").download = job.file;
   }
-  find("recipe").hidden = !job;
+  find("command-line").hidden = !job;
   find("command").textContent = job?.command || "";
 }
 

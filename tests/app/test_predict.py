@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from nst_lightning.app.instant import paint_instantly
+from nst_lightning.app.lifecycle import networks
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.order import PICTURE, PREVIEW, Order
-from nst_lightning.app.recipe import Recipe, command, read_recipe
-from nst_lightning.app.serving import networks
+from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions, read_options
+from nst_lightning.app.process import predict
 from nst_lightning.cli.main import main
 from nst_lightning.networks import shipped
 from nst_lightning.networks.network_file import save_network
@@ -34,21 +34,23 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_only_networks_that_can_be_loaded_are_offered_for_samples(network: str) -> None:
     assert networks() == {network: ["starry"]}
     with pytest.raises(RefusalError, match="network is one of tiny"):
-        read_recipe({"network": "../../evil"}, Limits(), networks())
-    assert read_recipe({"network": "tiny"}, Limits(), networks()) == Recipe(network="tiny")
-    assert read_recipe({"network": None}, Limits(), networks()) == Recipe()
+        read_options({"network": "../../evil"}, Limits(), networks())
+    assert read_options({"network": "tiny"}, Limits(), networks()) == PaintOptions(network="tiny")
+    assert read_options({"network": None}, Limits(), networks()) == PaintOptions()
 
 
 def test_it_is_the_command_to_the_byte(
     network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
-    recipe = Recipe(size=64, strength=0.75, network=network)
-    order = Order("id", recipe, content, "sample:starry", ("content.png", ""), tmp_path / "job", 10**6)
-    progress = paint_instantly(order, {"accelerator": "cpu"})
+    options = PaintOptions(size=64, strength=0.75, network=network)
+    upload = str(shutil.copy(content, tmp_path / "-upload_1"))  # as the page keeps it
+    request = JobRequest("id", options, upload, "sample:starry", ("content.png", ""), tmp_path / "job", 10**6)
+    (tmp_path / "job").mkdir()
+    progress = predict(request, ["--trainer.accelerator", "cpu"])
     assert (progress.width, progress.height, progress.fraction) == (64, 48, 1)
-    assert Image.open(tmp_path / "job" / PREVIEW).size == (64, 48)
-    assert sorted(file.name for file in (tmp_path / "job").iterdir()) == [PICTURE, PREVIEW]
+    assert Image.open(tmp_path / "job" / PREVIEW_FILE).size == (64, 48)
+    assert sorted(file.name for file in (tmp_path / "job").iterdir()) == [RESULT_FILE, PREVIEW_FILE]
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(command(recipe, "content.png", "sample:starry"))
+    words = shlex.split(request.command())
     assert main([*words[1:], "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]) == 0
-    assert Path("painted/content.png").read_bytes() == (tmp_path / "job" / PICTURE).read_bytes()
+    assert Path("painted/content.png").read_bytes() == (tmp_path / "job" / RESULT_FILE).read_bytes()

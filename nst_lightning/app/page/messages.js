@@ -3,7 +3,7 @@ import { capital, sources } from "./common.js";
 
 export const isActive = (job) => Boolean(job) && ["waiting", "painting", "stopping"].includes(job.status);
 
-export function tell(job) {
+export function describe(job) {
   if (!job) return ["Ready", sources.content && sources.style ? "Everything is set: paint." : "Choose two pictures, then paint."];
   const progress = job.progress;
   switch (job.status) {

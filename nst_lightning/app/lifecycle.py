@@ -1,4 +1,4 @@
-"""The page, ready to be served: its address, its processes and what it offers."""
+"""The page's life: made ready to be served, and ended with its processes."""
 
 from __future__ import annotations
 
@@ -7,38 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 import uvicorn
 
 from nst_lightning.app.connections import ImpatientProtocol
-from nst_lightning.app.guard import own_names
-from nst_lightning.app.jobs import JobQueue
-from nst_lightning.app.request import AppRequest
-from nst_lightning.app.server import build
-from nst_lightning.app.studio import Studio
-from nst_lightning.app.visitors import Visitors
+from nst_lightning.app.job_queue import JobQueue
+from nst_lightning.app.limits import AppRequest
+from nst_lightning.app.security import own_names
+from nst_lightning.app.server import AppState, build
+from nst_lightning.app.sessions import Sessions
 from nst_lightning.errors import UserError
 from nst_lightning.images.samples import SAMPLES
 from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.shipped import shipped_networks
 
-_CONNECTIONS = 500  # at a time; more are told to come back
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which tells open streams of events to end when it is to end."""
-
-    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
-        super().__init__(config)
-        self._studio = studio
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note the signal."""
-        self._studio.is_closing = True
-        super().handle_exit(sig, frame)
+_CONNECTIONS = 500  # at a time; more get 503
 
 
 @dataclass(frozen=True)
@@ -48,13 +32,13 @@ class Page:
     Attributes:
         server: `server.run([listener])` serves it until it is interrupted or `server.should_exit` is set.
         listener: Bound to the port.
-        studio: What it works with.
-        address: For a browser.
+        state: What it works with.
+        address: URL for a browser.
     """
 
     server: uvicorn.Server
     listener: socket.socket
-    studio: Studio
+    state: AppState
     address: str
 
 
@@ -72,17 +56,17 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
     with _listen(request) as listener:
         port = listener.getsockname()[1]
         queue = JobQueue(devices(), root, request.limits.queue)
-        studio = Studio(
+        state = AppState(
             root=root,
             limits=request.limits,
             queue=queue,
-            visitors=Visitors(root, request.limits, queue),
+            sessions=Sessions(root, request.limits, queue),
             networks=networks(),
             cookie=f"nst_visitor_{port}",  # cookies are shared by all ports of a host
             names=(*request.names, *own_names()),
         )
         config = uvicorn.Config(
-            build(studio),
+            build(state),
             http=ImpatientProtocol,
             log_config=None,
             access_log=False,
@@ -92,10 +76,11 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
             timeout_graceful_shutdown=5,
         )
         host = f"[{request.host}]" if ":" in request.host else request.host
+        state.server = uvicorn.Server(config)
         try:
-            yield Page(_Server(config, studio), listener, studio, f"http://{host}:{port}/")
+            yield Page(state.server, listener, state, f"http://{host}:{port}/")
         finally:
-            studio.is_closing = True
+            state.server.should_exit = True
             queue.close()
 
 
@@ -111,14 +96,14 @@ def _listen(request: AppRequest) -> socket.socket:
         ) from error
 
 
-def devices() -> list[dict[str, Any]]:
-    """Give the Trainer's arguments for each device that paints: every GPU of CUDA, or the one that Lightning finds."""
+def devices() -> list[list[str]]:
+    """Return the trainer's options for each device that paints: every GPU of CUDA, or the one that Lightning finds."""
     count = torch.cuda.device_count()
-    return [{"accelerator": "cuda", "devices": [index]} for index in range(count)] or [{}]
+    return [["--trainer.accelerator", "cuda", "--trainer.devices", f"[{index}]"] for index in range(count)] or [[]]
 
 
 def networks() -> dict[str, list[str]]:
-    """Give the networks in the package that can be loaded, and the samples whose styles each has learned."""
+    """Return the networks in the package that can be loaded, and the samples whose styles each has learned."""
     found = {}
     for name, path in shipped_networks().items():
         with suppress(UserError):

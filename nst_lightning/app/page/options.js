@@ -1,4 +1,4 @@
-// The recipe: what the controls say.
+// The options: what the controls say.
 import { find, server, sources } from "./common.js";
 
 const SIZES = [256, 384, 512, 768, 1024, 1536, 2048];
@@ -11,8 +11,8 @@ const SLIDERS = {
 
 const times = (factor) => (factor >= 10 ? factor.toFixed(0) : Number(factor.toPrecision(2)).toString());
 
-export function recipe() {
-  const form = find("desk");
+export function options() {
+  const form = find("controls");
   const wanted = {
     content: sources.content.id,
     style: sources.style.id,
@@ -41,7 +41,7 @@ export function offerInstant() {
   find("method-note").textContent = instant.disabled
     ? `Instant knows the style ${Object.values(server.networks).flat().join(", ")}.`
     : instant.checked ? "In one pass: less refined, and no bolder than × 1." : "";
-  find("desk").classList.toggle("instant", instant.checked);
+  find("controls").classList.toggle("instant", instant.checked);
   find("strength").max = instant.checked ? 0 : 3; // a network paints its style as learned at most
   find("strength").dispatchEvent(new Event("input"));
 }
@@ -55,11 +55,11 @@ export function offerControls() {
     .join("");
   for (const [id, read] of Object.entries(SLIDERS)) {
     const slider = find(id);
-    const tell = () => {
-      find(`${id}-told`).textContent = read(Number(slider.value))[1];
-      slider.setAttribute("aria-valuetext", find(`${id}-told`).textContent);
+    const showValue = () => {
+      find(`${id}-value`).textContent = read(Number(slider.value))[1];
+      slider.setAttribute("aria-valuetext", find(`${id}-value`).textContent);
     };
-    slider.addEventListener("input", tell);
-    tell();
+    slider.addEventListener("input", showValue);
+    showValue();
   }
 }

@@ -1,4 +1,4 @@
-// The two pictures: from a file, the clipboard or the samples. Tells the document when one is `chosen`.
+// The two images: from a file, the clipboard or the samples. The document gets an event when one is `chosen`.
 import { ask, capital, complain, find, server, sources } from "./common.js";
 
 export function sourceOf(role) {
@@ -34,9 +34,9 @@ async function upload(role, file) {
     if (file.size > server.limits.bytes) {
       throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(0)} MB; a picture’s file may have ${server.limits.bytes / 1e6} MB at most.`);
     }
-    const picture = await ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name) });
-    const label = `${picture.name}, ${picture.width}×${picture.height}`;
-    choose(role, { id: picture.id, label, url: `api/pictures/${picture.id}`, shape: picture.width / picture.height });
+    const image = await ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name) });
+    const label = `${image.name}, ${image.width}×${image.height}`;
+    choose(role, { id: image.id, label, url: `api/pictures/${image.id}`, shape: image.width / image.height });
   } catch (error) {
     complain(error);
   } finally {
@@ -61,7 +61,7 @@ export function offerSample(sample) {
   return button;
 }
 
-export function listenForPictures() {
+export function listenForImages() {
   for (const role of ["content", "style"]) {
     const { drop, input } = sourceOf(role);
     input.addEventListener("change", () => upload(role, input.files[0]).then(() => (input.value = "")));
@@ -73,7 +73,7 @@ export function listenForPictures() {
     });
   }
   find("frame").addEventListener("drop", (event) => upload("content", event.dataTransfer.files[0]));
-  // A picture that misses its place must not take the page's.
+  // An image that misses its place must not take the page's.
   for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
   addEventListener("paste", (event) => {
     const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));

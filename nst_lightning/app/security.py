@@ -1,4 +1,4 @@
-"""What holds for every request: who may ask, and what the browser is told about the answer."""
+"""What holds for every request: who may ask, and which headers every answer has."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HEADERS = {
 """Nothing comes from elsewhere, and no other site may embed the page or read from it."""
 
 
-class Guard:
-    """Refuses requests under foreign names and from foreign pages.
+class SecurityMiddleware:
+    """Refuse requests under foreign names and from foreign pages.
 
     A page elsewhere can make its own name point to this machine (DNS rebinding): its requests carry that name in
     `Host`. It can also send requests here directly: they carry its `Origin`.
 
     Args:
-        app: What is guarded.
+        app: Application that gets the requests that are let through.
         names: Host names under which the page may be asked for, beside `localhost` and any IP address: an address
             can't be rebound.
     """
@@ -40,12 +40,12 @@ class Guard:
         self._names = {"localhost", *(name.lower().rstrip(".") for name in names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request, or let the application answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
@@ -54,7 +54,7 @@ class Guard:
 
         line = self._refusal(scope["method"], Headers(scope=scope))
         answer = self._app if line is None else JSONResponse({"error": line}, 403, {"connection": "close"})
-        await answer(scope, receive, send_guarded)
+        await answer(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> str | None:
         host = headers.get("host", "")
@@ -83,5 +83,5 @@ def _without_port(host: str) -> str:
 
 
 def own_names() -> set[str]:
-    """Give the names that this machine has."""
+    """Return the names that this machine has."""
     return {socket.gethostname(), socket.getfqdn()}

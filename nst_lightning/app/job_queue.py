@@ -1,0 +1,311 @@
+"""The queue: one job at a time for each device's painting process, first come, first served."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from nst_lightning.app.limits import RefusalError
+from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
+from nst_lightning.app.process import Progress, work
+from nst_lightning.app.uploads import shown_name
+
+Status = Literal["waiting", "painting", "stopping", "complete", "stopped", "failed"]
+ACTIVE = ("waiting", "painting", "stopping")
+
+_LONGEST = 10  # times the steps of its options, up to which a run may be prolonged
+
+
+@dataclass
+class Job:
+    """An image that is, or was, or will be painted.
+
+    Attributes:
+        request: What to do.
+        used: Time when the job was last asked for or ended, by `time.monotonic`.
+        status: How it stands.
+        message: Why it failed.
+        progress: Progress of the run that is under way, or of the last one.
+        previews: Number of previews that were written, over all its runs.
+        version: Number of changes.
+        bytes: Size of its folder when its last run ended.
+    """
+
+    request: JobRequest
+    used: float
+    status: Status = "waiting"
+    message: str = ""
+    progress: Progress | None = None
+    previews: int = 0
+    version: int = 0
+    bytes: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or is painted."""
+        return self.status in ACTIVE
+
+    def set_status(self, status: Status, message: str = "") -> None:
+        """Note how it stands now."""
+        self.status, self.message = status, message
+        self.used = time.monotonic()
+        self.version += 1
+
+    def measure(self) -> None:
+        """Note what its folder holds."""
+        with suppress(OSError):  # deleted meanwhile, when the page ends
+            self.bytes = sum(file.stat().st_size for file in self.request.folder.rglob("*") if file.is_file())
+
+    def describe(self, position: int) -> dict[str, Any]:
+        """Return what the visitor's page shows.
+
+        Args:
+            position: Place in the queue, 1 for the next; 0 if it does not wait.
+        """
+        request = self.request
+        return {
+            "id": request.id,
+            "status": self.status,
+            "position": position,
+            "message": self.message,
+            "names": [shown_name(name) for name in request.names],
+            "is_instant": request.options.network is not None,
+            "file": request.file_name,
+            "command": self._command(),
+            "preview": self.previews if (request.folder / PREVIEW_FILE).exists() else 0,
+            "picture": (request.folder / RESULT_FILE).exists() and not self.is_active,
+            "progress": None if self.progress is None else self.progress.describe(),
+        }
+
+    def _command(self) -> str:
+        """Return the command that paints what there is of the image, or what there is going to be."""
+        request, progress, prolonged = self.request, self.progress, self.request.options.prolonged
+        if self.status != "stopped" or progress is None:
+            return request.command()
+        if prolonged and prolonged[-1] != progress.steps:  # stopped before it was gone on with
+            return replace(request, options=replace(request.options, prolonged=prolonged[:-1])).command()
+        return request.command(stopped_after=progress.step)
+
+
+def prolong(request: JobRequest, progress: Progress | None) -> JobRequest:
+    """Return a complete job's request with more to do at the last level: half as much again.
+
+    Raises:
+        RefusalError: If it would be more than ten times the steps of its options.
+    """
+    if progress is None:
+        return request
+    options = request.options
+    steps = (*progress.steps[:-1], progress.steps[-1] + max(1, progress.steps[-1] // 2))
+    if sum(steps) > _LONGEST * options.total_steps(len(steps)):
+        raise RefusalError(
+            409,
+            f"this picture has had {sum(progress.steps)} steps; {_LONGEST} times those of its recipe is the most. "
+            "Start a new one.",
+        )
+    return replace(request, options=replace(options, prolonged=(*options.prolonged, steps)))
+
+
+def start_process(device: Sequence[str], root: Path) -> tuple[BaseProcess, Connection]:
+    """Start a painting process.
+
+    Args:
+        device: Options of the trainer that choose a device.
+        root: The page's temporary folder.
+
+    Returns:
+        The process, and this end of its pipe.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, tuple(device), root), daemon=True)
+    if sys.platform == "win32":
+        process.start()
+    else:
+        # It inherits that Ctrl-C, which is the page's, does not reach it. If it only began to ignore it by itself, it
+        # would until then, in the seconds of its imports, end with a traceback.
+        resource_tracker.ensure_running()  # part of any start: it unblocks the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, pipe
+
+
+class PaintingProcess:
+    """A process that paints on one device; another takes its place if it dies.
+
+    Args:
+        device: Options of the trainer that choose the device.
+        root: The page's temporary folder.
+        start: Function that starts the process.
+
+    Attributes:
+        process: The process at the moment.
+        job: The job that it has got; `None` for none.
+    """
+
+    def __init__(
+        self,
+        device: Sequence[str],
+        root: Path,
+        start: Callable[[Sequence[str], Path], tuple[BaseProcess, Connection]] = start_process,
+    ) -> None:
+        self._start = partial(start, device, root)
+        self._closed = False
+        self._lock = threading.Lock()  # for the process, and for writing to it
+        self.job: Job | None = None
+        self.process, self._pipe = self._start()  # now: the imports take seconds
+
+    def paint(self, job: Job) -> tuple[Status, str]:
+        """Do a job and note its progress.
+
+        Returns:
+            How it ended, and why it failed.
+        """
+        if not self.process.is_alive():  # it died while it had nothing to do
+            self._replace()
+        earlier = job.previews
+        try:
+            self._send(job.request)
+            if job.status == "stopping":  # asked for before the process knew the job
+                self._send(job.request.id)
+            while True:
+                kind, value = self._pipe.recv()
+                if kind == "progress":
+                    job.progress, job.previews = value, earlier + value.previews
+                    job.version += 1
+                    continue
+                job.previews += 1  # the finished image
+                if kind == "broken":
+                    self._replace()
+                    return "failed", value
+                return kind, value
+        except (EOFError, OSError):
+            self._replace()
+            return "failed", "the process that painted has ended, perhaps for lack of memory; try a smaller size."
+
+    def stop(self, job: Job) -> None:
+        """Ask for the end of a job, if it is this process's."""
+        if self.job is job:
+            self._send(job.request.id)
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _send(self, message: JobRequest | str) -> None:
+        with self._lock, suppress(OSError):  # `paint` notices a process that is gone
+            self._pipe.send(message)
+
+    def _replace(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._end()
+                self._pipe.close()
+                self.process, self._pipe = self._start()
+
+    def _end(self) -> None:
+        self.process.kill()  # there is nothing to keep
+        self.process.join()
+
+
+class JobQueue:
+    """Hand one job after another to each device's process.
+
+    Args:
+        devices: Options of the trainer that choose a device, for each device.
+        root: The page's temporary folder.
+        longest: Number of jobs that may wait.
+
+    Attributes:
+        painters: One process for each device.
+    """
+
+    def __init__(self, devices: Sequence[Sequence[str]], root: Path, longest: int) -> None:
+        self._longest = longest
+        self._waiting: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self.painters = [PaintingProcess(device, root) for device in devices]
+        for painter in self.painters:
+            threading.Thread(target=self._serve, args=(painter,), daemon=True).start()
+
+    def add(self, job: Job) -> None:
+        """Let a job wait for its turn.
+
+        Raises:
+            RefusalError: If too many wait.
+        """
+        with self._changed:
+            if len(self._waiting) >= self._longest:
+                raise RefusalError(503, f"{self._longest} pictures are waiting already; try again in some minutes.")
+            job.set_status("waiting")
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def stop(self, job: Job) -> None:
+        """End a job; what there is of it stays."""
+        with self._changed:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.set_status("stopped")
+                self._note_positions()
+            elif job.status == "painting":
+                job.set_status("stopping")
+                for painter in self.painters:
+                    painter.stop(job)
+
+    def position(self, job: Job) -> int:
+        """Return a job's place, 1 for the next; 0 if it does not wait."""
+        with self._changed:
+            return self._waiting.index(job) + 1 if job in self._waiting else 0
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for painter in self.painters:
+            painter.close()
+
+    def _serve(self, painter: PaintingProcess) -> None:
+        while (job := self._take(painter)) is not None:
+            status, message = painter.paint(job)
+            job.measure()
+            with self._changed:
+                job.set_status(status, message)
+                painter.job = None
+
+    def _take(self, painter: PaintingProcess) -> Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if self._closed:
+                return None
+            job = self._waiting.popleft()
+            job.set_status("painting")
+            painter.job = job
+            self._note_positions()
+            return job
+
+    def _note_positions(self) -> None:
+        for job in self._waiting:
+            job.version += 1  # its place has changed
