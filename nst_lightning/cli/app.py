@@ -12,8 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from nst_lightning.app.limits import Limits
-from nst_lightning.app.request import AppRequest
+from nst_lightning.app.limits import AppRequest, Limits
 from nst_lightning.cli.options import CommandParser
 from nst_lightning.errors import UserError
 
@@ -69,7 +68,7 @@ def _torch_kept_within(root: Path) -> Iterator[None]:
 
 
 def _serve(request: AppRequest, root: Path) -> int:
-    from nst_lightning.app.serving import serving  # takes seconds: mistakes are told before
+    from nst_lightning.app.lifecycle import serving  # takes seconds: options are checked before
 
     with serving(request, root) as page:
         _log.info("page: %s (Ctrl-C ends it)", page.address)
