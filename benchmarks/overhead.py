@@ -22,6 +22,7 @@ import torch
 from lightning.pytorch import Callback
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TotalVariationLoss, TransferData, fit
+from nst_lightning.losses.objective import References
 
 WARM_UP = 3
 LAYERS = {"relu1_1": 0.35, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.12, "relu5_1": 0.08}
@@ -56,7 +57,7 @@ def time_run(weights: str, data: TransferData, folder: str) -> list[float]:
 def time_loop(weights: str, data: TransferData, steps: int) -> list[float]:
     """Give the seconds of each step of a plain loop."""
     objective, batch = make_model(weights).objective, data.batch(0)
-    objective.measure(batch.content, batch.styles, batch.style_weights)
+    targets = objective.measure(References(batch.content, batch.styles, batch.style_weights))
     assert batch.initial is not None
     image = batch.initial.clone().requires_grad_()
     optimizer = ADAM([image])
@@ -64,7 +65,7 @@ def time_loop(weights: str, data: TransferData, steps: int) -> list[float]:
     for _ in range(steps):
         start = time.perf_counter()
         optimizer.zero_grad()
-        objective(image)[0].backward()
+        objective(image, targets)[0].backward()
         optimizer.step()
         with torch.no_grad():
             image.clamp_(0, 1)

@@ -36,7 +36,8 @@ from nst_lightning.encoders.convolution import Winograd, winograd_pays
 from nst_lightning.encoders.encoder_weights import load_weights
 from nst_lightning.encoders.tiles import plan_tiles
 from nst_lightning.encoders.topology import LAYERS
-from nst_lightning.losses.tiling.tiled_statistics import Tiling
+from nst_lightning.losses.objective import References
+from nst_lightning.losses.tiling.distributed import Tiling
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 STYLE_LAYERS = {"relu1_1": 0.35, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.12, "relu5_1": 0.08}
@@ -106,10 +107,9 @@ def _make_ours(case: Case, weights: str, content: Tensor, style: Tensor, dtype: 
     encoder = VGG19(weights, padding=padding, winograd=case.winograd).to(content.device).cast(dtype)
     losses = ContentLoss(), GramStyleLoss(STYLE_LAYERS, weight=60.0), TotalVariationLoss(weight=2.0)
     objective = StyleTransfer(encoder, *losses).objective
-    objective.tiling = Tiling(case.tile) if case.tile else None
-    objective.compiled = case.compiled
-    objective.measure(content, [style], [1.0])
-    return objective
+    tiling = Tiling(case.tile) if case.tile else None
+    targets = objective.measure(References(content, [style], [1.0]), tiling=tiling, compiled=case.compiled)
+    return lambda image: objective(image, targets)
 
 
 def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:

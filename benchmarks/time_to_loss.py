@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nst_lightning import StyleTransfer, TransferData
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.objective import Objective, References, Targets
 from nst_lightning.runs.fit_command import NSTCommand
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.levels import resize_iterate
@@ -54,12 +54,12 @@ def build(words: list[str], callbacks: Sequence[Callback] = ()) -> tuple[Parts, 
     return parts, parts.model, parts.datamodule
 
 
-def measure(objective: Objective, data: TransferData) -> Tensor:
-    """Measure the targets at the first level; give the start."""
+def measure(objective: Objective, data: TransferData) -> tuple[Targets, Tensor]:
+    """Return the targets of the first level, and the initial image."""
     batch = data.batch(0)
-    objective.measure(batch.content, batch.styles, batch.style_weights, batch.guides)
     assert batch.initial is not None
-    return batch.initial
+    references = References(batch.content, batch.styles, batch.style_weights, batch.guides)
+    return objective.measure(references), batch.initial
 
 
 class Scorer:
@@ -75,8 +75,8 @@ class Scorer:
     def __init__(self, words: list[str]) -> None:
         _, model, data = build(words)
         self.objective = model.objective
-        height, width = measure(self.objective, data).shape[-2:]
-        self.size = (height, width)
+        self.targets, initial = measure(self.objective, data)
+        self.size = (initial.shape[-2], initial.shape[-1])
         self.seconds = 0.0
 
     @torch.no_grad()
@@ -85,7 +85,7 @@ class Scorer:
         started = time.perf_counter()
         if picture.shape[-2:] != self.size:
             picture = resize_iterate(picture, self.size, clamp=True)
-        score = float(self.objective((picture.clamp(0, 1) * 255).round() / 255)[0])
+        score = float(self.objective((picture.clamp(0, 1) * 255).round() / 255, self.targets)[0])
         self.seconds += time.perf_counter() - started
         return score
 
@@ -150,14 +150,15 @@ def plain(
     _, model, data = build(words)
     average = IterateAverage(0.99)
     started = time.perf_counter() - scorer.seconds
-    image = measure(model.objective, data).clone().requires_grad_()
+    targets, initial = measure(model.objective, data)
+    image = initial.clone().requires_grad_()
     optimizer = make([image])
     clamps = not isinstance(optimizer, torch.optim.LBFGS)
     curves = [Curve(name), Curve(f"{name}, averaged")] if clamps else [Curve(name)]
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = model.objective(image)[0]
+        loss = model.objective(image, targets)[0]
         torch.autograd.backward(loss)
         return float(loss.detach())
 

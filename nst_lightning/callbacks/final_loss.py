@@ -29,11 +29,12 @@ def final_terms(trainer: Trainer, module: LightningModule) -> dict[str, float]:
     data = transfer_data(trainer)
     if not isinstance(module, StyleTransfer) or data is None or module.level is None:
         return {}
-    if not module.objective.comparisons:  # no step measured the targets
+    if module.targets is None:  # no step measured them
         batch = data.transfer_batch_to_device(data.batch(module.level), module.device, 0)
         module.on_train_batch_start(batch, 0)
+    assert module.targets is not None
     with torch.no_grad():
-        _, terms = module.objective(module.result())
+        _, terms = module.objective(module.result(), module.targets)
     return {name: float(term) for name, term in grouped(terms).items()}
 
 

@@ -1,4 +1,4 @@
-"""The frozen VGG19 that images are compared through."""
+"""The frozen VGG19 whose feature maps images are compared by."""
 
 from nst_lightning.encoders.vgg19 import VGG19
 

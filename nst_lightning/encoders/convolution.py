@@ -12,7 +12,7 @@ from torch.nn.grad import conv2d_input
 
 _TILE = 6
 _BAND_NUMBERS = 2**23  # inputs and outputs of a band, which NNPACK makes a copy of, 16 / 9 times as large
-_LEAST_CHANNELS = {"never": 2**31, "backward": 256, "always": 64}  # with fewer the transformations cost too much
+_MIN_CHANNELS = {"never": 2**31, "backward": 256, "always": 64}  # with fewer the transformations cost too much
 
 Padding = Literal["zeros", "replicate", "reflect"]
 Winograd = Literal["never", "backward", "always"]
@@ -22,49 +22,49 @@ Winograd = Literal["never", "backward", "always"]
 class FrozenConvolution:
     r"""A 3×3 convolution that keeps the size of its map, and whose weights get no gradient.
 
-    So, unlike with `torch.nn.functional.conv2d`, nothing of the size of a map is kept for the gradient: a padded
-    copy of the input can go at once.
+    So, unlike with `torch.nn.functional.conv2d`, nothing of the size of a map is saved for the backward pass: a padded
+    copy of the input is freed at once.
 
     Wide float32 convolutions on a CPU may go by Winograd's algorithm (Lavin and Gray 2015, "Fast Algorithms for
     Convolutional Neural Networks"), :math:`F(6 \times 6, 3 \times 3)`: 64 multiplications in place of 324. PyTorch
-    brings it with NNPACK, but does not choose it by itself for small batches. Its rounding is about 1e-5 of a map's
-    largest number, ten times that of the direct sum. On the way back that stays so; on the way forth it changes which
-    of nearly equal numbers a pooling picks, and so the gradient by some 0.5 %.
+    has it in NNPACK, but does not choose it by itself for small batches. Its rounding is about 1e-5 of a map's
+    largest number, ten times that of the direct sum. In the backward pass that stays so; in the forward pass it changes
+    which of nearly equal numbers a pooling picks, and so the gradient by some 0.5 %.
 
     Attributes:
-        source: The weights as they came, `(outputs, inputs, 3, 3)`.
-        bias: `(outputs,)`.
-        contiguous: The weights laid out for Winograd's algorithm on the way forth; `None` for the direct sum.
-        turned: `(inputs, outputs, 3, 3)`, for Winograd's algorithm on the way back: the gradient with respect to the
-            input is the convolution of the output's with the weights turned by half a turn, inputs and outputs
-            exchanged. `None` for the direct sum.
+        source: Weights, `(outputs, inputs, 3, 3)`.
+        bias: Bias, `(outputs,)`.
+        contiguous: Weights laid out for Winograd's algorithm in the forward pass; `None` for the direct sum.
+        transposed: Weights `(inputs, outputs, 3, 3)` for Winograd's algorithm in the backward pass: the gradient with
+            respect to the input is the convolution of the output's with the weights flipped in height and width, inputs
+            and outputs exchanged. `None` for the direct sum.
     """
 
     source: Tensor
     bias: Tensor
     contiguous: Tensor | None = None
-    turned: Tensor | None = None
+    transposed: Tensor | None = None
 
     @classmethod
     def prepare(cls, weight: Tensor, bias: Tensor, winograd: Winograd) -> FrozenConvolution:
         """Lay out the weights for the algorithm, once.
 
         Args:
-            weight: `(outputs, inputs, 3, 3)`.
-            bias: `(outputs,)`.
-            winograd: Where to use Winograd's algorithm, if it is at hand and pays.
+            weight: Weights, `(outputs, inputs, 3, 3)`.
+            bias: Bias, `(outputs,)`.
+            winograd: Passes to use Winograd's algorithm in, if it is available and faster.
         """
         if not winograd_pays(weight, winograd):
             return cls(weight, bias)
-        turned = weight.flip(2, 3).transpose(0, 1).contiguous()
-        return cls(weight, bias, weight.contiguous() if winograd == "always" else None, turned)
+        transposed = weight.flip(2, 3).transpose(0, 1).contiguous()
+        return cls(weight, bias, weight.contiguous() if winograd == "always" else None, transposed)
 
     def __call__(self, x: Tensor, padding: Padding) -> Tensor:
         """Convolve.
 
         Args:
-            x: `(N, inputs, H, W)`.
-            padding: What lies outside; `reflect` needs two rows and columns.
+            x: Feature maps, `(N, inputs, H, W)`.
+            padding: Values outside the map; `reflect` needs two rows and columns.
 
         Returns:
             `(N, outputs, H, W)`.
@@ -80,41 +80,41 @@ class FrozenConvolution:
             return _convolve_in_bands(x, self.contiguous, self.bias, zeros)
         return F.conv2d(x, self.source, self.bias, padding=zeros)
 
-    def backward(self, slope: Tensor, padding: Padding) -> Tensor:
-        """Give the gradient with respect to the input.
+    def backward(self, grad_output: Tensor, padding: Padding) -> Tensor:
+        """Return the gradient with respect to the input.
 
         Args:
-            slope: With respect to the output, `(N, outputs, H, W)`.
-            padding: As it was.
+            grad_output: Gradient with respect to the output, `(N, outputs, H, W)`.
+            padding: Values outside the map, as in the forward pass.
 
         Returns:
             `(N, inputs, H, W)`.
         """
         zeros = int(padding == "zeros")
-        batch, _, height, width = slope.shape
-        if self.turned is not None:
-            gradient = _convolve_in_bands(slope, self.turned, None, 2 - zeros)
+        batch, _, height, width = grad_output.shape
+        if self.transposed is not None:
+            grad = _convolve_in_bands(grad_output, self.transposed, None, 2 - zeros)
         else:
             size = (batch, self.source.shape[1], height + 2 - 2 * zeros, width + 2 - 2 * zeros)
-            gradient = conv2d_input(size, self.source, slope, padding=zeros)  # type: ignore[no-untyped-call]
-        return gradient if zeros else _unpad(gradient, padding)
+            grad = conv2d_input(size, self.source, grad_output, padding=zeros)  # type: ignore[no-untyped-call]
+        return grad if zeros else _unpad(grad, padding)
 
 
-def _unpad(gradient: Tensor, padding: Padding) -> Tensor:
+def _unpad(grad: Tensor, padding: Padding) -> Tensor:
     """Add the gradient of each padded row and column to that of the one it was copied from."""
     offset = 1 if padding == "replicate" else 2
     for axis in (2, 3):
-        last = gradient.shape[axis] - 1
+        last = grad.shape[axis] - 1
         for edge, origin in ((0, offset), (last, last - offset)):
-            gradient.select(axis, origin).add_(gradient.select(axis, edge))
-    return gradient[:, :, 1:-1, 1:-1]
+            grad.select(axis, origin).add_(grad.select(axis, edge))
+    return grad[:, :, 1:-1, 1:-1]
 
 
 def winograd_pays(weight: Tensor, winograd: Winograd) -> bool:
-    """Tell whether Winograd's algorithm is wanted, at hand for a convolution, and faster (benchmarks/README.md)."""
+    """Whether Winograd's algorithm is wanted, available for a convolution, and faster (benchmarks/README.md)."""
     channels = weight.shape[0] if winograd == "always" else min(weight.shape[:2])
-    wide = weight.device.type == "cpu" and weight.dtype == torch.float32 and channels >= _LEAST_CHANNELS[winograd]
-    # Asking whether it is at hand also initialises it.
+    wide = weight.device.type == "cpu" and weight.dtype == torch.float32 and channels >= _MIN_CHANNELS[winograd]
+    # Asking whether it is available also initializes it.
     return wide and bool(torch.backends.nnpack.is_available())  # type: ignore[no-untyped-call]
 
 
@@ -142,5 +142,5 @@ class _Convolve(torch.autograd.Function):
         return convolution.forward(x, padding)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.convolution.backward(slopes[0], ctx.padding), None, None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.convolution.backward(grad_output, ctx.padding), None, None

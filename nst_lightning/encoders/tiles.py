@@ -1,4 +1,4 @@
-"""Tiles of a picture whose feature maps, put together, are exactly those of the whole picture."""
+"""Tiles of an image whose feature maps, put together, are exactly those of the whole image."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ class Span:
 
     Attributes:
         start: First pixel that is computed.
-        stop: End of those.
+        stop: End of the pixels that are computed.
         owned_start: First pixel that the tile owns.
-        owned_stop: End of those.
-        length: Of the whole picture.
+        owned_stop: End of the pixels that the tile owns.
+        length: Side of the whole image.
     """
 
     start: int
@@ -26,15 +26,15 @@ class Span:
     length: int
 
     def owned(self, stride: int) -> tuple[slice, slice]:
-        """Give the owned positions of a feature map.
+        """Return the owned positions of a feature map.
 
         Args:
             stride: Pixels between two of its positions, a power of 2.
 
         Returns:
-            Where they are in the tile's map, and in the whole picture's.
+            Their range in the tile's map, and in the whole image's.
         """
-        # Poolings round down: at the picture's end a last incomplete cell has no position.
+        # Poolings round down: at the image's end a last incomplete cell has no position.
         start, stop = self.owned_start // stride, min(self.owned_stop, self.length // stride * stride) // stride
         offset = self.start // stride
         return slice(start - offset, max(stop, start) - offset), slice(start, max(stop, start))
@@ -42,11 +42,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """A rectangle of a picture with what is computed around it.
+    """A rectangle of an image with what is computed around it.
 
     Attributes:
-        rows: Its extent from top to bottom.
-        columns: Its extent from left to right.
+        rows: Extent from top to bottom.
+        columns: Extent from left to right.
     """
 
     rows: Span
@@ -54,32 +54,32 @@ class Tile:
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """What is cut out of the picture: rows and columns."""
+        """What is cut out of the image: rows and columns."""
         return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
 
     @property
     def computed(self) -> int:
-        """The pixels that go through the network, those around its own included."""
+        """Number of pixels that go through the network, those around its own included."""
         return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
 
     def inner(self, tap: str) -> tuple[slice, slice]:
-        """Give the owned positions of a tap within the tile's own feature map."""
+        """Return the owned positions of a tap within the tile's own feature map."""
         stride = stride_of(tap)
         return self.rows.owned(stride)[0], self.columns.owned(stride)[0]
 
     def outer(self, tap: str) -> tuple[slice, slice]:
-        """Give the owned positions of a tap within the whole picture's feature map."""
+        """Return the owned positions of a tap within the whole image's feature map."""
         stride = stride_of(tap)
         return self.rows.owned(stride)[1], self.columns.owned(stride)[1]
 
 
 def stride_of(tap: str) -> int:
-    """Give the pixels between two positions of a tap: 1 for `input`, 16 for `relu5_1`."""
+    """Return the pixels between two positions of a tap: 1 for `input`, 16 for `relu5_1`."""
     return smallest_side([tap])
 
 
 def halo(taps: Sequence[str]) -> int:
-    """Give how many pixels around a tile reach one of its positions.
+    """Return how many pixels around a tile reach one of its positions.
 
     A convolution sees one position further; a pooling halves the distance, rounded up. The result is rounded up
     to the deepest tap's stride, so that tiles stay on the pooling grid.
@@ -100,20 +100,20 @@ def halo(taps: Sequence[str]) -> int:
 
 
 def plan_tiles(height: int, width: int, taps: Sequence[str], tile_size: int | None, workers: int = 1) -> list[Tile]:
-    """Cut a picture into tiles.
+    """Cut an image into tiles.
 
     Every position of every tap is owned by exactly one tile. A tile is computed with the `halo` around it and
-    begins on the grid of the deepest pooling, so that its owned positions see all they see in the whole picture;
-    at the picture's true border it ends there and gets the whole picture's padding. Tiles are as equal as that
+    begins on the grid of the deepest pooling, so that its owned positions see all they see in the whole image;
+    at the image's true border it ends there and gets the whole image's padding. Tiles are as equal as that
     grid allows; for several workers there are more of them, where that leaves less to do for the busiest.
 
     Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-        taps: The layers that are to be exact.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        taps: Layers that are to be exact.
         tile_size: Longest side of the owned rectangles, pixels; rounded up to the deepest tap's stride. `None` for
             as large as possible: one tile for each worker.
-        workers: Among whom the tiles will be dealt out (`deal`).
+        workers: Number of workers among whom the tiles will be dealt out (`deal`).
 
     Returns:
         The tiles, row by row.
@@ -139,11 +139,11 @@ def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
     """Deal tiles out so that the busiest of the workers has as little to do as a greedy choice gives.
 
     Args:
-        tiles: All of a picture.
-        workers: How many there are.
+        tiles: All tiles of an image.
+        workers: Number of workers.
 
     Returns:
-        The tiles of each worker, in the order of the picture; none for some if there are too few.
+        The tiles of each worker, in the order of the image; none for some if there are too few.
     """
     shares: list[list[int]] = [[] for _ in range(workers)]
     loads = [0] * workers
@@ -155,12 +155,12 @@ def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
 
 
 def _most(length: int, grid: int) -> int:
-    """Give into how many parts a side may be cut: each has at least one position of each tap."""
+    """Return into how many parts a side may be cut: each has at least one position of each tap."""
     return max(1, length // grid)
 
 
 def _fewest(length: int, tile_size: int | None, grid: int) -> int:
-    """Give into how many parts a side has to be cut, so that none is longer than *tile_size*."""
+    """Return into how many parts a side has to be cut, so that none is longer than *tile_size*."""
     return 1 if tile_size is None else min(_most(length, grid), -(-length // (-(-tile_size // grid) * grid)))
 
 

@@ -1,4 +1,4 @@
-"""The layers of VGG19 in order, and what follows from that order: names, depths, smallest picture."""
+"""The layers of VGG19 in order, and what follows from that order: names, depths, smallest image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
 """The 16 convolutions, in order."""
 
 INPUT = "input"
-"""The tap that stands for the picture itself, before any preprocessing."""
+"""The tap that stands for the image itself, before any preprocessing."""
 
 
 def check_layers(names: Iterable[str]) -> None:
@@ -49,7 +49,7 @@ def check_layers(names: Iterable[str]) -> None:
 
 
 def deepest(names: Iterable[str]) -> int:
-    """Give the number of layers that have to run so that every named tap has been passed.
+    """Return the number of layers that have to run so that every named tap has been passed.
 
     Args:
         names: Valid tap names.
@@ -61,7 +61,7 @@ def deepest(names: Iterable[str]) -> int:
 
 
 def smallest_side(names: Iterable[str]) -> int:
-    """Give the fewest pixels a picture's side may have so that the deepest tap still has a position.
+    """Return the fewest pixels an image's side may have so that the deepest tap still has a position.
 
     Every pooling halves and rounds down, so a tap behind k poolings needs 2^k pixels.
 

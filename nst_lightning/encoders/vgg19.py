@@ -1,4 +1,4 @@
-"""The frozen VGG19 that both pictures are looked at through."""
+"""The frozen VGG19 whose feature maps images are compared by."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst_lightning.encoders.convolution import FrozenConvolution, Padding, Winograd
-from nst_lightning.encoders.encoder_weights import Preprocessing, load_weights
-from nst_lightning.encoders.preprocessing import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
+from nst_lightning.encoders.encoder_weights import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD, Preprocessing, load_weights
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest, smallest_side
 from nst_lightning.errors import UserError
 
@@ -20,7 +19,7 @@ _PREPROCESSING = {
     "imagenet": ((0, 1, 2), 1.0, IMAGENET_MEAN, IMAGENET_STD),
     # Caffe's networks: BGR in [0, 255], mean only.
     "caffe": ((2, 1, 0), 255.0, CAFFE_MEAN, (1.0, 1.0, 1.0)),
-    # RGB in [0, 1] as it is: what a program does that forgets to normalise (Octaves0911/Neural_Style_Transfer).
+    # RGB in [0, 1] as it is: what a program does that forgets to normalize (Octaves0911/Neural_Style_Transfer).
     "none": ((0, 1, 2), 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 _AVERAGE_POOLING_RESCALE = 2.0  # crowsonkb/style-transfer-pytorch: what keeps the scale of max-pooled activations
@@ -38,22 +37,30 @@ class VGG19(nn.Module):
             `vgg19_normalized` (the same with maps of the size of torchvision's), `compact` (a narrow network that it
             taught, in this package), `imagenet` (torchvision's, 548 MB once), `caffe` (the network of the paper in
             full precision, 548 MB once), `random`, or a path to a `.pth` or `.safetensors` file.
-        pooling: `max` as trained, or `avg` as Gatys et al. 2015 prefer for images.
-        rescale_pooling: With `avg`, multiply each pooled map by 2 so that activations keep the scale they
+        pooling: Kind of pooling: `max` as trained, or `avg` as Gatys et al. 2015 prefer for images.
+        rescale_pooling: Whether to multiply each map pooled by `avg` by 2, so that activations keep the scale they
             have under max pooling (crowsonkb/style-transfer-pytorch). The paper does not rescale.
-        padding: What lies outside the picture for a convolution: `zeros` as trained; `replicate` or
-            `reflect` for fewer artefacts along the border.
+        padding: Values outside the image for a convolution: `zeros` as trained; `replicate` or
+            `reflect` for fewer artifacts along the border.
         padding_layers: Whether `padding` holds for `all` convolutions or only the `first`, the others having
             zeros.
         preprocessing: `imagenet`, `caffe` or `none` (pixels in [0, 1] as they are); `None` takes what belongs to
             the weights.
         seed: Seed of `random` weights.
-        winograd: Where wide float32 convolutions on a CPU go by Winograd's algorithm: `never`, on the way `backward`,
-            which costs no accuracy, or `always`: a quarter less time for the full width, but gradients differ by about
-            0.5 %, and a tiled picture is no longer the untiled one to the last digits.
+        winograd: Passes in which wide float32 convolutions on a CPU go by Winograd's algorithm: `never`, in the
+            `backward` pass, which costs no accuracy, or `always`: a quarter less time for the full width, but gradients
+            differ by about 0.5 %, and a tiled image is no longer the untiled one to the last digits.
 
     Raises:
         UserError: If the weights are unknown, unreachable or damaged.
+
+    Example:
+        >>> encoder = VGG19("compact", padding="replicate")
+        >>> features = encoder(torch.rand(1, 3, 48, 64), ["relu1_1", "relu4_2"])
+        >>> {tap: tuple(tensor.shape) for tap, tensor in features.items()}
+        {'relu1_1': (1, 16, 48, 64), 'relu4_2': (1, 160, 6, 8)}
+        >>> list(encoder.parameters()), encoder.state_dict()
+        ([], OrderedDict())
     """
 
     def __init__(
@@ -88,12 +95,12 @@ class VGG19(nn.Module):
         self.register_buffer("_shift", -torch.tensor(mean).div(torch.tensor(std)).view(1, 3, 1, 1), persistent=False)
 
     def check(self, taps: Sequence[str], height: int, width: int) -> None:
-        """Refuse taps that do not exist and pictures that vanish before the deepest tap.
+        """Refuse taps that do not exist and images that vanish before the deepest tap.
 
         Args:
             taps: Layer names.
-            height: Pixels.
-            width: Pixels.
+            height: Height of the image, pixels.
+            width: Width of the image, pixels.
 
         Raises:
             UserError: If a name is unknown, the loaded weights end before it, or a side is too short.
@@ -113,11 +120,11 @@ class VGG19(nn.Module):
             )
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Compute the feature maps of pictures.
+        """Compute the feature maps of images.
 
         Args:
             images: sRGB in [0, 1], shape `(N, 3, H, W)`.
-            taps: Names out of `conv1_1 … pool5`; `input` gives the pictures themselves.
+            taps: Names out of `conv1_1 … pool5`; `input` is the images themselves.
 
         Returns:
             For each tap its map `(N, C, h, w)`, in the order of the forward pass.
@@ -143,25 +150,25 @@ class VGG19(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the convolutions run in."""
+        """The dtype that the convolutions run in."""
         return self.get_buffer(_buffer_name("conv1_1.weight")).dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that the weights are on."""
         return self.get_buffer("_scale").device
 
     def width(self, convolution: str) -> int:
-        """Give the channels of a convolution such as `conv3_1`."""
+        """Return the number of channels of a convolution such as `conv3_1`."""
         return self.get_buffer(_buffer_name(f"{convolution}.weight")).shape[0]
 
     def cast(self, dtype: torch.dtype) -> VGG19:
         """Convert the convolutions' weights once, so that they run in that precision without autocast.
 
-        Preprocessing stays in the pictures' own precision: in bfloat16 the mean would be off by a grey level.
+        Preprocessing stays in the images' own precision: in bfloat16 the mean would be off by a gray level.
 
         Args:
-            dtype: `torch.float32`, `torch.bfloat16` or `torch.float16`.
+            dtype: Precision: `torch.float32`, `torch.bfloat16` or `torch.float16`.
 
         Returns:
             The encoder itself.
@@ -172,7 +179,7 @@ class VGG19(nn.Module):
         return self
 
     def _smallest_reflected_side(self, taps: Sequence[str]) -> int:
-        """Give the fewest pixels with which each reflecting convolution has a second row to reflect."""
+        """Return the fewest pixels with which each reflecting convolution has a second row to reflect."""
         convolutions = [name for name in LAYERS[: deepest(taps)] if name.startswith("conv")]
         reflecting = [name for name in convolutions if self._padding_of(name) == "reflect"]
         return 2 * smallest_side(reflecting[-1:]) if reflecting else 1
@@ -192,7 +199,7 @@ class VGG19(nn.Module):
         return self._convolution(name)(x, self._padding_of(name))
 
     def _convolution(self, name: str) -> FrozenConvolution:
-        """Give a convolution, prepared once for as long as the buffers stay what and where they are."""
+        """Return a convolution, prepared once for as long as the buffers stay what and where they are."""
         weight = self.get_buffer(_buffer_name(f"{name}.weight"))
         prepared = self._convolutions.get(name)
         if prepared is None or prepared.source is not weight:

@@ -4,7 +4,7 @@ from nst_lightning.losses.content import ContentLoss
 from nst_lightning.losses.loss import Features, Loss, Measured
 from nst_lightning.losses.style import GramStyleLoss, StyleLoss
 from nst_lightning.losses.temporal import TemporalLoss
-from nst_lightning.losses.total_variation_loss import TotalVariationLoss
+from nst_lightning.losses.total_variation import TotalVariationLoss
 from nst_lightning.losses.wasserstein import WassersteinStyleLoss
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Content: the image's features, position by position, are those of the content picture."""
+"""Content: the image's features, position by position, are those of the content image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ ContentConvention = Literal["relative", "mean", "gatys2015", "keras"]
 
 
 class ContentLoss(Loss):
-    r"""Squared error between the features :math:`F` of the image and :math:`P` of the content picture.
+    r"""Squared error between the features :math:`F` of the image and :math:`P` of the content image.
 
     *convention* is how the squared differences are put together:
 
@@ -23,22 +23,39 @@ class ContentLoss(Loss):
     * `mean`: :math:`\mathrm{mean}((F - P)^2)`, the :math:`1/(CHW) \sum` of Johnson et al. 2016; PyTorch
       tutorial, neural-style, neural-style-pt, Gatys' PyTorch notebook, pystiche, crowsonkb.
     * `gatys2015`: :math:`\frac{1}{2} \sum (F - P)^2`, equation 1 of Gatys et al. 2015 (arXiv 1508.06576). It
-      grows with the size of the picture.
+      grows with the size of the image.
     * `keras`: :math:`\sum (F - P)^2`, as in the Keras example.
 
-    With a batch of pictures each has its own distance, and the mean of these counts. The papers and programs
-    also differ in the scale of the features themselves (pixels in 0-255 or normalised): weights carry over
+    With a batch of images each has its own distance, and the mean of these counts. The papers and programs
+    also differ in the scale of the features themselves (pixels in 0-255 or normalized): weights carry over
     only together with the encoder's weights.
 
     With a guide each position's squared differences count by its weight; what they are divided by stays that of
-    the whole picture, so a weight of 1 everywhere changes nothing.
+    the whole image, so a weight of 1 everywhere changes nothing.
 
-    The terms of a picture's tiles add up to its own. Of a subclass with a `measure`, `prepare`, `forward` or `weigh` of
-    its own that is not known, and it is not tiled.
+    It is `tileable`: the terms of an image's tiles add up to its own.
+
+    Args:
+        layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
+        weight: Weight of the whole loss.
+        convention: How the distance is put together; one of the above.
+        name: Prefix of the terms.
+
+    Raises:
+        UserError: If *convention* is unknown, or as in `Loss`.
+
+    Example:
+        >>> loss = ContentLoss(["relu4_2"], weight=10.0)
+        >>> image, content = torch.full((1, 8, 4, 4), 1.5), torch.ones(1, 8, 4, 4)
+        >>> targets = loss.prepare(loss.measure({"relu4_2": content}))
+        >>> loss({"relu4_2": image}, targets)
+        {'content/relu4_2': tensor(2.5000)}
     """
 
     reference = "content"
     guidable = True
+    tileable = True
+    tiled_methods = ("measure", "prepare", "forward", "weigh")
 
     def __init__(
         self,
@@ -47,29 +64,18 @@ class ContentLoss(Loss):
         convention: ContentConvention = "relative",
         name: str = "content",
     ) -> None:
-        """Check and keep the settings.
-
-        Args:
-            layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
-            weight: Weight of the whole loss.
-            convention: How the distance is put together; the class lists the formulas.
-            name: Prefix of the terms.
-
-        Raises:
-            UserError: If *convention* is unknown, or as in `Loss`.
-        """
         super().__init__(layers=layers, weight=weight, name=name)
         check_choice(convention, get_args(ContentConvention), f"{name}: convention")
         self.convention = convention
 
-    def measure(self, features: Features) -> Measured:
-        """Return the features themselves, `(N, C, H, W)` for each layer, in the dtype in which they came."""
+    def measure(self, features: Features, guide: Guide | None = None) -> Measured:
+        """Return the features themselves, `(N, C, H, W)` for each layer, in their own dtype; *guide* is not read."""
         return {layer: features[layer].detach() for layer in self.layers}
 
     def prepare(self, measured: Measured) -> Measured:
         """Add what the sum of squared differences of each layer is divided by, `(N,)`.
 
-        It belongs to the whole picture: so the terms of its parts add up to those of the whole.
+        It belongs to the whole image: so the terms of its parts add up to those of the whole.
         """
         energies = {layer: squared_norm(measured[layer]) for layer in self.layers}
         return {**measured, **self.divisors(energies, {layer: measured[layer][0].numel() for layer in self.layers})}
@@ -78,8 +84,8 @@ class ContentLoss(Loss):
         """Return what the sum of squared differences of each layer is divided by.
 
         Args:
-            energies: The sum of squares of the whole content picture's features, `(N,)` for each layer.
-            counts: How many numbers that are, `CHW`.
+            energies: Sum of squares of the whole content image's features, `(N,)` for each layer.
+            counts: Number of these features for each layer, `CHW`.
 
         Returns:
             `{f"{layer}/divisor": (N,)}`.
@@ -93,22 +99,15 @@ class ContentLoss(Loss):
         """Return the weighted distance of each layer.
 
         Args:
-            features: Those of the image, at least `taps`.
+            features: Features of the image, at least `taps`.
             targets: What `prepare` returned.
             guide: How much each position counts; `None` for fully.
 
         Raises:
-            UserError: If the features of the image have another shape than those of the content picture.
+            UserError: If the features of the image have another shape than those of the content image.
         """
-        return {
-            f"{self.name}/{layer}": self.weigh(layer, self._distance(layer, features[layer], targets, guide))
-            for layer in self.layers
-        }
-
-    def _distance(self, layer: str, features: Tensor, targets: Measured, guide: Guide | None) -> Tensor:
-        error = squared_distance(features, targets[layer], None if guide is None else guide[layer])
-        return error / targets[f"{layer}/divisor"]
-
-    def extra_repr(self) -> str:
-        """Tell the settings in `print(loss)`."""
-        return f"{super().extra_repr()}, convention={self.convention}"
+        terms = {}
+        for layer in self.layers:
+            error = squared_distance(features[layer], targets[layer], None if guide is None else guide[layer])
+            terms[f"{self.name}/{layer}"] = self.weigh(layer, error / targets[f"{layer}/divisor"])
+        return terms

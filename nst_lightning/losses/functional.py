@@ -1,21 +1,21 @@
 """Statistics of features and distances between them, as pure functions.
 
-Every statistic is a mean over positions and every distance compares two statistics, so that a picture can be
+Every statistic is a mean over positions and every distance compares two statistics, so that an image can be
 measured tile by tile: the statistics of its tiles add up (weighted by their positions), the distance is taken
 once.
 
-Distances come per picture, `(N,)`. A reference of batch 1 is compared with every picture of the batch.
+Distances are per image, `(N,)`. A reference of batch 1 is compared with every image of the batch.
 Whatever the dtype of the features, arithmetic is in float32, also inside an autocast region (float64 stays
 float64).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nst_lightning.errors import UserError
-from nst_lightning.losses.matrix_root import trace_of_root
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -28,13 +28,13 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
 
     With a guide it is the guided Gram matrix :math:`\sum_p g_p f_p f_p^T / \sum_p g_p` of Gatys et al. 2017
     (arXiv 1611.07865), who write it with guidance channels :math:`T = \sqrt{g / \sum g}`. For masks of black
-    and white this is the same; a grey is here the weight of a position, there its square root.
+    and white this is the same; a gray is here the weight of a position, there its square root.
 
     Args:
-        features: `(N, C, H, W)`.
+        features: Feature maps, `(N, C, H, W)`.
         guide: Weights of the positions, `(1, 1, H, W)`, 0 or more; where all are 0 so is the result. `None` for 1
             everywhere.
-        normalize: Divide by the number of positions :math:`HW`, which makes pictures of different sizes
+        normalize: Whether to divide by the number of positions :math:`HW`, which makes images of different sizes
             comparable. Without it the result is the raw sum, as written in Gatys et al. 2015.
 
     Returns:
@@ -42,6 +42,15 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
 
     Raises:
         UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
+
+    Example:
+        >>> features = torch.tensor([[[[1.0, 0.0]], [[1.0, 2.0]]]])  # two channels, two positions
+        >>> gram_matrix(features)
+        tensor([[[0.5000, 0.5000],
+                 [0.5000, 2.5000]]])
+        >>> gram_matrix(features, torch.tensor([[[[1.0, 0.0]]]]))  # the first position alone
+        tensor([[[1., 1.],
+                 [1., 1.]]])
     """
     check_positions(features)
     weights = None if guide is None else _position_weights(features, guide)
@@ -54,8 +63,8 @@ def gram_matrix(features: Tensor, guide: Tensor | None = None, *, normalize: boo
 class _GramMatrix(torch.autograd.Function):
     r""":math:`F W F^T`, with the gradient :math:`(D + D^T) F W` by one product instead of autograd's two.
 
-    The features are kept as they came, in bfloat16 if they did, and their gradient gets their memory format: neither
-    has to be copied when it meets those of the convolutions.
+    The features are kept in the dtype they came in, such as bfloat16, and their gradient gets their memory format:
+    neither has to be copied when it meets those of the convolutions.
     """
 
     @staticmethod
@@ -67,24 +76,24 @@ class _GramMatrix(torch.autograd.Function):
             return (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         features, weights = ctx.saved_tensors
         with torch.autocast(features.device.type, enabled=False):
-            flat, both = full_precision(features).flatten(2), slopes[0] + slopes[0].transpose(1, 2)
+            flat, both = full_precision(features).flatten(2), grad_output + grad_output.transpose(1, 2)
             channels_last = features.stride(1) == 1
-            gradient = (flat.transpose(1, 2) @ both).transpose(1, 2) if channels_last else both @ flat
-            gradient = gradient if weights is None else gradient * weights
-        return gradient.unflatten(2, features.shape[2:]).to(features.dtype), None
+            grad = (flat.transpose(1, 2) @ both).transpose(1, 2) if channels_last else both @ flat
+            grad = grad if weights is None else grad * weights
+        return grad.unflatten(2, features.shape[2:]).to(features.dtype), None
 
 
 def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the mean and the second raw moment of the feature vectors over positions.
 
-    Both are linear in the distribution of the vectors, so those of several pictures (or tiles) may be blended
+    Both are linear in the distribution of the vectors, so those of several images (or tiles) may be blended
     by a weighted mean; a covariance may not.
 
     Args:
-        features: `(N, C, H, W)`.
+        features: Feature maps, `(N, C, H, W)`.
         guide: Weights of the positions as in `gram_matrix`; both moments are then weighted means.
 
     Returns:
@@ -115,9 +124,9 @@ def squared_distance(tensor: Tensor, reference: Tensor, weights: Tensor | None =
     """Return the sum of squared differences of each element of the batch, `(N,)`.
 
     Args:
-        tensor: `(N, ...)`.
-        reference: `(N, ...)`, or `(1, ...)` to be compared with the whole batch.
-        weights: What each squared difference counts, in a shape that broadcasts; `None` for 1.
+        tensor: Batch, `(N, ...)`.
+        reference: Batch to subtract, `(N, ...)`, or `(1, ...)` for the whole batch.
+        weights: Factor of each squared difference, in a shape that broadcasts; `None` for 1.
 
     Raises:
         UserError: If the shapes differ in anything but the batch.
@@ -147,11 +156,11 @@ def gaussian_distance(
     .. math:: W^2 = |\mu - \mu_t|^2 + \mathrm{tr}\,(S + S_t - 2\,(S_t^{1/2} S\, S_t^{1/2})^{1/2})
 
     Args:
-        mean: :math:`\mu`, `(N, C)`.
-        covariance: :math:`S`, `(N, C, C)`.
-        target_mean: :math:`\mu_t`, `(N, C)` or `(1, C)`.
-        target_root: :math:`S_t^{1/2}`, `(N, C, C)` or `(1, C, C)`, as `symmetric_root` returns it.
-        target_trace: :math:`\mathrm{tr}\,S_t`, `(N,)` or `(1,)`.
+        mean: Mean :math:`\mu`, `(N, C)`.
+        covariance: Covariance :math:`S`, `(N, C, C)`.
+        target_mean: Mean :math:`\mu_t`, `(N, C)` or `(1, C)`.
+        target_root: Root :math:`S_t^{1/2}`, `(N, C, C)` or `(1, C, C)`, as `symmetric_root` returns it.
+        target_trace: Trace :math:`\mathrm{tr}\,S_t`, `(N,)` or `(1,)`.
 
     Returns:
         `(N,)`. Rounding can make the distance of equal Gaussians very slightly negative.
@@ -165,6 +174,85 @@ def gaussian_distance(
         product = target_root @ covariance.to(target_root.dtype) @ target_root
     spread = trace + target_trace - 2 * trace_of_root(product).to(trace.dtype)
     return squared_distance(mean, target_mean) + spread
+
+
+def symmetric_root(matrix: Tensor) -> Tensor:
+    """Return the symmetric square root of a positive semi-definite matrix; no gradient.
+
+    Args:
+        matrix: `(..., C, C)`. Eigenvalues that rounding made negative count as 0.
+
+    Returns:
+        `(..., C, C)` in float64 (in the dtype of *matrix* on a device without it): the root is multiplied on
+        both sides of another matrix, and its rounding in float32 would drown the small eigenvalues of the
+        product.
+    """
+    with torch.no_grad():
+        values, vectors, finite = _eigh(_widest(_symmetric(matrix)))
+        root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
+    return torch.where(finite[..., None, None], root, torch.nan)
+
+
+def trace_of_root(matrix: Tensor) -> Tensor:
+    r"""Return the trace of the square root of a positive semi-definite matrix, with its gradient.
+
+    .. math:: \mathrm{tr}\,M^{1/2} = \sum_i \sqrt{\lambda_i}, \qquad
+              \partial\,\mathrm{tr}\,M^{1/2} / \partial M = \tfrac{1}{2} V \mathrm{diag}(\lambda^{-1/2})\, V^T
+
+    Unlike the gradient of `torch.linalg.eigh` this one has no :math:`1/(\lambda_i - \lambda_j)`, so repeated
+    eigenvalues are harmless. Eigenvalues below the rounding error of the largest one are raised to it in the
+    gradient, which is infinite at 0; negative ones, which only rounding makes, count as 0.
+
+    Args:
+        matrix: `(..., C, C)`. Only its symmetric part counts. A matrix with a non-finite entry has the value
+            nan: a diverged image must show in the loss, where the guard looks, and not as an error of the
+            eigensolver.
+
+    Returns:
+        `(...)`, in the dtype of *matrix*. The eigenvalues are computed in float64 where the device has it.
+    """
+    return cast("Tensor", _TraceOfRoot.apply(_symmetric(matrix)))
+
+
+class _TraceOfRoot(torch.autograd.Function):
+    """The sum of the roots of the eigenvalues; the gradient is computed along with them."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        values, vectors, finite = _eigh(_widest(matrix))
+        roots = values.clamp_min(0).sqrt().sum(dim=-1)
+        if ctx.needs_input_grad[0]:
+            limits = torch.finfo(matrix.dtype)
+            floor = (limits.eps * values[..., -1:]).clamp_min(limits.tiny)
+            inverse_roots = 0.5 / values.clamp_min(floor).sqrt()
+            ctx.save_for_backward(((vectors * inverse_roots.unsqueeze(-2)) @ vectors.mT).to(matrix.dtype))
+        return torch.where(finite, roots, torch.nan).to(matrix.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        (grad,) = ctx.saved_tensors
+        return grad_output[..., None, None] * cast("Tensor", grad)
+
+
+def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues (ascending), eigenvectors, and which matrices of the batch are finite.
+
+    The eigensolver raises on nan and inf, so it gets zeros in their place.
+    """
+    finite = matrix.isfinite().all(dim=-1).all(dim=-1)
+    with torch.autocast(matrix.device.type, enabled=False):
+        values, vectors = torch.linalg.eigh(torch.where(finite[..., None, None], matrix, 0.0))
+    return values, vectors, finite
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.mT) / 2
+
+
+def _widest(matrix: Tensor) -> Tensor:
+    # Apple's GPUs have no float64.
+    return matrix if matrix.device.type == "mps" else matrix.double()
 
 
 def check_positions(features: Tensor) -> None:
@@ -181,6 +269,6 @@ def _position_weights(features: Tensor, guide: Tensor) -> Tensor:
     if guide.shape != (1, 1, *features.shape[2:]):
         raise UserError(
             f"expected a guide of shape (1, 1, {features.shape[2]}, {features.shape[3]}) like the features, "
-            f"found {tuple(guide.shape)}; propagate it to the layer (encoders.guides)"
+            f"found {tuple(guide.shape)}; propagate it to the layer (encoders.guide_propagation)"
         )
     return full_precision(guide).flatten(2)

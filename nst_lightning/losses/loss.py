@@ -1,12 +1,14 @@
-"""What every loss is: layers, their weights, a measurement of the reference picture, a distance to it."""
+"""What every loss is: layers, their weights, a measurement of the reference image, a distance to it."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
+from nst_lightning.encoders.topology import INPUT
 from nst_lightning.errors import UserError
 
 Features = Mapping[str, Tensor]
@@ -22,36 +24,56 @@ Measured = dict[str, Tensor]
 class Loss(nn.Module, ABC):
     r"""One weighted part of the objective.
 
-    A loss is used in three steps. `measure` a reference picture: the result is blendable, key by key.
+    A loss is used in three steps. `measure` a reference image: the result is blendable, key by key.
     `prepare` the blend, once per pyramid level. Then call the loss with the features of the image and these
     targets, at every step: it returns its weighted terms, one scalar for each layer,
 
     .. math:: \mathrm{term}_l = \mathrm{weight} \cdot \mathrm{layer\ weight}_l \cdot \mathrm{distance}_l,
 
-    where the distances of a batch of pictures are averaged over the batch. A loss has no parameters and no
-    buffers: targets belong to the caller. Subclasses give `reference`, `measure` (unless the loss has no
-    reference) and `forward`.
+    where the distances of a batch of images are averaged over the batch. A loss has no parameters and no
+    buffers: targets belong to the caller.
+
+    A subclass defines `reference`, `measure` (unless the loss has no reference) and `forward`. Unless it declares
+    `guidable`, it is never given a guide, and its methods may leave that parameter out.
+
+    Args:
+        layers: Tap names. A list shares the weight equally, 1/n each; a mapping gives each layer's own
+            weight as it stands, without normalizing.
+        weight: Weight of the whole loss, finite and not negative.
+        name: Prefix of the terms, as in `style/relu1_1`.
+
+    Raises:
+        UserError: If *layers* is empty, no list or mapping, or names a layer twice; if a weight is
+            negative or not finite; if *name* is empty.
     """
 
     reference: Literal["content", "style", "warped", "none"]
-    """Which pictures give the targets of this loss."""
+    """The images that give the targets of this loss."""
 
     guidable = False
-    """Whether `forward`, and `measure` of a style loss, take a guide as a further argument."""
+    """Whether `forward`, and `measure` of a style loss, take a guide."""
+
+    tileable: ClassVar[bool] = False
+    """Whether the loss can be computed from the tiles of an image, in the way of the class that declares it.
+
+    A subclass that overrides one of `tiled_methods` has to declare it anew, or is not tiled. A loss that reads the
+    pixels alone and compares with no content or style image needs no declaration: it is evaluated on the whole image.
+    """
+
+    tiled_methods: ClassVar[tuple[str, ...]] = ()
+    """Methods that tiling goes round, or whose results for tiles it takes to add up to that for the image."""
+
+    _overridden: ClassVar[str] = ""  # the end of a sentence: why a subclass is not tileable though its base is
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        base = next(c for c in cls.__mro__ if issubclass(c, Loss) and "tileable" in vars(c))
+        own = [name for name in cls.tiled_methods if getattr(cls, name) is not getattr(base, name)]
+        if base is not cls and base.tileable and own:
+            cls.tileable = False
+            cls._overridden = f"since {cls.__name__} has a {' and a '.join(own)} of its own"
 
     def __init__(self, *, layers: Sequence[str] | Mapping[str, float], weight: float = 1.0, name: str) -> None:
-        """Check and keep the settings.
-
-        Args:
-            layers: Tap names. A list shares the weight equally, 1/n each; a mapping gives each layer's own
-                weight as it stands, without normalising.
-            weight: Weight of the whole loss, finite and not negative.
-            name: Prefix of the terms, as in `style/relu1_1`.
-
-        Raises:
-            UserError: If *layers* is empty, no list or mapping, or names a layer twice; if a weight is
-                negative or not finite; if *name* is empty.
-        """
         super().__init__()
         if not name:
             raise UserError("a loss needs a name, found an empty one; give for example name: style")
@@ -66,14 +88,15 @@ class Loss(nn.Module, ABC):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """What the encoder has to give: the layers and, for some losses, "input"."""
+        """What the encoder has to return: the layers and, for some losses, "input"."""
         return self.layers
 
-    def measure(self, features: Features) -> Measured:
-        """Measure a reference picture, without gradient.
+    def measure(self, features: Features, guide: Guide | None = None) -> Measured:
+        """Measure a reference image, without gradient.
 
         Args:
-            features: Those of the reference picture, at least `taps`.
+            features: Features of the reference image, at least `taps`.
+            guide: How much each position of a style image counts; `None` for 1. Other losses are given none.
 
         Returns:
             Nothing, for a loss without reference.
@@ -85,12 +108,13 @@ class Loss(nn.Module, ABC):
         return measured
 
     @abstractmethod
-    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+    def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
         """Return the weighted terms.
 
         Args:
-            features: Those of the image, at least `taps`.
+            features: Features of the image, at least `taps`.
             targets: What `prepare` returned.
+            guide: How much each position of the image counts; `None` for 1.
 
         Returns:
             `{f"{name}/{layer}": scalar}`.
@@ -100,10 +124,50 @@ class Loss(nn.Module, ABC):
         """Return the weighted term, a scalar, of a layer's distances `(N,)`."""
         return self.weight * self.layer_weights[layer] * distances.mean()
 
+    def why_not_tileable(self) -> str | None:
+        """Return why the loss can't be computed by tiles, as the end of a sentence; `None` if it can."""
+        if self.tileable or (set(self.taps) == {INPUT} and self.reference in ("none", "warped")):
+            return None
+        return self._overridden or (
+            "only StyleLoss, ContentLoss and losses of the pixels that compare with no content or style picture can"
+        )
+
     def extra_repr(self) -> str:
-        """Tell the settings in `print(loss)`."""
+        """Return the settings, for `print(loss)`."""
         layers = ", ".join(f"{layer}: {weight:g}" for layer, weight in self.layer_weights.items())
-        return f"name={self.name}, weight={self.weight:g}, layers={{{layers}}}"
+        settings = f"name={self.name}, weight={self.weight:g}, layers={{{layers}}}"
+        return f"{settings}, convention={self.convention}" if hasattr(self, "convention") else settings
+
+
+@dataclass(frozen=True, eq=False)
+class LossTerm:
+    """A loss with its targets.
+
+    Attributes:
+        loss: The loss.
+        name: Prefix of its terms: the loss's own, or with the region's number after it.
+        targets: What `loss.prepare` returned.
+        guide: Where in the image it is compared; `None` for everywhere.
+        share: Factor of the terms.
+    """
+
+    loss: Loss
+    name: str
+    targets: Measured
+    guide: Guide | None = None
+    share: float = 1.0
+
+    def __call__(self, features: Features) -> dict[str, Tensor]:
+        """Return the weighted terms of an image's features."""
+        if self.guide is None:  # a loss of a user's own may have no parameter for it
+            return self.rename(self.loss(features, self.targets))
+        return self.rename(self.loss(features, self.targets, self.guide))
+
+    def rename(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss's own terms under this term's name and times its share."""
+        if self.name == self.loss.name and self.share == 1.0:
+            return terms
+        return {self.name + key.removeprefix(self.loss.name): term * self.share for key, term in terms.items()}
 
 
 def check_weight(weight: float, what: str) -> float:

@@ -1,4 +1,4 @@
-"""Style: which features occur together, wherever in the picture."""
+"""Style: which features occur together, wherever in the image."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,35 +16,37 @@ STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 """The layers of Gatys et al. 2015, after the rectifier."""
 
 Positions = Mapping[str, float | Tensor]
+"""Tap name to the number of positions of the image, or to the sum of their guide's weights."""
 
 GramConvention = Literal["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch", "octaves0911"]
 
 
 class StyleLoss(Loss):
-    """A loss that compares statistics over positions: their number and order in the picture do not matter.
+    """A loss that compares statistics over positions: their number and order in the image do not matter.
 
-    `measure` and `forward` are made of two steps that subclasses give: `statistics`, which are means over
-    positions, and `compare`. So the loss of a picture, and its gradient, can be had from its tiles: the
-    statistics of the whole are the mean of those of the parts, weighted by their positions. A subclass with a
-    `measure` or `forward` of its own is not tiled.
+    `measure` and `forward` are made of two steps that subclasses define: `statistics`, which are means over
+    positions, and `compare`. So it is `tileable`: the statistics of the whole image are the mean of those of its
+    tiles, weighted by their positions.
 
-    With a guide the means are weighted by it, on the side of the picture (which region is painted) and on that
+    With a guide the means are weighted by it, on the side of the image (which region is painted) and on that
     of the style (which part of it is used): the guided Gram matrices of Gatys et al. 2017.
     """
 
     reference = "style"
     guidable = True
+    tileable = True
+    tiled_methods = ("measure", "forward")
 
     @abstractmethod
     def statistics(self, features: Features, guide: Guide | None = None) -> Measured:
         """Return means over positions of functions of one position's feature vector, with gradient.
 
         Args:
-            features: At least `taps`.
+            features: Features of at least `taps`.
             guide: How much each position counts, for each of `layers`; `None` for 1.
 
         Returns:
-            Each under the name of its layer, or that and a word after a slash: `relu1_1`, `relu1_1/mean`.
+            Means under the names of their layers, or those and a word after a slash: `relu1_1`, `relu1_1/mean`.
         """
 
     @abstractmethod
@@ -52,14 +54,14 @@ class StyleLoss(Loss):
         """Return the weighted terms.
 
         Args:
-            statistics: Those of the image.
+            statistics: Statistics of the image.
             targets: What `prepare` returned.
-            positions: The number of positions of the image, height times width, at each of `taps`; with a guide
+            positions: Number of positions of the image, height times width, at each of `taps`; with a guide
                 the sum of their weights, except for "input", the image itself.
         """
 
     def measure(self, features: Features, guide: Guide | None = None) -> Measured:
-        """Return the statistics of a style picture, or of the part that a guide picks, without gradient."""
+        """Return the statistics of a style image, or of the part that a guide picks, without gradient."""
         with torch.no_grad():
             return self.statistics(features, guide)
 
@@ -67,7 +69,7 @@ class StyleLoss(Loss):
         """Return the weighted distance of each layer.
 
         Args:
-            features: Those of the image, at least `taps`.
+            features: Features of the image, at least `taps`.
             targets: What `prepare` returned.
             guide: Where in the image; `None` for everywhere.
 
@@ -86,20 +88,20 @@ class StyleLoss(Loss):
 
 
 class GramStyleLoss(StyleLoss):
-    r"""Squared Frobenius distance between the Gram matrices of the image and of the style picture.
+    r"""Squared Frobenius distance between the Gram matrices of the image and of the style image.
 
     Here :math:`G` and :math:`A` are the Gram matrices :math:`F F^T / M` per position of the image and the
-    style picture, :math:`C` the channels and :math:`M` the positions :math:`HW` of a layer. *convention* is
+    style image, :math:`C` the channels and :math:`M` the positions :math:`HW` of a layer. *convention* is
     the factor before :math:`\|G - A\|_F^2`:
 
     * `relative` (default): :math:`1 / \|A\|_F^2`. Free of scale: the same weight serves any encoder, layer
-      and size, and every layer counts alike. A picture without any feature gives 1. Ours, no paper's.
+      and size, and every layer counts alike. An image without any feature gives 1. Ours, no paper's.
     * `gatys2015`: :math:`1 / (4 C^2)`, equation 4 of Gatys et al. 2015 (arXiv 1508.06576): raw Gram matrices
-      and :math:`1/(4 C^2 M^2)`. The paper is silent on a style picture with another number of positions;
+      and :math:`1/(4 C^2 M^2)`. The paper is silent on a style image with another number of positions;
       per-position matrices are identical for equal sizes and the sensible reading for others.
     * `keras`: :math:`(M / HW)^2 / (4 \cdot 3^2)`, the Keras example: raw Gram matrices over :math:`4 \cdot
       3^2 (HW)^2` with the *image's* :math:`HW` at every layer, which weakens deep layers. Differs where the
-      style picture has another size: Keras resizes it to the image's, we rescale its Gram matrix.
+      style image has another size: Keras resizes it to the image's, we rescale its Gram matrix.
     * `tutorial`: :math:`1 / C^4`, Gram matrices over :math:`CHW` and the mean of squared differences. PyTorch
       tutorial, neural-style, neural-style-pt, examples/fast_neural_style.
     * `johnson2016`: :math:`1 / C^2`, Gram matrices over :math:`CHW` and the sum of squared differences, as
@@ -107,14 +109,35 @@ class GramStyleLoss(StyleLoss):
     * `gatys_pytorch`: :math:`1 / C^2`, Gram matrices over :math:`HW` and the mean of squared differences.
       Gatys' PyTorch notebook and pystiche; the same number as `johnson2016`, four times `gatys2015`.
     * `octaves0911`: :math:`M^2 / C^2`, raw Gram matrices and the mean of squared differences, in
-      Octaves0911/Neural_Style_Transfer. It grows with the fourth power of the picture's size. Differs where
-      the style picture has another size, as `keras` does.
+      Octaves0911/Neural_Style_Transfer. It grows with the fourth power of the image's size. Differs where
+      the style image has another size, as `keras` does.
 
     With a guide :math:`M` is the sum of its weights. Not so where "input" is itself a layer: for it `keras` and
     `octaves0911` take :math:`M = HW`, guided or not, since the formula has one number of positions of the image.
 
-    Several styles are blended by a weighted mean of their Gram matrices. With a batch of pictures each has
+    Several styles are blended by a weighted mean of their Gram matrices. With a batch of images each has
     its own distance, and the mean of these counts.
+
+    Args:
+        layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
+        weight: Weight of the whole loss.
+        convention: How the distance is put together; one of the above.
+        name: Prefix of the terms.
+
+    Raises:
+        UserError: If *convention* is unknown, or as in `Loss`.
+
+    Example:
+        >>> loss = GramStyleLoss(["relu1_1", "relu2_1"], weight=4.0)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> style = {layer: torch.rand(1, 6, 8, 8, generator=generator) for layer in loss.layers}
+        >>> targets = loss.prepare(loss.measure(style))
+        >>> shuffled = {layer: features.flip(3) for layer, features in style.items()}  # the same, elsewhere
+        >>> {name: round(float(term), 6) for name, term in loss(shuffled, targets).items()}
+        {'style/relu1_1': 0.0, 'style/relu2_1': 0.0}
+        >>> black = {layer: torch.zeros(1, 6, 8, 8) for layer in loss.layers}
+        >>> loss(black, targets)  # weights of 4 · 1/2
+        {'style/relu1_1': tensor(2.), 'style/relu2_1': tensor(2.)}
     """
 
     def __init__(
@@ -124,17 +147,6 @@ class GramStyleLoss(StyleLoss):
         convention: GramConvention = "relative",
         name: str = "style",
     ) -> None:
-        """Check and keep the settings.
-
-        Args:
-            layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
-            weight: Weight of the whole loss.
-            convention: How the distance is put together; the class lists the formulas.
-            name: Prefix of the terms.
-
-        Raises:
-            UserError: If *convention* is unknown, or as in `Loss`.
-        """
         super().__init__(layers=layers, weight=weight, name=name)
         check_choice(convention, get_args(GramConvention), f"{name}: convention")
         self.convention = convention
@@ -176,7 +188,3 @@ class GramStyleLoss(StyleLoss):
         if self.convention == "octaves0911":
             return (positions[layer] / channels) ** 2
         return 1 / channels**4 if self.convention == "tutorial" else 1 / channels**2
-
-    def extra_repr(self) -> str:
-        """Tell the settings in `print(loss)`."""
-        return f"{super().extra_repr()}, convention={self.convention}"

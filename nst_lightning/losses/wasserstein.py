@@ -1,4 +1,4 @@
-"""Style as a Gaussian: the distribution of the feature vectors is that of the style picture."""
+"""Style as a Gaussian: the distribution of the feature vectors is that of the style image."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
@@ -13,9 +13,9 @@ from nst_lightning.losses.functional import (
     gaussian_moments,
     nonzero_energy,
     squared_norm,
+    symmetric_root,
 )
 from nst_lightning.losses.loss import Features, Guide, Measured
-from nst_lightning.losses.matrix_root import symmetric_root
 from nst_lightning.losses.style import STYLE_LAYERS, Positions, StyleLoss
 
 WassersteinConvention = Literal["relative", "crowsonkb"]
@@ -25,13 +25,13 @@ RIDGE = 1e-4
 
 
 class WassersteinStyleLoss(StyleLoss):
-    r"""Squared 2-Wasserstein distance between Gaussians of the features of image and style picture.
+    r"""Squared 2-Wasserstein distance between Gaussians of the features of image and style image.
 
     .. math:: W^2 = |\mu - \mu_t|^2 + \mathrm{tr}\,(S + S_t - 2\,(S_t^{1/2} S\, S_t^{1/2})^{1/2})
 
     with the means :math:`\mu` and covariances :math:`S` over the positions of a layer. *convention* is
 
-    * `relative` (default): :math:`W^2 / (|\mu_t|^2 + \mathrm{tr}\,S_t)`, over the style picture's own mean
+    * `relative` (default): :math:`W^2 / (|\mu_t|^2 + \mathrm{tr}\,S_t)`, over the style image's own mean
       squared feature, with :math:`10^{-4}` of its mean variance added to the diagonal of both covariances.
       Free of scale: the same weight serves any encoder, layer and size. Ours.
     * `crowsonkb`: :math:`W^2 / C`, with :math:`10^{-4}` added to the diagonals: the loss of
@@ -39,10 +39,28 @@ class WassersteinStyleLoss(StyleLoss):
       Differs in the matrix root: theirs is by 12 Newton-Schulz iterations, ours by eigenvalues.
 
     Several styles are blended by a weighted mean of their means and second raw moments, as crowsonkb does.
-    With a batch of pictures each has its own distance, and the mean of these counts.
+    With a batch of images each has its own distance, and the mean of these counts.
 
-    The roots take about :math:`10\,C^3` operations for each layer whatever the size of the picture: they are
-    felt where the picture is small and the encoder wide.
+    The roots take about :math:`10\,C^3` operations for each layer whatever the size of the image: they are
+    felt where the image is small and the encoder wide.
+
+    Args:
+        layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
+        weight: Weight of the whole loss.
+        convention: How the distance is put together; one of the above.
+        name: Prefix of the terms.
+
+    Raises:
+        UserError: If *convention* is unknown, or as in `Loss`.
+
+    Example:
+        >>> loss = WassersteinStyleLoss(["relu1_1"], convention="crowsonkb")
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> style = torch.rand(1, 6, 8, 8, generator=generator)
+        >>> targets = loss.prepare(loss.measure({"relu1_1": style}))
+        >>> term = loss({"relu1_1": style + 2}, targets)["style/relu1_1"]  # all means are off by 2
+        >>> round(float(term), 4)
+        4.0
     """
 
     def __init__(
@@ -52,17 +70,6 @@ class WassersteinStyleLoss(StyleLoss):
         convention: WassersteinConvention = "relative",
         name: str = "style",
     ) -> None:
-        """Check and keep the settings.
-
-        Args:
-            layers: Tap names; a list shares the weight equally, a mapping gives each layer's own weight.
-            weight: Weight of the whole loss.
-            convention: How the distance is put together; the class lists the formulas.
-            name: Prefix of the terms.
-
-        Raises:
-            UserError: If *convention* is unknown, or as in `Loss`.
-        """
         super().__init__(layers=layers, weight=weight, name=name)
         check_choice(convention, get_args(WassersteinConvention), f"{name}: convention")
         self.convention = convention
@@ -112,10 +119,6 @@ class WassersteinStyleLoss(StyleLoss):
             )
             terms[f"{self.name}/{layer}"] = self.weigh(layer, distance / targets[f"{layer}/divisor"])
         return terms
-
-    def extra_repr(self) -> str:
-        """Tell the settings in `print(loss)`."""
-        return f"{super().extra_repr()}, convention={self.convention}"
 
 
 def _add_ridge(matrix: Tensor, ridge: Tensor) -> Tensor:

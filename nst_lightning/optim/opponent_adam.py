@@ -21,14 +21,26 @@ class OpponentAdam(torch.optim.Adam):
     :math:`D^{-1} O g`, and colors move at most *c* times as fast as brightness. The image itself stays in RGB.
 
     Args:
-        params: Images, `(N, 3, H, W)`, or parameter groups of such.
+        params: Images, `(N, 3, H, W)`, or parameter groups of images.
         lr: Learning rate: the most by which brightness, in :math:`O x`, changes at each step.
-        betas: Decay of the two moments.
-        eps: Added to the root of the second moment.
+        betas: Decays of the two moments.
+        eps: Number added to the root of the second moment.
         chroma: Learning rate of the two colors over that of brightness, above 0.
 
     Raises:
         ValueError: If *chroma* is not above 0, or as in `torch.optim.Adam`.
+
+    Example:
+        >>> image = torch.nn.Parameter(torch.full((1, 3, 4, 4), 0.5))
+        >>> target = torch.zeros(1, 3, 4, 4)
+        >>> target[:, 0] = 1.0  # red
+        >>> optimizer = OpponentAdam([image], lr=0.1, chroma=0.25)
+        >>> for _ in range(5):
+        ...     optimizer.zero_grad()
+        ...     (image - target).square().sum().backward()
+        ...     _ = optimizer.step()
+        >>> [round(channel, 2) for channel in image[0, :, 0, 0].tolist()]
+        [0.4, 0.16, 0.23]
     """
 
     def __init__(
@@ -50,7 +62,7 @@ class OpponentAdam(torch.optim.Adam):
         """Perform a single optimization step.
 
         Args:
-            closure: Reevaluates the model and returns the loss.
+            closure: Function that reevaluates the model and returns the loss.
         """
         loss = None
         if closure is not None:

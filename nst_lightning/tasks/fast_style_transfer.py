@@ -23,7 +23,7 @@ from nst_lightning.losses.loss import Loss, Measured
 from nst_lightning.losses.objective import Objective
 from nst_lightning.networks.network_file import CHECKPOINT_KEY, NetworkCard, save_network
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.tasks.fast_targets import compare_batch, measure_styles
+from nst_lightning.tasks.fast_targets import batch_targets, measure_styles
 from nst_lightning.tasks.optimizers import check_schedules, make_optimizer, scaled_rate, with_schedule
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
@@ -178,9 +178,9 @@ class FastStyleTransfer(LightningModule):
         first = (batch_idx * self.trainer.world_size + self.global_rank) * count
         styles = torch.arange(first, first + count, device=self.device) % self.network.styles
         painted = self(contents, strength * F.one_hot(styles, self.network.styles).to(contents.dtype))
-        self.objective.comparisons = compare_batch(self.objective, contents, self._targets, styles, strength)
+        targets = batch_targets(self.objective, contents, self._targets, styles, strength)
         loss: Tensor
-        loss, terms = self.objective(painted)
+        loss, terms = self.objective(painted, targets)
         return loss, terms
 
     def _measure_styles(self, batch: FastBatch) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nst_lightning.losses.loss import Measured
-from nst_lightning.losses.loss_term import Comparison
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.loss import LossTerm, Measured
+from nst_lightning.losses.objective import Objective, Targets
 
 
 @torch.no_grad()
@@ -20,7 +19,7 @@ def measure_styles(objective: Objective, styles: Sequence[Tensor]) -> dict[str, 
         objective: Its losses prepare tensors `(1, …)` of a style.
         styles: Each `(1, 3, h, w)` in [0, 1], with its own size.
     """
-    losses = [loss for loss in objective.terms() if loss.reference == "style"]
+    losses = [loss for loss in objective.losses if loss.reference == "style"]
     prepared: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
     for style in styles if losses else ():
         features = objective.encoder(style.to(objective.encoder.device), objective.taps("style"))
@@ -32,10 +31,10 @@ def measure_styles(objective: Objective, styles: Sequence[Tensor]) -> dict[str, 
 
 
 @torch.no_grad()
-def compare_batch(
+def batch_targets(
     objective: Objective, contents: Tensor, targets: Mapping[str, Measured], styles: Tensor, strength: float
-) -> list[Comparison]:
-    """Give each loss its targets: of each picture its own style's, and its own photograph's.
+) -> Targets:
+    """Return the targets of a batch: for each image its own style's, and its own photograph's.
 
     Args:
         objective: Without guides or tiles.
@@ -46,12 +45,12 @@ def compare_batch(
     """
     taps = objective.taps("content")
     features = objective.encoder(contents, taps) if taps else {}
-    comparisons = []
-    for loss in objective.terms():
+    terms = []
+    for loss in objective.losses:
         if loss.reference == "style":
             own = {key: value[styles] for key, value in targets[loss.name].items()}
-            comparisons.append(Comparison(loss, loss.name, own, share=strength**2))
+            terms.append(LossTerm(loss, loss.name, own, share=strength**2))
         else:
             measured = loss.measure(features) if loss.reference == "content" else {}
-            comparisons.append(Comparison(loss, loss.name, loss.prepare(measured)))
-    return comparisons
+            terms.append(LossTerm(loss, loss.name, loss.prepare(measured)))
+    return Targets(terms)

@@ -75,7 +75,7 @@ def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str,
         "optimizer": type(optimizer).__name__,
         "learning_rate": float(optimizer.param_groups[0]["lr"]),
     }
-    for loss in objective.terms():
+    for loss in objective.losses:
         settings[f"{loss.name}/weight"] = loss.weight
         settings[f"{loss.name}/layers"] = " ".join(f"{layer}:{w:.3g}" for layer, w in loss.layer_weights.items())
         settings[f"{loss.name}/loss"] = " ".join([type(loss).__name__, str(getattr(loss, "convention", ""))]).strip()

@@ -15,8 +15,8 @@ from nst_lightning.encoders.guide_propagation import Propagation
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss
-from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.losses.objective import Objective, References, Targets
+from nst_lightning.losses.tiling.distributed import TileGroup
 from nst_lightning.losses.tiling.tiled_objective import check_tile_size, check_tileable
 from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.image_optimization import Clamp, OptimizedPicture
@@ -111,8 +111,8 @@ class StyleTransfer(OptimizedPicture):
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         encoder = encoder or VGG19(padding="replicate")
         self.objectives = LevelObjectives(encoder, encoder_by_size or {}, losses, guide_propagation)
-        for objective in self.objectives.all():
-            objective.compiled = compile
+        self.targets: Targets | None = None
+        self._compiled = compile
         self._current = 0  # index of the objective of the present level
         check_tile_size(tile_size, losses)
         self._tile_sizes = TileSizes(tile_size)
@@ -150,9 +150,9 @@ class StyleTransfer(OptimizedPicture):
         """Convert the encoders once: autocast would convert their frozen weights at every step."""
         for objective in self.objectives.all():
             objective.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
-        self._team = Team(self.trainer.global_rank, self.trainer.world_size)
+        self._team = TileGroup(self.trainer.global_rank, self.trainer.world_size)
         if self._team.size > 1:
-            check_tileable(self.objective.terms())
+            check_tileable(self.objective.losses)
         if scales_gradients(self.trainer) and (self._team.size > 1 or self._tile_sizes.wanted is not None):
             # A tile's gradient is complete, in float16 too, before the scaler gets to see it: it would be 0.
             raise UserError("tiles can't be painted with --trainer.precision 16-mixed; use bf16-mixed or 32-true.")
@@ -160,8 +160,7 @@ class StyleTransfer(OptimizedPicture):
     def on_train_start(self) -> None:
         """Begin afresh unless a checkpoint was loaded; measure the targets anew in any case."""
         check_schedules(self.trainer)
-        for objective in self.objectives.all():
-            objective.comparisons = []
+        self.targets = None
         if self.trainer.global_step == 0:
             self.level = None
             self.loss = None
@@ -173,7 +172,7 @@ class StyleTransfer(OptimizedPicture):
         """Enter the batch's level if it is not the present one; measure the targets once per level."""
         del batch_idx
         self._rate = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
-        if batch.level == self.level and self.objective.comparisons:
+        if batch.level == self.level and self.targets is not None:
             return
         size = (batch.size.height, batch.size.width)
         if self.level is None:
@@ -187,14 +186,16 @@ class StyleTransfer(OptimizedPicture):
                 self._replace_image(batch.foretold(enlarged))
         self.level = batch.level
         self._pictures_digest = batch.digest
-        self.objective.comparisons = []  # of the level before, which may have had another encoder
+        self.targets = None  # there may be no room for those of two levels
         self._current = self.objectives.all().index(self.objectives.at(batch.size))
         self.encoder.check(self.objective.taps(), *size)
         self._tile_sizes.choose(batch.schedule, batch.level, self.objectives.at, self.device, self._team)
-        self.objective.tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
-        pictures = (batch.content, batch.styles, batch.style_weights, batch.guides)
-        self.objective.measure(*pictures, batch.warped, batch.warped_guide)
-        if self.objective.tiling is not None:
+        tiling = self._tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
+        references = References(
+            *(batch.content, batch.styles, batch.style_weights, batch.guides, batch.warped, batch.warped_guide)
+        )
+        self.targets = self.objective.measure(references, tiling=tiling, compiled=self._compiled)
+        if tiling is not None:
             batch.content = None  # measured; a picture that has to be tiled leaves no room for it
 
     def check_pictures(self, digest: str) -> None:
@@ -223,7 +224,8 @@ class StyleTransfer(OptimizedPicture):
             with torch.no_grad():
                 self.image.clamp_(0, 1)
         loss: Tensor
-        loss, terms = self.objective(self.image)
+        assert self.targets is not None  # of the batch's level, which was entered
+        loss, terms = self.objective(self.image, self.targets)
         self.loss = loss.detach()
         if is_logging_step(self.trainer):
             self.log_dict(step_metrics(terms, self.trainer.optimizers[0], batch), batch_size=1)

@@ -15,8 +15,7 @@ from nst_lightning.encoders.topology import LAYERS, deepest
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling.distributed import Team
-from nst_lightning.losses.tiling.tiled_statistics import Tiling
+from nst_lightning.losses.tiling.distributed import TileGroup, Tiling
 from nst_lightning.utils.memory import free_in_container
 
 _log = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ class TileSizes:
         entered: int,
         objective_at: Callable[[Level], Objective],
         device: torch.device,
-        team: Team,
+        team: TileGroup,
     ) -> None:
         """Choose for the levels that have none yet; all processes choose alike.
 
@@ -164,14 +163,14 @@ class TileSizes:
                 free += _HELD_PICTURES * picture_bytes(objective.encoder) * now.height * now.width
                 tile_size = pick_tile_size(
                     *(level.height, level.width, objective.encoder, objective.taps()),
-                    *(team.least(free, device), team.size),
+                    *(team.all_reduce_min(free, device), team.size),
                 )
                 if tile_size is not None:
                     _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)
             self.by_level.append(tile_size)
 
     def tiling(
-        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: Team
+        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: TileGroup
     ) -> Tiling | None:
         """Give how the pictures of a level are cut up.
 

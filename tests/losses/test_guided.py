@@ -10,7 +10,7 @@ from nst_lightning import VGG19, ContentLoss, GramStyleLoss, Loss, TotalVariatio
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.functional import gaussian_moments, gram_matrix
 from nst_lightning.losses.loss import Features, Measured
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.objective import Objective, References
 from nst_lightning.losses.style import GramConvention
 
 GRAM_CONVENTIONS = ["relative", "gatys2015", "keras", "tutorial", "johnson2016", "gatys_pytorch"]
@@ -120,8 +120,7 @@ def test_regions_compare_their_own_styles_by_their_shares(encoder_file: str) -> 
     left = halves(1.0, 0.0, 16, 24)
     left[..., 6:] = 0  # a quarter
     guides = Guides(regions=(left, 1 - left), styles=(), names=("left.png", "rest"))
-    objective.measure(content, styles, [0.5, 0.5], guides)
-    _, terms = objective(image)
+    _, terms = objective(image, objective.measure(References(content, styles, [0.5, 0.5], guides)))
     assert list(terms) == [
         *("content/relu2_1", "style_1/relu1_1", "style_1/relu2_1", "style_2/relu1_1", "style_2/relu2_1", "tv")
     ]
@@ -137,18 +136,18 @@ def test_regions_compare_their_own_styles_by_their_shares(encoder_file: str) -> 
 def test_one_white_region_is_no_region(encoder_file: str) -> None:
     objective = Objective(VGG19(encoder_file), [GramStyleLoss(["relu1_1", "relu3_1"])])
     image, style = torch.rand(1, 3, 16, 24), torch.rand(1, 3, 16, 16)
-    objective.measure(None, [style], [1.0])
-    plain, _ = objective(image)
-    objective.measure(None, [style], [1.0], Guides((torch.ones(1, 1, 16, 24),), (None,), None, ("all.png",)))
-    torch.testing.assert_close(objective(image)[0], plain)
+    plain, _ = objective(image, objective.measure(References(None, [style], [1.0])))
+    guides = Guides((torch.ones(1, 1, 16, 24),), (None,), None, ("all.png",))
+    guided, _ = objective(image, objective.measure(References(None, [style], [1.0], guides)))
+    torch.testing.assert_close(guided, plain)
 
 
 def test_part_of_a_style_is_measured_alone(encoder_file: str) -> None:
     objective = Objective(VGG19(encoder_file), [GramStyleLoss(["relu1_1"])])
     style = torch.rand(1, 3, 16, 16)
-    objective.measure(None, [style], [1.0], Guides(styles=(halves(1.0, 0.0, 16, 16),)))
+    targets = objective.measure(References(None, [style], [1.0], Guides(styles=(halves(1.0, 0.0, 16, 16),))))
     features = objective.encoder(style, ["relu1_1"])["relu1_1"][..., :8]
-    torch.testing.assert_close(objective.comparisons[0].targets["relu1_1"], gram_matrix(features))
+    torch.testing.assert_close(targets.terms[0].targets["relu1_1"], gram_matrix(features))
 
 
 class Unguided(Loss):
@@ -161,7 +160,26 @@ class Unguided(Loss):
 def test_a_loss_that_takes_no_guide_says_so(encoder_file: str) -> None:
     objective = Objective(VGG19(encoder_file), [Unguided(layers=["relu1_1"], name="mine")])
     with pytest.raises(UserError, match="the loss 'mine' can't be guided"):
-        objective.measure(torch.rand(1, 3, 8, 8), [], [], Guides(content=torch.ones(1, 1, 8, 8)))
+        objective.measure(References(torch.rand(1, 3, 8, 8), guides=Guides(content=torch.ones(1, 1, 8, 8))))
+
+
+class WithoutGuide(GramStyleLoss):
+    """A user's loss whose methods have no parameter for a guide."""
+
+    def measure(self, features: Features) -> Measured:
+        return super().measure(features)
+
+    def forward(self, features: Features, targets: Measured) -> dict[str, Tensor]:
+        return super().forward(features, targets)
+
+
+def test_without_masks_a_loss_may_leave_the_guide_out_of_its_methods(encoder_file: str) -> None:
+    image, style = torch.rand(1, 3, 16, 24), torch.rand(1, 3, 16, 16)
+    found = []
+    for kind in (GramStyleLoss, WithoutGuide):
+        objective = Objective(VGG19(encoder_file), [kind(["relu1_1"])])
+        found.append(objective(image, objective.measure(References(None, [style], [1.0]))))
+    torch.testing.assert_close(found[1], found[0])
 
 
 def test_a_guide_of_another_size_is_refused() -> None:

@@ -147,21 +147,21 @@ def test_a_raw_gram_matrix_is_the_sum_over_tiles(picture):
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_gram_matrixs_gradient_is_that_of_the_written_product(layout, guided):
-    """Also for a slope that is not symmetric; it comes in the features' dtype and memory format."""
+    """Also for an output gradient that is not symmetric; it comes in the features' dtype and memory format."""
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
     guide = torch.rand(1, 1, 5, 4, generator=generator, dtype=torch.float64) if guided else None
-    slope = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
+    grad_output = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
     features.requires_grad_()
     weights = torch.ones(1, 1, 5, 4, dtype=torch.float64) if guide is None else guide
     written = torch.einsum("nchw,ndhw,zyhw->ncd", features, features, weights) / weights.sum()
-    (expected,) = torch.autograd.grad(written, features, slope)
-    (found,) = torch.autograd.grad(gram_matrix(features, guide), features, slope)
+    (expected,) = torch.autograd.grad(written, features, grad_output)
+    (found,) = torch.autograd.grad(gram_matrix(features, guide), features, grad_output)
     torch.testing.assert_close(found, expected)
     assert found.is_contiguous(memory_format=layout)
     narrow = features.detach().bfloat16().requires_grad_()
     (in_bfloat16,) = torch.autograd.grad(
-        gram_matrix(narrow, None if guide is None else guide.float()), narrow, slope.float()
+        gram_matrix(narrow, None if guide is None else guide.float()), narrow, grad_output.float()
     )
     assert in_bfloat16.dtype == torch.bfloat16
     torch.testing.assert_close(in_bfloat16.double(), expected, rtol=0.05, atol=0.02)

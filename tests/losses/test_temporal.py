@@ -9,9 +9,8 @@ from torch import Tensor
 
 from nst_lightning import VGG19, GramStyleLoss, UserError
 from nst_lightning.losses import TemporalLoss
-from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling.distributed import Team
-from nst_lightning.losses.tiling.tiled_statistics import Tiling
+from nst_lightning.losses.objective import Objective, References, Targets
+from nst_lightning.losses.tiling.distributed import TileGroup, Tiling
 
 
 def draw(*shape: int, seed: int) -> Tensor:
@@ -66,19 +65,18 @@ def test_a_picture_of_another_size_is_refused() -> None:
         evaluate(TemporalLoss(), draw(1, 3, 4, 6, seed=1), draw(1, 3, 4, 5, seed=2), None)
 
 
-def make_objective(encoder_file: str, tiling: Tiling | None = None) -> Objective:
+def make_objective(encoder_file: str) -> Objective:
     objective = Objective(
         VGG19(encoder_file, padding="replicate").double(),
         [GramStyleLoss(["relu1_1", "relu2_1"], weight=5.0), TemporalLoss(weight=3.0)],
     )
     objective.encoder.cast(torch.float64)
-    objective.tiling = tiling
     return objective
 
 
-def gradient_of(objective: Objective, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def gradient_of(objective: Objective, image: Tensor, targets: Targets) -> tuple[dict[str, Tensor], Tensor]:
     leaf = image.clone().requires_grad_()
-    total, terms = objective(leaf)
+    total, terms = objective(leaf, targets)
     total.backward()
     assert leaf.grad is not None
     return terms, leaf.grad
@@ -87,14 +85,13 @@ def gradient_of(objective: Objective, image: Tensor) -> tuple[dict[str, Tensor],
 def test_the_objective_compares_with_the_warped_picture_where_the_mask_says(encoder_file: str) -> None:
     image, warped, trusted = draw(1, 3, 40, 52, seed=1), draw(1, 3, 40, 52, seed=2), draw(1, 1, 40, 52, seed=3).round()
     objective = make_objective(encoder_file)
-    objective.measure(None, [draw(1, 3, 30, 30, seed=4)], [1.0], None, warped, trusted)
-    terms, gradient = gradient_of(objective, image)
+    references = References(None, [draw(1, 3, 30, 30, seed=4)], [1.0], None, warped, trusted)
+    terms, gradient = gradient_of(objective, image, objective.measure(references))
     assert list(terms) == ["style/relu1_1", "style/relu2_1", "temporal"]
     assert terms["temporal"].item() == pytest.approx(3 * ruder(image, warped, trusted), rel=1e-12)
 
-    tiled = make_objective(encoder_file, Tiling(16))
-    tiled.measure(None, [draw(1, 3, 30, 30, seed=4)], [1.0], None, warped, trusted)
-    tiled_terms, tiled_gradient = gradient_of(tiled, image)
+    tiled = objective.measure(references, tiling=Tiling(16))
+    tiled_terms, tiled_gradient = gradient_of(objective, image, tiled)
     assert tiled_terms["temporal"].item() == pytest.approx(terms["temporal"].item(), rel=1e-12)
     torch.testing.assert_close(tiled_gradient, gradient, rtol=1e-9, atol=1e-12)
 
@@ -104,20 +101,19 @@ def test_of_two_processes_one_has_it(encoder_file: str) -> None:
     shares = []
     for rank in range(2):
         objective = Objective(VGG19(encoder_file), [TemporalLoss(weight=3.0)])
-        objective.tiling = Tiling(None, _Silent(rank, 2))
-        objective.measure(None, [], [], None, warped)
-        shares.append(objective(image)[1]["temporal"].item())
+        targets = objective.measure(References(warped=warped), tiling=Tiling(None, _Silent(rank, 2)))
+        shares.append(objective(image, targets)[1]["temporal"].item())
     assert sum(shares) == pytest.approx(3 * ruder(image, warped, torch.ones(1, 1, 24, 24)), rel=1e-6)
 
 
-class _Silent(Team):
+class _Silent(TileGroup):
     """Processes that are evaluated one after another and added up by the test."""
 
-    def add_up(self, tensors: object) -> None:
+    def all_reduce_sum(self, tensors: object) -> None:
         """Exchange nothing."""
 
 
 def test_without_a_warped_picture_it_is_refused_by_name(encoder_file: str) -> None:
     objective = Objective(VGG19(encoder_file), [TemporalLoss(name="time")])
     with pytest.raises(UserError, match="the loss 'time' compares with a warped picture, but there is none; set data"):
-        objective.measure(None, [], [])
+        objective.measure(References())

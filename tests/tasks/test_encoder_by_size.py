@@ -12,6 +12,7 @@ from torch import Tensor
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TransferData, UserError
 from nst_lightning.data.schedule import Level
 from nst_lightning.encoders.topology import CONVOLUTIONS
+from nst_lightning.losses.objective import References
 from nst_lightning.tasks.levels import resize_iterate
 from tests.conftest import make_encoder
 from tests.tasks.test_style_transfer import make_model, run
@@ -58,9 +59,9 @@ def test_each_level_is_that_of_a_run_with_its_encoder_alone(
         if step in (3, 5):
             image = resize_iterate(image, (batch.size.height, batch.size.width), clamp=True)
         alone = StyleTransfer(VGG19(encoder_file if level == 0 else other_file, padding="replicate"), **losses)
-        alone.objective.measure(batch.content, batch.styles, batch.style_weights)
+        targets = alone.objective.measure(References(batch.content, batch.styles, batch.style_weights))
         image = image.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(alone.objective(image)[0], image)
+        (gradient,) = torch.autograd.grad(alone.objective(image, targets)[0], image)
         image = (image.detach() - 0.5 * gradient).clamp(0, 1)
         torch.testing.assert_close(finished[step], image, rtol=0, atol=1e-5)
 

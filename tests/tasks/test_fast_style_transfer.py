@@ -18,7 +18,7 @@ from nst_lightning.data.fast_transfer_data import FastBatch, FastTransferData
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses import ContentLoss, GramStyleLoss, TemporalLoss, TotalVariationLoss, WassersteinStyleLoss
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.objective import Objective, References
 from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.runs.run_folder import RunFolder
@@ -99,9 +99,9 @@ def test_the_loss_is_the_mean_of_what_each_picture_would_be_painted_for(
         number = (3 * batch_idx + place) % 2
         photo, weights = photos[place : place + 1], torch.eye(2)[number] * strength
         task.objective.losses[1].weight = 5.0 * strength**2
-        reference = Objective(task.encoder, task.objective.terms())
-        reference.measure(photo, [pictures.styles[number]], [1.0])
-        expected.append(float(reference(task.network(photo, weights))[0]))
+        reference = Objective(task.encoder, task.objective.losses)
+        targets = reference.measure(References(photo, [pictures.styles[number]], [1.0]))
+        expected.append(float(reference(task.network(photo, weights), targets)[0]))
     assert float(loss) == pytest.approx(sum(expected) / 3, rel=1e-5)
 
 

@@ -27,6 +27,7 @@ from nst_lightning import (
 )
 from nst_lightning.data import TransferBatch
 from nst_lightning.losses.loss import Features, Measured
+from nst_lightning.losses.objective import References
 
 STYLE_LAYERS = ["relu1_1", "relu2_1", "relu3_1"]
 QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -147,7 +148,7 @@ def test_texture_synthesis_and_feature_inversion(
     batch = data.batch(0)
     assert batch.initial is not None
     with torch.no_grad():
-        before, after = (float(first(image)[0]) for image in (batch.initial, model.result()))
+        before, after = (float(first(image, model.targets)[0]) for image in (batch.initial, model.result()))
     assert after < 0.25 * before
 
 
@@ -164,9 +165,9 @@ def test_two_styles_blend_their_statistics(encoder_file: str, content: str, styl
     model = make_model(encoder_file, content=None, variation=None)
     data = TransferData(None, [content, style], style_weights=[1, 3], sizes=[32], steps=1, init="noise")
     batch = data.batch(0)
-    model.objective.measure(None, batch.styles, batch.style_weights)
+    targets = model.objective.measure(References(None, batch.styles, batch.style_weights))
     image = torch.rand(1, 3, 32, 32)
-    _, terms = model.objective(image)
+    _, terms = model.objective(image, targets)
     for layer in STYLE_LAYERS:
 
         def gram(x: Tensor, layer: str = layer) -> Tensor:

@@ -1,11 +1,10 @@
-"""The tiled objective by several members of a team against the untiled one."""
+"""The tiled objective by several processes against the untiled one."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, Loss, TotalVariationLoss, WassersteinStyleLoss
 from nst_lightning.images.guides import Guides
 from nst_lightning.losses.loss import Features, Measured
-from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling.distributed import Team
-from nst_lightning.losses.tiling.tiled_statistics import Tiling
+from nst_lightning.losses.objective import Objective, References
+from nst_lightning.losses.tiling.distributed import TileGroup, Tiling
 
 
 class Meeting:
@@ -27,14 +25,14 @@ class Meeting:
         self.brought: list[Sequence[Tensor]] = [[] for _ in range(size)]
 
 
-class Thread(Team):
-    """A member whose processes are threads."""
+class Threads(TileGroup):
+    """A group whose processes are threads."""
 
     def __init__(self, rank: int, size: int, meeting: Meeting) -> None:
         super().__init__(rank, size)
         object.__setattr__(self, "meeting", meeting)
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         meeting: Meeting = self.meeting  # type: ignore[attr-defined]
         meeting.brought[self.rank] = [tensor.clone() for tensor in tensors]
         meeting.barrier.wait()
@@ -52,10 +50,11 @@ class Brightness(Loss):
         return {self.name: self.weigh("input", features["input"].square().mean().view(1))}
 
 
-def evaluate(objective: Objective, references: tuple[Any, ...], image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    objective.measure(*references)
+def evaluate(
+    objective: Objective, references: References, image: Tensor, tiling: Tiling | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
     leaf = image.clone().requires_grad_()
-    total, terms = objective(leaf)
+    total, terms = objective(leaf, objective.measure(references, tiling=tiling))
     total.backward()
     assert leaf.grad is not None
     return terms, leaf.grad
@@ -78,7 +77,7 @@ def test_members_have_the_terms_and_gradient_of_the_whole(
     region = torch.linspace(0, 1, 41, dtype=torch.float64).expand(1, 1, 50, 41)
     guides = Guides((region, 1 - region), (None, None), region.sqrt(), ("a", "b")) if guided else None
     styles = [example, example.flip(3)] if guided else [example]
-    references = (content, styles, [1 / len(styles)] * len(styles), guides)
+    references = References(content, styles, [1 / len(styles)] * len(styles), guides)
 
     def objective() -> Objective:
         encoder = VGG19(encoder_file, padding="reflect").double()
@@ -90,9 +89,7 @@ def test_members_have_the_terms_and_gradient_of_the_whole(
     meeting = Meeting(size)
 
     def member(rank: int) -> tuple[dict[str, Tensor], Tensor]:
-        mine = objective()
-        mine.tiling = Tiling(tile_size, Thread(rank, size, meeting))
-        return evaluate(mine, references, image)
+        return evaluate(objective(), references, image, Tiling(tile_size, Threads(rank, size, meeting)))
 
     with ThreadPoolExecutor(size) as threads:
         found = list(threads.map(member, range(size)))

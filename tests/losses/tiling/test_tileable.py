@@ -8,11 +8,11 @@ from torch import Tensor
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss, Loss, TotalVariationLoss, UserError, WassersteinStyleLoss
 from nst_lightning.losses.loss import Features, Guide, Measured
-from nst_lightning.losses.objective import Objective
+from nst_lightning.losses.objective import Objective, References
 from nst_lightning.losses.style import Positions, StyleLoss
-from nst_lightning.losses.tiling import tiled_pixels
+from nst_lightning.losses.tiling import tiled_objective
+from nst_lightning.losses.tiling.distributed import Tiling
 from nst_lightning.losses.tiling.tiled_objective import check_tile_size
-from nst_lightning.losses.tiling.tiled_statistics import Tiling
 
 
 def compare_tiled(losses: list[Loss], encoder_file: str) -> None:
@@ -23,10 +23,9 @@ def compare_tiled(losses: list[Loss], encoder_file: str) -> None:
     found = []
     for tiling in (None, Tiling(16)):
         objective = Objective(VGG19(encoder_file).double(), losses)
-        objective.tiling = tiling
-        objective.measure(content, [style], [1.0])
+        targets = objective.measure(References(content, [style], [1.0]), tiling=tiling)
         leaf = image.clone().requires_grad_()
-        total, terms = objective(leaf)
+        total, terms = objective(leaf, targets)
         total.backward()
         found.append((terms, leaf.grad))
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-14)
@@ -85,7 +84,7 @@ class Rooted(TotalVariationLoss):
     ids=lambda loss: type(loss).__name__,
 )
 def test_a_subclass_is_tiled_as_it_is(loss: Loss, encoder_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiled_pixels, "_BAND_PIXELS", 400)  # ten rows
+    monkeypatch.setattr(tiled_objective, "_BAND_PIXELS", 400)  # ten rows
     compare_tiled([loss], encoder_file)
 
 
@@ -152,3 +151,31 @@ def test_a_loss_that_cannot_be_tiled_is_named(loss: Loss, why: str, encoder_file
     if not isinstance(loss, Corner):
         with pytest.raises(UserError, match="the loss 'mine' can't be tiled"):
             compare_tiled([loss], encoder_file)
+
+
+class Promised(Squared):
+    """A forward of its own, after all the same function of the statistics as `compare` is: it says so."""
+
+    tileable = True
+
+    def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
+        return GramStyleLoss.forward(self, features, targets, guide)
+
+
+def test_what_a_loss_can_is_declared(encoder_file: str) -> None:
+    assert [kind.tileable for kind in (Loss, StyleLoss, ContentLoss, TotalVariationLoss)] == [False, True, True, True]
+    assert [kind.tileable for kind in (Means, Squared, Worst, Rooted)] == [True, False, False, False]
+    assert Squared(name="mine").why_not_tileable() == "since Squared has a forward of its own"
+    assert Promised(name="mine").why_not_tileable() is None
+    compare_tiled([Promised(["relu1_1"])], encoder_file)
+
+
+def test_a_loss_that_inherits_an_override_is_not_tiled_either() -> None:
+    class Derived(Squared):
+        pass
+
+    class Mixed(Corner, GramStyleLoss):
+        reference = "style"
+
+    assert Derived(name="mine").why_not_tileable() == "since Squared has a forward of its own"
+    assert not Mixed.tileable

@@ -6,8 +6,8 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.topology import CONVOLUTIONS
+from nst_lightning.encoders.weight_files import read_checkpoint
 from nst_lightning.errors import UserError
 from tests.encoders.helpers import assert_same, one_line
 
