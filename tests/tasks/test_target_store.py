@@ -7,7 +7,7 @@ import torch
 
 from nst_lightning import VGG19, ContentLoss, GramStyleLoss
 from nst_lightning.losses.objective import Objective
-from nst_lightning.losses.tiling.distributed import Team
+from nst_lightning.losses.tiling.distributed import TileGroup
 from nst_lightning.tasks import tile_size as memory
 from nst_lightning.tasks.tile_size import TileSizes
 
@@ -35,7 +35,7 @@ def test_targets_beyond_a_quarter_of_the_free_memory_wait_on_the_cpu(
     sizes = TileSizes(64)
     sizes.by_level = [64]
     tiling = sizes.tiling(
-        0, (80, 100), Objective(VGG19(encoder_file), losses), torch.device(device), Team(0, processes)
+        0, (80, 100), Objective(VGG19(encoder_file), losses), torch.device(device), TileGroup(0, processes)
     )
     assert tiling is not None
     assert tiling.tile_size == 64

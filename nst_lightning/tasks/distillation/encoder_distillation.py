@@ -16,9 +16,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nst_lightning.encoders.checkpoints import read_checkpoint
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.encoders.weight_files import read_checkpoint
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.tasks.distillation.student import StudentVGG19, fold, normalize_activations
 from nst_lightning.tasks.distillation.teacher import Teacher
