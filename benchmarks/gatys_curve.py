@@ -45,7 +45,8 @@ def read(path: str, side: int, how: str) -> Tensor:
 def gram(maps: Tensor) -> Tensor:
     """Return the Gram matrix of maps `(1, C, H, W)` divided by the number of positions."""
     flat = maps.flatten(2)
-    return flat @ flat.transpose(1, 2) / flat.shape[2]
+    product: Tensor = flat @ flat.transpose(1, 2)
+    return product / flat.shape[2]
 
 
 def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:
@@ -66,7 +67,7 @@ def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:
         maps = encoder(image, layers)
         terms = [1000 / n**2 * F.mse_loss(gram(maps[name]), grams[name]) for name, n in STYLE.items()]
         loss = torch.stack([*terms, F.mse_loss(maps[CONTENT], wanted)]).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         assert image.grad is not None
         image.grad = image.grad.contiguous()  # L-BFGS takes views of it; the encoder's are channels last
         count += 1
@@ -79,7 +80,7 @@ def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:
         return loss
 
     while count < evaluations:
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     return losses
 
 

@@ -34,19 +34,19 @@ from nst_lightning.networks.transformer import TransformerNet
 PROGRAM = """
 import json, resource, sys, time
 import torch
-from nst_lightning.callbacks.prediction_writer import PaintingWriter
+from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.cli.main import main
 
 torch.set_num_threads(int(sys.argv[1]))
 marks = {}
 
 def timed(name, key):
-    method = getattr(PaintingWriter, name)
+    method = getattr(PredictionWriter, name)
     def call(*given, **options):
         result = method(*given, **options)
         marks[key] = time.perf_counter(), time.process_time()
         return result
-    setattr(PaintingWriter, name, call)
+    setattr(PredictionWriter, name, call)
 
 timed("on_predict_start", "start")
 timed("on_predict_end", "end")

@@ -33,8 +33,7 @@ from torch.optim import Optimizer
 from nst_lightning import StyleTransfer, TransferData
 from nst_lightning.losses.objective import Objective, References, Targets
 from nst_lightning.runs.fit_command import NSTCommand
-from nst_lightning.tasks.average import IterateAverage
-from nst_lightning.tasks.levels import resize_iterate
+from nst_lightning.tasks.image_optimization import IterateAverage, resize_iterate
 
 Point = tuple[int, float, float, float]
 

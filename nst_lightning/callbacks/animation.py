@@ -1,4 +1,4 @@
-"""Writes the run as an animation: how the picture came to be."""
+"""Writing the course of a run as an animation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import run_folder
-from nst_lightning.callbacks.image_writer import PictureWriter, painted, transfer_data
+from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize
@@ -30,15 +30,15 @@ class Animation(Callback):
     byte, as one that is not. A run that fails leaves its frames, of which the resumed run makes the animation.
     A checkpoint continued under another `--name` has no earlier frames: its animation begins there.
 
-    The frames have the size of the final picture or, if that is larger, fitted to `size`; coarse levels are
+    The frames have the size of the final image or, if that is larger, fitted to `size`; coarse levels are
     enlarged. They are opaque, whatever `data.keep_alpha` says.
 
     Args:
         path: File to write; `.webp`, `.gif`, `.png` and `.apng` (both APNG) or `.mp4` by suffix. `None` for none.
         every_n_steps: Steps between two frames.
         fps: Frames per second.
-        size: Long side of the frames, pixels; never more than the picture's own.
-        hold: How long the result stays before the animation starts again, seconds.
+        size: Long side of the frames, pixels; never more than the image's own.
+        hold: Time that the result stays before the animation starts again, seconds.
 
     Raises:
         UserError: If a number is out of range, the suffix is unknown, the folder can't be written to, or MP4 is
@@ -85,12 +85,12 @@ class Animation(Callback):
         data = transfer_data(trainer)
         if data is not None and data.reads(path):
             raise UserError(f"--animation.path {path} is one of the pictures read; choose another name.")
-        writers = [c for c in getattr(trainer, "callbacks") if isinstance(c, PictureWriter)]  # noqa: B009 - a connector's
+        writers = [c for c in getattr(trainer, "callbacks") if isinstance(c, ImageWriter)]  # noqa: B009 - a connector's
         if any(writer.path is not None and writer.path.absolute() == path.absolute() for writer in writers):
             raise UserError(f"--animation.path and --output.path are both {path}; choose another name for one of them.")
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Keep what the run starts from: the picture is there, and no step has been done.
+        """Keep what the run starts from: the image is there, and no step has been done.
 
         At `on_train_batch_start` it is not there yet: callbacks come before the module, which makes it.
         """
@@ -110,7 +110,7 @@ class Animation(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the result, and put the animation together.
 
-        That comes after every callback's `on_train_end`: the picture has been written by then, whatever happens
+        That comes after every callback's `on_train_end`: the image has been written by then, whatever happens
         here, and the progress bar is closed.
         """
         self._write_frame(trainer, pl_module)
@@ -126,13 +126,13 @@ class Animation(Callback):
     def _write_frame(self, trainer: Trainer, module: LightningModule) -> None:
         if self.path is None or not trainer.is_global_zero:
             return
-        picture = painted(trainer, module)
+        image = painted(trainer, module)
         data = transfer_data(trainer)
         final = data.schedule.levels[-1] if data is not None else None
-        height, width = (final.height, final.width) if final is not None else picture.shape[-2:]
+        height, width = (final.height, final.width) if final is not None else image.shape[-2:]
         file = _folder(trainer) / f"{trainer.global_step:06d}.png"
         try:
-            write_image(file, resize(picture, frame_size(height, width, self.size)))
+            write_image(file, resize(image, frame_size(height, width, self.size)))
         except UserError as error:
             _log.warning("the animation will lack a frame: %s", error)
 
@@ -142,6 +142,6 @@ def _folder(trainer: Trainer) -> Path:
 
 
 def _frames(trainer: Trainer) -> dict[int, Path]:
-    """Give the frames there are, by step, in order."""
+    """Return the files of the frames by their steps, in order."""
     files = {int(file.stem): file for file in _folder(trainer).glob("*.png") if file.stem.isdecimal()}
     return dict(sorted(files.items()))

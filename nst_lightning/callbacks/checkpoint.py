@@ -1,4 +1,4 @@
-"""Keeps the run resumable: a checkpoint every so often, at the end, and when the run is told to stop."""
+"""Keeping a run resumable: a checkpoint every so often, at the end, and when the run is stopped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """Give the folder that a run writes into; only the first of several processes writes.
+    """Return the folder that a run writes into; only the first of several processes writes.
 
     Unlike `trainer.log_dir` it does not wait for the other processes.
     """
@@ -44,11 +44,11 @@ class CheckpointWriter(Checkpoint):
 
     Args:
         every_n_steps: Steps between two checkpoints.
-        keep_all: Keep each of them, as `step000100.ckpt`, beside the last one.
+        keep_all: Whether each of them is kept, as `step000100.ckpt`, beside the last one.
 
     Attributes:
-        asked_by: The signal that came during the latest run; `None` if none has.
-        stopped_by: The signal that ended it before its last step, whichever of several processes got it.
+        asked_by: Signal that came during the latest run; `None` if none has.
+        stopped_by: Signal that ended it before its last step, whichever of several processes got it.
 
     Raises:
         UserError: If the number is below 1.
@@ -62,10 +62,10 @@ class CheckpointWriter(Checkpoint):
         self.asked_by: signal.Signals | None = None
         self.stopped_by: signal.Signals | None = None
         self._handlers: dict[signal.Signals, Any] = {}
-        self._heard: _Heard | None = None
+        self._pending: _PendingNumber | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note whose the signals are, before Lightning takes them: it gives them back before `teardown`."""
+        """Note the signals' handlers, before Lightning takes them: it puts them back before `teardown`."""
         del trainer, pl_module, stage
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -73,7 +73,7 @@ class CheckpointWriter(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; only a program's main thread may."""
         del trainer, pl_module
-        self.asked_by = self.stopped_by = self._heard = None
+        self.asked_by = self.stopped_by = self._pending = None
         for number in self._handlers:
             signal.signal(number, self._ask_to_stop)
 
@@ -96,38 +96,39 @@ class CheckpointWriter(Checkpoint):
         del pl_module, outputs, batch
         is_last = batch_idx + 1 == trainer.num_training_batches or trainer.global_step == trainer.max_steps
         is_last = is_last or trainer.should_stop
-        stopped_by = self._agree(trainer)
+        stopped_by = self.agree_on_stop(trainer)
         if stopped_by is not None or is_last or trainer.global_step % self.every_n_steps == 0:
-            self._save(trainer)
+            self.save(trainer)
         if stopped_by is not None and not is_last:  # what is complete has not been stopped
             self.stopped_by = stopped_by
             trainer.should_stop = True
 
-    def _agree(self, trainer: Trainer) -> signal.Signals | None:
-        """Give the signal that stops the run after this step; all of several processes give the same."""
+    def agree_on_stop(self, trainer: Trainer) -> signal.Signals | None:
+        """Return the signal that stops the run after this step, the same one in all of several processes; or `None`."""
         if trainer.world_size == 1:
             return self.asked_by
         asked = torch.full((), float(self.asked_by or 0), device=trainer.strategy.root_device)
         dist.all_reduce(asked, dist.ReduceOp.MAX)
-        # What was heard by the step before: to wait for this one would keep an accelerator idle.
-        before, self._heard = self._heard, _Heard(asked)
+        # Read is the number of the step before: to wait for this one would keep an accelerator idle.
+        before, self._pending = self._pending, _PendingNumber(asked)
         number = before.value() if before is not None else 0
         return signal.Signals(number) if number else None
 
-    def _save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer) -> None:
+        """Write `last.ckpt`, and the step's own file if all are kept."""
         folder = run_folder(trainer) / FOLDER
         trainer.save_checkpoint(folder / LAST)
         if self.keep_all:
             trainer.save_checkpoint(folder / f"step{trainer.global_step:06d}.ckpt")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Put the earlier signal handlers back."""
         del trainer, pl_module, stage
         self._restore_handlers()
 
 
-class _Heard:
-    """A number on its way from an accelerator, which goes on with its work meanwhile.
+class _PendingNumber:
+    """Number on its way from an accelerator, which goes on with its work meanwhile.
 
     To read it off the tensor later would wait for all that was begun until then.
     """
@@ -139,7 +140,7 @@ class _Heard:
             self._arrived.record(torch.cuda.current_stream(number.device))
 
     def value(self) -> int:
-        """Wait for it alone."""
+        """Wait for the number alone, and return it."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return int(self._copy)

@@ -1,4 +1,4 @@
-"""Writes the picture: in the run's folder, and wherever the user wants it."""
+"""Writing the image: into the run's folder, and where the user wants it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ FILE_NAME = "stylized.png"
 
 
 def transfer_data(trainer: Trainer) -> TransferData | None:
-    """Give the run's pictures; `None` if it has them from a loader or a data module of the user's own."""
+    """Return the run's data module; `None` if images come from a loader or a data module of the user's own."""
     data = getattr(trainer, "datamodule", None)  # set by one of Lightning's connectors
     return data if isinstance(data, TransferData) else None
 
 
 def painted(trainer: Trainer, module: LightningModule) -> Tensor:
-    """Give the picture as it is shown and written: the module's result, finished by the data module.
+    """Return the image as it is shown and written: the module's result, finished by the data module.
 
     Args:
-        trainer: Of the run.
-        module: A `StyleTransfer`.
+        trainer: Trainer of the run.
+        module: Task of the run, a `StyleTransfer`.
 
     Returns:
         sRGB in [0, 1], `(1, 3, H, W)`, detached.
@@ -44,18 +44,18 @@ def painted(trainer: Trainer, module: LightningModule) -> Tensor:
     return module.result() if data is None else data.finish(module.result())
 
 
-class PictureWriter(Callback):
+class ImageWriter(Callback):
     """Write `stylized.png` into the run's folder at the end, and as often as asked before.
 
     It is written also when the run is stopped or fails, from what there is by then.
 
     Args:
-        path: Write the picture here as well; `.png`, `.jpg`, `.webp` and `.tiff` by suffix.
-        every_n_steps: Also write at each such step, and keep that picture as `steps/000100.png`.
+        path: File that the image is written to as well; `.png`, `.jpg`, `.webp` and `.tiff` by suffix.
+        every_n_steps: Steps between two further writings, whose images are kept as `steps/000100.png`; `None` for none.
         bits: Bits per channel of PNG files, 8 or 16.
-        quality: Of JPEG and WebP, 1 to 100.
+        quality: Quality of JPEG and WebP, 1 to 100.
         gain: Factor of each of red, green and blue in the files.
-        offset: Added to each after that; 1 is the whole range from black to white. The picture that is optimised,
+        offset: Summand of each after that; 1 is the whole range from black to white. The image that is optimized,
             and what TensorBoard shows, have neither. With the Keras example's constants changed from its
             (123.68, 116.779, 103.939) to (r, g, b) the offset is their difference over 255.
 
@@ -90,10 +90,10 @@ class PictureWriter(Callback):
         self._data: TransferData | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse to write over a picture that is being read, or a finished one that is not of these pictures."""
+        """Refuse to write over an image that is being read, or a finished one that is not of these images."""
         self._data = transfer_data(trainer)
         if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
-            pl_module.check_pictures(self._data.digest())
+            pl_module.check_images(self._data.digest())
         if self.path is not None and self._data is not None and self._data.reads(self.path):
             raise UserError(f"--output.path {self.path} is one of the pictures read; choose another name.")
 
@@ -108,11 +108,11 @@ class PictureWriter(Callback):
                 self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the final picture."""
+        """Write the final image."""
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write what there is, if any step was done."""
+        """Write the image as it is, if any step was done."""
         del exception
         if isinstance(pl_module, StyleTransfer) and pl_module.loss is not None:
             try:
@@ -131,12 +131,12 @@ class PictureWriter(Callback):
 
     def _write_to(self, path: Path, trainer: Trainer, module: LightningModule) -> None:
         bits = self.bits if path.suffix.lower() == ".png" else 8
-        picture = self._balanced(painted(trainer, module))
-        alpha = self._data.alpha((picture.shape[-2], picture.shape[-1])) if self._data is not None else None
-        write_image(path, picture, alpha=alpha, bits=bits, quality=self.quality)
+        image = self._balanced(painted(trainer, module))
+        alpha = self._data.alpha((image.shape[-2], image.shape[-1])) if self._data is not None else None
+        write_image(path, image, alpha=alpha, bits=bits, quality=self.quality)
 
-    def _balanced(self, picture: Tensor) -> Tensor:
+    def _balanced(self, image: Tensor) -> Tensor:
         if self.gain == (1.0, 1.0, 1.0) and self.offset == (0.0, 0.0, 0.0):
-            return picture
-        gain, offset = (torch.tensor(numbers).view(1, 3, 1, 1).to(picture) for numbers in (self.gain, self.offset))
-        return (picture * gain + offset).clamp(0, 1)
+            return image
+        gain, offset = (torch.tensor(numbers).view(1, 3, 1, 1).to(image) for numbers in (self.gain, self.offset))
+        return (image * gain + offset).clamp(0, 1)

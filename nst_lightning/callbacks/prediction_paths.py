@@ -1,4 +1,4 @@
-"""Where each painting goes."""
+"""Output files of the images and videos of `nst predict`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.data.predict_sample import PictureFile
+from nst_lightning.data.predict_data import MediaFile
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.video.writing import written_suffix
@@ -14,13 +14,13 @@ from nst_lightning.video.writing import written_suffix
 _KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
-def leave_out_folder(files: Sequence[PictureFile], folder: Path, searched: Sequence[str]) -> list[PictureFile]:
-    """Leave out what was painted before, where the outputs' folder lies inside one that is searched.
+def leave_out_folder(files: Sequence[MediaFile], folder: Path, searched: Sequence[str]) -> list[MediaFile]:
+    """Leave out earlier outputs, where the outputs' folder lies inside one that is searched.
 
     Args:
-        files: All that were found.
-        folder: Of the outputs.
-        searched: Folders, pictures or `sample:NAME`.
+        files: Files that were found.
+        folder: Folder of the outputs.
+        searched: Places that were searched: folders, files or `sample:NAME`.
     """
     outputs = folder.resolve()
     if not any(outputs != user_path(place).resolve() for place in searched if _holds(place, outputs)):
@@ -33,16 +33,17 @@ def _holds(place: str, outputs: Path) -> bool:
     return path.is_dir() and outputs.is_relative_to(path.resolve())
 
 
-def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None) -> dict[PictureFile, Path]:
-    """Give each picture and video its output: the same relative name below another folder.
+def find_targets(files: Sequence[MediaFile], folder: Path, suffix: str | None) -> dict[MediaFile, Path]:
+    """Return the output of each image and video: the same relative name below another folder.
 
-    What can't be written in its own format gets the new suffix behind the old one: `a.gif.png`. It would be mistaken
-    for the painting of an `a.png` that is put beside it later. So do two that would share a name in a format asked for.
+    A file that can't be written in its own format gets the new suffix behind the old one: `a.gif.png`. As `a.png` it
+    would be mistaken for the output of an `a.png` that is put beside it later. So do two files that would share a name
+    in a format asked for.
 
     Args:
-        files: What is painted.
-        folder: Of the outputs.
-        suffix: Of all pictures' outputs, such as `.png`; `None` for each picture's own, if it can be written, else
+        files: Files that are stylized.
+        folder: Folder of the outputs.
+        suffix: Suffix of all images' outputs, such as `.png`; `None` for each image's own, if it can be written, else
             `.png`. A video's is `written_suffix` of its own.
 
     Returns:
@@ -58,7 +59,7 @@ def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None)
         file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 and name != file.name else name
         for file, name in zip(files, short, strict=True)
     ]
-    owners: dict[PurePosixPath, PictureFile] = {}
+    owners: dict[PurePosixPath, MediaFile] = {}
     for file, name in zip(files, names, strict=True):
         other = owners.setdefault(name, file)
         if other is not file:
@@ -74,7 +75,7 @@ def find_targets(files: Sequence[PictureFile], folder: Path, suffix: str | None)
     return targets
 
 
-def _renamed(file: PictureFile, suffix: str | None) -> PurePosixPath:
+def _renamed(file: MediaFile, suffix: str | None) -> PurePosixPath:
     own = file.name.suffix
     if file.is_video:
         kept = written_suffix(own) == own.lower()

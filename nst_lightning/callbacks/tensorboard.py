@@ -1,39 +1,38 @@
-"""Shows the run in TensorBoard: references, the picture over time, the settings."""
+"""Logging to TensorBoard: references, the image over time and settings; in a training held-out photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
 
-from nst_lightning.callbacks.final_loss import comparable_data, final_terms
 from nst_lightning.callbacks.image_writer import painted, transfer_data
+from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
 
-_LARGEST = 2048  # pixels: event files hold PNGs, and the page shows them smaller still
+LARGEST_SIDE = 2048  # pixels: event files hold PNGs, and the page shows them smaller still
 
 
-class TensorBoardPictures(Callback):
-    """Log pictures and hyper-parameters to every TensorBoard logger of the trainer.
+class TensorBoardImages(Callback):
+    """Log images and hyper-parameters to every TensorBoard logger of the trainer.
 
-    Pictures longer than 2048 pixels are shown at that size.
-    The content, the styles and the guides are logged once, the picture every so many steps and at the end.
+    Images longer than 2048 pixels are shown at that size.
+    The content, the styles and the guides are logged once, the image every so many steps and at the end.
 
     Args:
-        every_n_steps: Steps between two logged pictures.
-
-    Attributes:
-        axes: Further hyper-parameters: what the run is in the grid of a sweep.
-        final: What `final_terms` gave at the end of training; empty before, and if there was no step to do.
+        every_n_steps: Steps between two logged images.
 
     Raises:
         UserError: If the number is below 1.
@@ -43,12 +42,10 @@ class TensorBoardPictures(Callback):
         if every_n_steps < 1:
             raise UserError(f"tensorboard.every_n_steps must be at least 1, but {every_n_steps} was given.")
         self.every_n_steps = every_n_steps
-        self.axes: dict[str, str] = {}
-        self.final: dict[str, float] = {}
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the references once, at the size they have for the final picture."""
+        """Log the references once, at the size they have for the final image."""
         del pl_module
         data = transfer_data(trainer)
         if trainer.global_step > 0 or data is None:  # a resumed run has logged them
@@ -66,28 +63,28 @@ class TensorBoardPictures(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
     ) -> None:
-        """Log the picture at each `every_n_steps`-th step."""
+        """Log the image at each `every_n_steps`-th step."""
         del outputs, batch, batch_idx
         if trainer.global_step % self.every_n_steps == 0:
-            self._log_picture(trainer, pl_module, "picture")
+            self._log_image(trainer, pl_module, "picture")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the final picture, the settings, the last step's loss and the final picture's by kind."""
+        """Log the final image, the settings, the last step's loss and each loss of the final image."""
         assert isinstance(pl_module, StyleTransfer)
-        self.final = final_terms(trainer, pl_module)  # of processes that share the picture each has its tiles
-        if trainer.is_global_zero:
-            self._log_end(trainer, pl_module)
-
-    def _log_end(self, trainer: Trainer, pl_module: StyleTransfer) -> None:
-        self._log_picture(trainer, pl_module, "picture/final")
+        data = transfer_data(trainer)
+        # Processes that share the image have its tiles each: all of them evaluate it.
+        final = {} if data is None else pl_module.final_terms(data.batch)
+        if not trainer.is_global_zero:
+            return
+        self._log_image(trainer, pl_module, "picture/final")
         if pl_module.loss is None:
             return
-        terms = {f"final/{name}": value for name, value in self.final.items() if "/" not in name}
+        terms = {f"final/{name}": value for name, value in final.items() if "/" not in name}
         for logger in _loggers(trainer):
-            settings = {**comparable_data(trainer), **pl_module.settings(), **self.axes}
+            settings = {**({} if data is None else data.settings()), **pl_module.settings()}
             logger.log_hyperparams(settings, {"final_loss": float(pl_module.loss), **terms})
 
-    def _log_picture(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
+    def _log_image(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
         for writer in _writers(trainer):
             _add(writer, tag, painted(trainer, module), trainer.global_step)
 
@@ -114,6 +111,44 @@ def _writers(trainer: Trainer) -> list[SummaryWriter]:
 
 def _add(writer: SummaryWriter, tag: str, image: Tensor, step: int) -> None:
     height, width = image.shape[-2:]
-    if max(height, width) > _LARGEST:
-        image = resize(image, fit_long_side(height, width, _LARGEST))
+    if max(height, width) > LARGEST_SIDE:
+        image = resize(image, fit_long_side(height, width, LARGEST_SIDE))
     writer.add_image(tag, image[0].clamp(0, 1).float().cpu(), step)
+
+
+class StylizedImages(Callback):
+    """Log the first held-out photographs at each validation, the same ones below in every style.
+
+    Args:
+        count: Number of photographs, at most as many as are in a batch.
+
+    Raises:
+        UserError: If the number is below 1.
+    """
+
+    def __init__(self, count: int = 4) -> None:
+        if count < 1:
+            raise UserError(f"the number of pictures to log must be at least 1, but {count} was given.")
+        self.count = count
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: FastBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stylize and log the first batch's images; the photographs are the top row, each style is one below."""
+        del outputs
+        if batch_idx or dataloader_idx or trainer.sanity_checking or not isinstance(pl_module, FastStyleTransfer):
+            return
+        contents = batch.contents[: self.count]
+        with torch.no_grad():
+            rows = [pl_module.network(contents, weights) for weights in torch.eye(len(batch.styles)).to(contents)]
+        grid = make_grid(torch.cat([contents, *rows]).float().cpu(), nrow=contents.shape[0])
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("val/painted", grid, trainer.global_step)

@@ -1,4 +1,4 @@
-"""Puts painted frames together to a video, while the next frame is being painted."""
+"""Encoding stylized frames as a video, while the next frame is being stylized."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from queue import Full, Queue
 
 from torch import Tensor
 
-from nst_lightning.data.predict_sample import Moment, PictureFile
+from nst_lightning.data.predict_data import FrameInfo, MediaFile
 from nst_lightning.video.writing import VideoWriter
 
 _WAITING = 2  # frames painted and not yet encoded
 _POLL = 0.2  # seconds between looks at a task that takes no more frames
 
 
-class Reel:
-    """A video that is being painted: frames go in, a thread encodes them.
+class VideoEncoder:
+    """Encoder of one video in a thread, frame after frame.
 
     Args:
-        file: The video that is read; its sound is kept.
-        target: The one that is written.
-        rate: Frames a second.
+        file: Video that is read; its sound is kept.
+        target: File that is written.
+        rate: Frames per second.
         size: Height and width of the frames, pixels.
-        pool: Lends a thread until the video is finished.
+        pool: Pool that lends a thread until the video is finished.
 
     Attributes:
-        file: As given.
-        task: Ends when the video is there, or with what kept it from being written.
+        file: Video that is read.
+        task: Future that is done when the video is there, or has the error that kept it from being written.
         is_closed: Whether no more frames are taken.
     """
 
     def __init__(
-        self, file: PictureFile, target: Path, rate: Fraction, size: tuple[int, int], pool: ThreadPoolExecutor
+        self, file: MediaFile, target: Path, rate: Fraction, size: tuple[int, int], pool: ThreadPoolExecutor
     ) -> None:
         self.file = file
         self.is_closed = False
@@ -42,17 +42,17 @@ class Reel:
         self._reason: BaseException | None = None
         self.task: Future[None] = pool.submit(self._write, target, rate, size)
 
-    def add(self, pixels: Tensor, moment: Moment) -> None:
+    def add(self, pixels: Tensor, frame: FrameInfo) -> None:
         """Hand over a frame; wait if those before it have not been encoded.
 
         Args:
             pixels: sRGB in [0, 1], `(1, 3, H, W)`.
-            moment: Of the frame; after the last one nothing is taken, nor where the video can't be written.
+            frame: Position of the frame; after the last one nothing is taken, nor where the video can't be written.
         """
-        self._put((pixels, moment.time))
-        if moment.is_last:
+        self._put((pixels, frame.time))
+        if frame.is_last:
             self._put(None)
-        self.is_closed = moment.is_last or self.task.done()
+        self.is_closed = frame.is_last or self.task.done()
 
     def abandon(self, reason: BaseException) -> bool:
         """Let the task end with an error, unless it has all frames; nothing is left of the file.

@@ -1,4 +1,4 @@
-"""Keeps the content's colours: what is done to the pictures before the run and to the result after it."""
+"""Keeping the content's colors: by changes of the images before the run, or of the result after it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ColorPreservation = Literal["luminance", "cholesky", "pca", "symmetric", "histog
 
 
 class ColorKeeper:
-    """Keeps the content's colours, in one of the ways of Gatys et al. 2016 (arXiv 1606.05897).
+    """Keep the content's colors, in one of the ways of Gatys et al. 2016 (arXiv 1606.05897).
 
-    * `luminance`: content and styles are turned grey, the styles with the content's mean and deviation of
+    * `luminance`: content and styles are turned gray, the styles with the content's mean and deviation of
       luminance; the result's luminance is put together with the content's chrominance.
-    * `cholesky`, `pca`, `symmetric`: each style's colours are moved by a linear map, so that their mean and
+    * `cholesky`, `pca`, `symmetric`: each style's colors are moved by a linear map, so that their mean and
       covariance are the content's.
     * `histogram`: each channel's histogram is made the content's.
 
-    In the last four a style that has a region takes the colours of that region. A strength below 1 does part of
-    it: pictures and chrominance are mixed with the untouched ones.
+    In the last four a style that has a region takes the colors of that region. A strength below 1 does part of
+    it: images and chrominance are mixed with the untouched ones.
 
     Args:
-        method: One of the above; `None` to leave colours alone.
-        strength: From 0 to 1.
+        method: Name of one of these; `None` to leave colors alone.
+        strength: Weight of the changed image, from 0 to 1.
 
     Raises:
         UserError: If the method is unknown or the strength out of range.
@@ -46,19 +46,19 @@ class ColorKeeper:
         self.strength = strength
 
     def prepare_content(self, content: Tensor) -> Tensor:
-        """Give the content `(1, 3, H, W)` as the objective is to see it."""
+        """Return the content `(1, 3, H, W)` as the objective is to see it."""
         if self.method != "luminance":
             return content
         return torch.lerp(content, luminance(content).expand_as(content), self.strength)
 
     def prepare_style(self, style: Tensor, content: Tensor, guides: Guides | None, index: int) -> Tensor:
-        """Give a style picture as the objective is to see it.
+        """Return a style image as the objective is to see it.
 
         Args:
             style: `(1, 3, h, w)`.
             content: `(1, 3, H, W)`, untouched.
-            guides: Masks of the sizes of these pictures.
-            index: The style's number, which picks its masks.
+            guides: Masks of the sizes of these images.
+            index: Number of the style, which picks its masks.
 
         Returns:
             `(1, 3, h, w)` in [0, 1].
@@ -73,9 +73,9 @@ class ColorKeeper:
             matched = match_colors(style, content, self.method, picture_weights=part, reference_weights=region)
         return torch.lerp(style, matched.clamp(0, 1), self.strength)
 
-    def finish(self, picture: Tensor, content: Tensor) -> Tensor:
-        """Give the painted picture `(1, 3, H, W)` the chrominance of the content of the same size."""
-        return with_chrominance(picture, content, self.strength) if self.finishes else picture
+    def finish(self, image: Tensor, content: Tensor) -> Tensor:
+        """Return the result `(1, 3, H, W)` with the chrominance of the content, both of one size."""
+        return with_chrominance(image, content, self.strength) if self.finishes else image
 
     @property
     def finishes(self) -> bool:
@@ -83,5 +83,5 @@ class ColorKeeper:
         return self.method == "luminance"
 
     def digest(self) -> str:
-        """Identify what is done; empty for nothing."""
+        """Return what is done in one word or two, as part of a digest; empty for nothing."""
         return "" if self.method is None else f"{self.method} {self.strength!r}"

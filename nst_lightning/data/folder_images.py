@@ -1,4 +1,4 @@
-"""Random crops of a folder of pictures, for tasks that learn from natural images."""
+"""Random crops of a folder of images, for tasks that learn from natural images."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class FolderImages(LightningDataModule):
-    """Crops of all pictures below a folder; every n-th picture is held out for validation.
+    """Hand out crops of all images below a folder; every n-th image is held out for validation.
 
     In the place of a file that can't be decoded the next one is taken, with a warning; at the end one line says how
     many there were, of those that this process and its workers came across.
 
     Args:
-        folder: Searched with its subfolders for JPEG, PNG and WebP files, hidden ones left out; or several folders.
+        folder: Folder that is searched with its subfolders for JPEG, PNG and WebP files, hidden ones left out; or
+            several folders.
         crop: Side of the square crops, pixels.
         batch_size: Crops per step.
-        zoom: Range of the random zoom: a crop covers `crop / zoom` pixels of the picture, within its bounds.
-        holdout_every: Each such picture, by sorted name, is for validation, at least every second; its centre
+        zoom: Range of the random zoom: a crop covers `crop / zoom` pixels of the image, within its bounds.
+        holdout_every: Distance of the images, by sorted name, that are for validation, at least 2; their center
             is cropped.
         color_jitter: Strength of random brightness, contrast, saturation (±) and of hue (a fifth of it).
         num_workers: Processes that decode.
@@ -41,7 +42,19 @@ class FolderImages(LightningDataModule):
             pixels, [0, 1].
 
     Raises:
-        UserError: If the folder holds fewer than two pictures, or a number makes no sense.
+        UserError: If the folder holds fewer than two images, or a number makes no sense.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from nst_lightning.data import FolderImages
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for index in range(4):
+        ...         Image.new("RGB", (64, 48), (60 * index, 0, 0)).save(f"{folder}/{index}.png")
+        ...     data = FolderImages(folder, crop=16, batch_size=3, holdout_every=4)
+        ...     batch = next(iter(data.train_dataloader()))
+        >>> batch.shape
+        torch.Size([3, 3, 16, 16])
     """
 
     def __init__(
@@ -84,11 +97,11 @@ class FolderImages(LightningDataModule):
         self._damaged.share_memory_()  # type: ignore[no-untyped-call]
 
     def train_dataloader(self) -> Iterable[Tensor]:
-        """Give shuffled batches `(N, 3, crop, crop)`, float32 in [0, 1]."""
-        return self._loader(self.training_pictures(), shuffle=True)
+        """Return shuffled batches `(N, 3, crop, crop)`, float32 in [0, 1]."""
+        return self._loader(self.training_images(), shuffle=True)
 
-    def training_pictures(self) -> Pictures:
-        """Give the pictures that are not held out, randomly cropped to `(3, crop, crop)`."""
+    def training_images(self) -> FolderDataset:
+        """Return the images that are not held out, randomly cropped to `(3, crop, crop)`."""
         strength = self.color_jitter
         transform = v2.Compose(
             [
@@ -99,35 +112,35 @@ class FolderImages(LightningDataModule):
                 *([v2.RandomApply([v2.GaussianNoise(sigma=self.noise)])] if self.noise else []),
             ]
         )
-        return Pictures(
+        return FolderDataset(
             self.paths, [i for i in range(len(self.paths)) if i % self.holdout_every], transform, self._damaged
         )
 
     def val_dataloader(self) -> DataLoader[Tensor]:
-        """Give the centre crops of the held-out pictures."""
+        """Return the center crops of the held-out images."""
         transform = v2.Compose(
             [v2.Resize(2 * self.crop), v2.CenterCrop(2 * self.crop), v2.ToDtype(torch.float32, scale=True)]
         )
         held_out = range(0, len(self.paths), self.holdout_every)
-        return self._loader(Pictures(self.paths, held_out, transform, self._damaged), shuffle=False)
+        return self._loader(FolderDataset(self.paths, held_out, transform, self._damaged), shuffle=False)
 
     @property
     def damaged(self) -> list[Path]:
-        """The files that could not be decoded so far."""
+        """Files that could not be decoded so far."""
         return [path for path, damaged in zip(self.paths, self._damaged.tolist(), strict=True) if damaged]
 
     def teardown(self, stage: str) -> None:
-        """Say how many files were passed over."""
+        """Log how many files were passed over."""
         del stage
         if count := len(self.damaged):
             _log.warning("%d of %d pictures could not be decoded and were passed over", count, len(self.paths))
 
-    def _loader(self, pictures: Pictures, *, shuffle: bool) -> DataLoader[Tensor]:
+    def _loader(self, images: FolderDataset, *, shuffle: bool) -> DataLoader[Tensor]:
         return DataLoader(
-            pictures,
+            images,
             batch_size=self.batch_size,
             shuffle=shuffle,
-            drop_last=shuffle and len(pictures) >= self.batch_size,
+            drop_last=shuffle and len(images) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
@@ -138,7 +151,7 @@ class RandomZoomCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
 
     Args:
         size: Side of the result, pixels.
-        zoom: Range of the magnification, drawn log-uniformly; the square is kept inside the picture.
+        zoom: Range of the magnification, drawn log-uniformly; the square is kept inside the image.
     """
 
     def __init__(self, size: int, zoom: tuple[float, float]) -> None:
@@ -147,7 +160,7 @@ class RandomZoomCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         self.log_zoom = torch.tensor(zoom).log().tolist()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Crop one picture `(3, H, W)` to `(3, size, size)`."""
+        """Crop one image `(3, H, W)` to `(3, size, size)`."""
         height, width = image.shape[-2:]
         zoom = float(torch.empty(()).uniform_(*self.log_zoom).exp())
         side = max(1, min(round(self.size / zoom), height, width))
@@ -158,14 +171,14 @@ class RandomZoomCrop(v2.Transform):  # type: ignore[misc]  # torchvision has no 
         return crop
 
 
-class Pictures(Dataset[Tensor]):
-    """Some of a folder's pictures, decoded and transformed; damaged ones are replaced by the next.
+class FolderDataset(Dataset[Tensor]):
+    """Some of a folder's images, decoded and transformed; damaged ones are replaced by the next.
 
     Args:
-        paths: All files.
-        chosen: Indices into them, of those that this dataset is made of.
-        transform: From `(3, H, W)` of bytes to an item.
-        damaged: A mark for each of the paths, in memory that worker processes share.
+        paths: Files of the folder.
+        chosen: Indices of the files that this dataset is made of.
+        transform: Transform of `(3, H, W)`, bytes, into an item.
+        damaged: Flag of each file, in memory that worker processes share.
     """
 
     def __init__(self, paths: Sequence[Path], chosen: Sequence[int], transform: v2.Transform, damaged: Tensor) -> None:

@@ -1,9 +1,10 @@
-"""The masks that the user gave, read once and handed out at any level's size."""
+"""Masks of regions, styles and content: read once, and resized for each level."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -13,21 +14,21 @@ from nst_lightning.images.guides import Guides, read_guide, rest_of
 from nst_lightning.images.resize import resize
 
 REST = "rest"
-"""The word for what the other masks leave."""
+"""Word for the region that the other masks leave."""
 
 
 class GuideMasks:
     """Masks of regions, of parts of the styles, and of the content.
 
     Args:
-        regions: For each style the mask of where it goes: a picture, `alpha` for the content's opacity, or, for
+        regions: Mask of the region of each style: an image file, `alpha` for the content's opacity, or, for
             one of them, `rest`; `None` for no guides.
-        styles: For each style the mask of the part that is used: a picture, `alpha` for the style's opacity, or
+        styles: Mask of the part that is used of each style: an image file, `alpha` for the style's opacity, or
             `None` for all of it; `None` for all of every style.
-        content: Mask of how much the content counts: a picture or `alpha`; `None` for fully.
-        content_picture: The content, if there is one.
-        style_pictures: The styles.
-        max_pixels: Masks of more pixels are refused.
+        content: Mask of the content's weight: an image file or `alpha`; `None` for 1 everywhere.
+        content_image: Content as read; `None` if there is none.
+        style_images: Styles as read.
+        max_pixels: Most pixels of a mask; one with more is refused.
 
     Raises:
         UserError: If the lists have other lengths than the styles, or a mask can't be used.
@@ -38,24 +39,24 @@ class GuideMasks:
         regions: Sequence[str] | None,
         styles: Sequence[str | None] | None,
         content: str | None,
-        content_picture: Picture | None,
-        style_pictures: Sequence[Picture],
+        content_image: Picture | None,
+        style_images: Sequence[Picture],
         max_pixels: int,
     ) -> None:
-        _check_count(regions, style_pictures, "data.guides")
-        _check_count(styles, style_pictures, "data.style_guides")
+        _check_count(regions, style_images, "data.guides")
+        _check_count(styles, style_images, "data.style_guides")
         self.names = tuple(regions or ())
         if self.names.count(REST) > 1:
             raise UserError("data.guides has the word rest more than once; one style at most takes what is left.")
         self.regions = [
-            None if name == REST else _read("data.guides", name, content_picture, max_pixels) for name in self.names
+            None if name == REST else _read("data.guides", name, content_image, max_pixels) for name in self.names
         ]
         self._check_rest()
         self.styles = [
-            None if name is None else _read("data.style_guides", name, picture, max_pixels)
-            for name, picture in zip(styles or (), style_pictures, strict=bool(styles))
+            None if name is None else _read("data.style_guides", name, image, max_pixels)
+            for name, image in zip(styles or (), style_images, strict=bool(styles))
         ]
-        self.content = None if content is None else _read("data.content_guide", content, content_picture, max_pixels)
+        self.content = None if content is None else _read("data.content_guide", content, content_image, max_pixels)
 
     def _check_rest(self) -> None:
         given = [region for region in self.regions if region is not None]
@@ -67,11 +68,11 @@ class GuideMasks:
             raise UserError("data.guides has the word rest, but the other masks leave nothing; leave that style out.")
 
     def at(self, size: tuple[int, int], style_sizes: Sequence[tuple[int, int]]) -> Guides | None:
-        """Give the masks for one level.
+        """Return the masks of one level.
 
         Args:
-            size: Height and width of the painted picture.
-            style_sizes: Height and width of each style.
+            size: Height and width of the level's image, pixels.
+            style_sizes: Height and width of each style, pixels.
 
         Returns:
             The masks at these sizes, or `None` if there are none.
@@ -90,7 +91,7 @@ class GuideMasks:
         )
 
     def digest(self) -> str:
-        """Identify the masks; empty without any."""
+        """Return a digest of the masks; empty without any."""
         masks: list[Tensor | None] = [*self.regions, None, *self.styles, None, self.content]
         if all(mask is None for mask in masks) and not self.regions:
             return ""
@@ -98,9 +99,16 @@ class GuideMasks:
         return hashlib.sha256(b"\n".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def _read(option: str, mask: str, picture: Picture | None, max_pixels: int) -> Tensor:
+def _read(option: str, mask: str, image: Picture | None, max_pixels: int) -> Tensor:
+    with named_in_errors(option):
+        return read_guide(mask, image, max_pixels=max_pixels)
+
+
+@contextmanager
+def named_in_errors(option: str) -> Iterator[None]:
+    """Begin the message of a `UserError` with the option that it is about."""
     try:
-        return read_guide(mask, picture, max_pixels=max_pixels)
+        yield
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
 

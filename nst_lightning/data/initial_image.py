@@ -1,43 +1,46 @@
-"""What the picture starts from."""
+"""The image that an optimization starts from: the user's choice, and in a video the warped frame before."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from nst_lightning.data.guide_masks import named_in_errors
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
+from nst_lightning.images.guides import read_guide
 from nst_lightning.images.resize import cover, resize
 
 INITS = ("content", "style", "noise", "normal", "grey", "style_stats")
-"""The words that name a start; everything else is a picture."""
+"""Words that name an initial image; everything else is a file."""
 
 _MIN_DEVIATION = 1e-4  # a flat style has none, which the inverse error function can't draw from
 
 
-class Start:
-    """Makes the picture that the optimisation starts from.
+class InitialImage:
+    """The image that the optimization starts from, at any size.
 
     Args:
-        init: One of these, or a picture, which is cropped at its centre to the shape, not squashed:
+        init: Image file, which is cropped at its center to the shape, not squashed; or one of these words:
 
-            * `content`: the content picture; `style`: the first style picture, cropped likewise.
+            * `content`: the content image; `style`: the first style image, cropped likewise.
             * `noise`: uniform in [0, 1], for each pixel and channel.
             * `normal`: normal with mean 0.5 and standard deviation 0.25, cut off at 0 and 1.
-            * `grey`: 0.5 with noise of one grey level.
+            * `grey`: 0.5 with noise of one gray level.
             * `style_stats`: normal with each channel's mean and variance in the styles, cut off at 0 and 1.
 
             The last three are `normal`, `gray` and `style_stats` of crowsonkb/style-transfer-pytorch. All noise is
             seeded by `seed_everything`.
-        content: `(1, 3, H, W)` or `None`.
-        styles: Each `(1, 3, h, w)`.
-        style_weights: One for each style, summing to 1.
-        max_pixels: A picture of more pixels is refused.
+        content: Content image `(1, 3, H, W)`, or `None`.
+        styles: Style images, each `(1, 3, h, w)`.
+        style_weights: Weights of the styles, summing to 1.
+        max_pixels: Most pixels of a file's image; one with more is refused.
 
     Raises:
-        UserError: If `init` needs a picture that is not there, or is not a picture that can be read.
+        UserError: If `init` needs an image that is not there, or is not an image that can be read.
     """
 
     def __init__(
@@ -58,10 +61,15 @@ class Start:
         self._content = content
         self._styles = styles
         self._style_weights = style_weights
-        self._other = None if init in INITS else _read(init, max_pixels)
+        self._file: Tensor | None = None
+        if init not in INITS:
+            try:
+                self._file = read_image(init, max_pixels=max_pixels).pixels
+            except UserError as error:
+                raise UserError(f"data.init is {', '.join(INITS)} or a picture, but: {error}") from error
 
-    def picture(self, size: tuple[int, int]) -> Tensor:
-        """Give the start at a size.
+    def at(self, size: tuple[int, int]) -> Tensor:
+        """Return the image at a size.
 
         Args:
             size: Height and width, pixels.
@@ -69,8 +77,8 @@ class Start:
         Returns:
             `(1, 3, *size)` in [0, 1].
         """
-        if self._other is not None:
-            return cover(self._other, size)
+        if self._file is not None:
+            return cover(self._file, size)
         if self.init == "style":
             return cover(self._styles[0], size)
         if self.init == "content":
@@ -97,8 +105,40 @@ class Start:
         return noise
 
 
-def _read(init: str, max_pixels: int) -> Tensor:
-    try:
-        return read_image(init, max_pixels=max_pixels).pixels
-    except UserError as error:
-        raise UserError(f"data.init is {', '.join(INITS)} or a picture, but: {error}") from error
+class WarpedImage:
+    """The painted frame before, warped to the present one, and its mask, at each level's size.
+
+    Args:
+        image: Image of the result's shape: a file, or `None` for no such frame.
+        guide: Mask of the image, white where it is to be trusted: a file, or `None` for everywhere.
+        max_pixels: Most pixels of an image; one with more is refused.
+
+    Raises:
+        UserError: If there is a mask without an image, or one of them can't be used.
+    """
+
+    def __init__(self, image: str | None, guide: str | None, max_pixels: int) -> None:
+        self._image, self._guide = None, None
+        if image is None:
+            if guide is not None:
+                raise UserError(
+                    "data.warped_guide says where data.warped is to be trusted, but that is not set; set it."
+                )
+            return
+        with named_in_errors("data.warped"):
+            self._image = read_image(image, max_pixels=max_pixels)
+        if guide is not None:
+            with named_in_errors("data.warped_guide"):
+                self._guide = read_guide(guide, self._image, max_pixels=max_pixels)
+
+    def at(self, size: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+        """Return the image, `(1, 3, *size)`, and its mask, `(1, 1, *size)`, both in [0, 1]."""
+        image = None if self._image is None else resize(self._image.pixels, size)
+        return image, None if self._guide is None else resize(self._guide, size)
+
+    def digest(self) -> str:
+        """Return a digest of both; empty without an image."""
+        if self._image is None:
+            return ""
+        mask = b"" if self._guide is None else self._guide.contiguous().numpy().tobytes()
+        return f"warped {self._image.digest} {hashlib.sha256(mask).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The step loader: one epoch, one batch for each optimiser step, resumable in the middle."""
+"""The step loader: one epoch, one batch for each optimizer step, resumable in the middle."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nst_lightning.data.transfer_batch import TransferBatch
 
 
 class StepLoader:
-    """An iterable that yields a level's batch once for each of its steps.
+    """An iterable that yields a batch for each optimizer step.
 
-    Within a level it is the same object at each step, so that nothing is resized, and with the help of
-    `TransferData` nothing copied to the device, more than once. Lightning keeps `state_dict` in the
-    checkpoint and hands it back on resume.
+    The first batch of a level, after a resume too, has the level's images; those of its further steps come without:
+    nothing is resized, copied to the device or kept in memory for longer than it takes to measure it. Lightning keeps
+    `state_dict` in the checkpoint and hands it back on resume.
 
     Args:
         schedule: Levels and steps.
-        make_batch: Makes the batch of a level.
+        make_batch: Function that makes the batch of a level, given its index.
     """
 
     def __init__(self, schedule: Schedule, make_batch: Callable[[int], TransferBatch]) -> None:
@@ -33,14 +33,13 @@ class StepLoader:
         batch: TransferBatch | None = None
         while self._step < len(self):
             level = self.schedule.level_at(self._step)
-            if batch is None or batch.level != level:
-                batch = self._make_batch(level)
+            batch = self._make_batch(level) if batch is None or batch.level != level else batch.without_images()
             self._step += 1
             yield batch
         self._step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the number of batches handed out and the schedule they belong to."""
+        """Return the number of batches handed out and the schedule that they belong to."""
         levels = [[level.height, level.width, level.steps] for level in self.schedule.levels]
         return {"step": self._step, "levels": levels}
 

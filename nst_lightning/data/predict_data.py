@@ -1,45 +1,200 @@
-"""Pictures and videos to be painted: found, read ahead, and shared out among devices."""
+"""Images and videos to stylize in one pass: found, read ahead, and shared out among processes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from nst_lightning.data.predict_sample import PictureFile as PictureFile
-from nst_lightning.data.predict_sample import Unpainted as Unpainted
-from nst_lightning.data.video_frames import Footage, Share
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.video.reading import VIDEO_SUFFIXES, is_video
+from nst_lightning.video.reading import VIDEO_SUFFIXES, VideoInfo, is_video, read_frames, read_info
 
 
-class PicturesToPaint(LightningDataModule):
-    """Every picture of a folder, or of several, and every frame of their videos, each a batch of its own.
+@dataclass(frozen=True)
+class MediaFile:
+    """Image or video to be stylized.
 
-    Pictures are read as `read_image` does: upright, sRGB, on white where they have alpha; videos as `read_frames` does,
-    after the pictures. A file that can't be read is handed on as such. Several processes take turns: no picture is
-    painted twice, and a video is painted by one of them.
+    Attributes:
+        path: Path of a file, or `sample:NAME`, as `read_image` takes it.
+        name: Path relative to the folder that was searched, with its suffix; its name alone if it was given itself.
+    """
+
+    path: str
+    name: PurePosixPath
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the suffix is a video's."""
+        return is_video(Path(self.path))
+
+
+@dataclass(frozen=True)
+class FrameInfo:
+    """Position of a frame in its video.
+
+    Attributes:
+        index: Number of the frame, from 0.
+        time: Time from the start of the video, seconds.
+        info: Size, rate and length of the video.
+        is_last: Whether nothing of this video follows.
+    """
+
+    index: int
+    time: Fraction
+    info: VideoInfo
+    is_last: bool = False
+
+
+@dataclass(eq=False)
+class PredictSample:
+    """Image as read, or a frame of a video.
+
+    Attributes:
+        file: File that it is from.
+        pixels: Float32 sRGB in [0, 1], `(1, 3, H, W)`; `(1, 3, 0, 0)` if it can't be read.
+        alpha: Opacity in [0, 1], `(1, 1, H, W)`, on the CPU; `None` for a frame and for an opaque image.
+        problem: Reason why it can't be read, in one line; `None` if it can.
+        frame: Position of a frame in its video; `None` for an image, and for a video that can't be opened.
+    """
+
+    file: MediaFile
+    pixels: Tensor
+    alpha: Tensor | None = None
+    problem: str | None = None
+    frame: FrameInfo | None = None
+
+
+class VideoFrames:
+    """Frames of some videos, one video after another.
+
+    A video that can't be read, or breaks in the middle, ends with a frame that has a `problem` and no pixels; its index
+    counts the frames before it.
 
     Args:
-        images: Folders, which are searched for pictures and videos with their subfolders (hidden files and those with
-            neither's suffix are left out), picture or video files, or `sample:NAME`.
-        size: Long side of the results, pixels; `None` for each picture's and video's own.
-        keep_alpha: Give the results their pictures' alpha channels.
-        max_pixels: Pictures of more pixels, and videos with larger frames, are not read, as decompression bombs.
-        num_workers: Processes that read ahead, a picture each, at most as many as there are cores; 0 to read in
+        files: Files of the videos.
+        size: Long side of the frames, pixels; `None` for each video's own.
+        max_pixels: Most pixels of a frame; a video with larger ones is not read.
+        read_ahead: Whether the next frame is read in a thread, while the last one is stylized. A process as of a
+            `DataLoader` would gain nothing, since FFmpeg lets other threads run, and frames would have to fit into
+            shared memory.
+    """
+
+    def __init__(self, files: list[MediaFile], size: int | None, max_pixels: int, read_ahead: bool = False) -> None:
+        self.files = files
+        self.size = size
+        self.max_pixels = max_pixels
+        self.read_ahead = read_ahead
+
+    def __iter__(self) -> Iterator[PredictSample]:
+        frames = chain.from_iterable(_mark_last(self._read(file)) for file in self.files)
+        return _read_ahead(frames) if self.read_ahead else frames
+
+    def _read(self, file: MediaFile) -> Iterator[PredictSample]:
+        info: VideoInfo | None = None
+        index, time = 0, Fraction(0)
+        try:
+            info = self._check(file)
+            for read in read_frames(Path(file.path), size=self.size):
+                index, time = read.index + 1, read.time
+                yield PredictSample(file, read.pixels, frame=FrameInfo(read.index, time, info))
+        except UserError as error:
+            frame = None if info is None else FrameInfo(index, time, info)
+            yield PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error), frame=frame)
+
+    def _check(self, file: MediaFile) -> VideoInfo:
+        info = read_info(Path(file.path))
+        if info.width * info.height > self.max_pixels:
+            raise UserError(
+                f"expected at most {self.max_pixels} pixels a frame, found {info.width}×{info.height} in {file.path}; "
+                "raise data.max_pixels"
+            )
+        return info
+
+    def count_frames(self) -> int | None:
+        """Return the number of frames by the files' headers, which may be off by some; `None` if one does not say."""
+        counts = [self._count(file) for file in self.files]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    def _count(self, file: MediaFile) -> int | None:
+        try:
+            return self._check(file).frames
+        except UserError:
+            return 1  # its problem
+
+
+def _mark_last(samples: Iterator[PredictSample]) -> Iterator[PredictSample]:
+    """Read one frame ahead, to know which is the last of a video, of which there is at least one."""
+    waiting = next(samples)
+    for sample in samples:
+        yield waiting
+        waiting = sample
+    frame = waiting.frame
+    yield replace(waiting, frame=None if frame is None else replace(frame, is_last=True))
+
+
+def _read_ahead(samples: Iterator[PredictSample]) -> Iterator[PredictSample]:
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
+        coming = pool.submit(next, samples, None)
+        while (sample := coming.result()) is not None:
+            coming = pool.submit(next, samples, None)
+            yield sample
+
+
+class PredictLoader:
+    """Loader of one of several processes: its images, then its videos.
+
+    It has no length, on no process: Lightning would add up lengths over all of them, and wait for ever where only
+    some have one.
+
+    Args:
+        images: Loader of the images, one at a time.
+        frames: Frames of the videos, which are read when the images are done.
+    """
+
+    def __init__(self, images: DataLoader[PredictSample], frames: VideoFrames) -> None:
+        self.images = images
+        self.frames = frames
+
+    def __iter__(self) -> Iterator[PredictSample]:
+        return chain.from_iterable((self.images, self.frames))
+
+    def count(self) -> int | None:
+        """Return the number of images and frames, as far as it is known before they are read."""
+        frames = self.frames.count_frames()
+        return None if frames is None else len(self.images) + frames
+
+
+class PredictData(LightningDataModule):
+    """Hand out the images of folders and the frames of their videos, each a batch of its own.
+
+    Images are read as `read_image` does: upright, sRGB, on white where they have alpha; videos as `read_frames` does,
+    after the images. A file that can't be read is handed on as such. Several processes take turns: no image is
+    stylized twice, and a video is stylized by one of them.
+
+    Args:
+        images: Folders, which are searched for images and videos with their subfolders (hidden files and those with
+            neither's suffix are left out), image or video files, or `sample:NAME`.
+        size: Long side of the results, pixels; `None` for each image's and video's own.
+        keep_alpha: Whether results have their images' alpha channels.
+        max_pixels: Most pixels of an image or a frame; files with more are not read, as decompression bombs.
+        num_workers: Processes that read ahead, an image each, at most as many as there are cores; 0 to read in
             between. With any, videos are read ahead too, in a thread.
 
     Attributes:
-        files: What is to be painted, in order; whoever writes may take away what need not be.
+        files: Files that are to be stylized, in order.
 
     Raises:
         UserError: If there is nothing by a name, a folder holds nothing to paint, or a number makes no sense.
@@ -54,13 +209,13 @@ class PicturesToPaint(LightningDataModule):
         num_workers: int = 2,
     ) -> None:
         super().__init__()
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pictures than processes
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
         if size is not None and size < 1:
             raise UserError(f"data.size must be at least 1 pixel, or null, but {size} was given.")
         if num_workers < 0:
             raise UserError(f"data.num_workers must be 0 or more, but {num_workers} was given.")
         self.places = [images] if isinstance(images, str) else list(images)
-        self.files = [file for place in self.places for file in find_pictures(place)]
+        self.files = [file for place in self.places for file in find_media(place)]
         if not self.files:
             raise UserError("there is nothing to paint; set --data.images to a folder, a picture or a video.")
         self.size = size
@@ -68,42 +223,54 @@ class PicturesToPaint(LightningDataModule):
         self.max_pixels = max_pixels
         self.num_workers = num_workers
 
-    def predict_dataloader(self) -> DataLoader[Unpainted] | Share:
-        """Give the loader of this process's share; without videos a plain one, whose length Lightning knows."""
+    def keep_only(self, files: Sequence[MediaFile]) -> None:
+        """Leave out the other files, of which results are there.
+
+        Args:
+            files: Files that are left, in order.
+        """
+        self.files = list(files)
+
+    def predict_dataloader(self) -> DataLoader[PredictSample] | PredictLoader:
+        """Return the loader of this process's share; without videos a plain one, whose length Lightning knows."""
         trainer = self.trainer
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        pictures = [file for file in self.files if not file.is_video]
+        images = [file for file in self.files if not file.is_video]
         videos = [file for file in self.files if file.is_video]
-        readings = Readings(pictures, self.size, self.keep_alpha, self.max_pixels)
-        workers = min(self.num_workers, len(pictures), _cores())
+        dataset = ImageFiles(images, self.size, self.keep_alpha, self.max_pixels)
+        workers = min(self.num_workers, len(images), _cores())
         loader = DataLoader(
-            readings,
+            dataset,
             batch_size=None,
-            sampler=EveryNth(readings, rank, processes),
+            sampler=StridedSampler(dataset, rank, processes),
             num_workers=workers,
-            prefetch_factor=1 if workers else None,  # pictures may be large, and wait in shared memory
+            prefetch_factor=1 if workers else None,  # images may be large, and wait in shared memory
         )
         if not videos:
             return loader
-        return Share(loader, Footage(videos[rank::processes], self.size, self.max_pixels, self.num_workers > 0))
+        return PredictLoader(
+            loader, VideoFrames(videos[rank::processes], self.size, self.max_pixels, self.num_workers > 0)
+        )
 
-    def transfer_batch_to_device(self, batch: Unpainted, device: torch.device, dataloader_idx: int) -> Unpainted:
+    def transfer_batch_to_device(
+        self, batch: PredictSample, device: torch.device, dataloader_idx: int
+    ) -> PredictSample:
         """Copy the pixels; the opacity is needed where files are written."""
         del dataloader_idx
         return replace(batch, pixels=batch.pixels.to(device, non_blocking=True))
 
 
-class Readings(Dataset[Unpainted]):
-    """Pictures, read when they are asked for.
+class ImageFiles(Dataset[PredictSample]):
+    """Images, read when they are asked for.
 
     Args:
-        files: Where they are.
-        size: Long side, pixels; `None` for each picture's own.
+        files: Files of the images.
+        size: Long side, pixels; `None` for each image's own.
         keep_alpha: Whether to hand on their alpha channels.
-        max_pixels: The most that is read.
+        max_pixels: Most pixels of an image; one with more is not read.
     """
 
-    def __init__(self, files: list[PictureFile], size: int | None, keep_alpha: bool, max_pixels: int) -> None:
+    def __init__(self, files: list[MediaFile], size: int | None, keep_alpha: bool, max_pixels: int) -> None:
         self.files = files
         self.size = size
         self.keep_alpha = keep_alpha
@@ -112,34 +279,34 @@ class Readings(Dataset[Unpainted]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Unpainted:
+    def __getitem__(self, index: int) -> PredictSample:
         file = self.files[index]
         try:
-            picture = read_image(file.path, max_pixels=self.max_pixels)
+            image = read_image(file.path, max_pixels=self.max_pixels)
         except UserError as error:
-            return Unpainted(file, torch.empty(1, 3, 0, 0), problem=str(error))
-        pixels, alpha = picture.pixels, picture.alpha if self.keep_alpha else None
+            return PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error))
+        pixels, alpha = image.pixels, image.alpha if self.keep_alpha else None
         if self.size is not None:
             size = fit_long_side(pixels.shape[-2], pixels.shape[-1], self.size)
             pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
-        return Unpainted(file, pixels, alpha)
+        return PredictSample(file, pixels, alpha)
 
 
-class EveryNth(DistributedSampler[int]):
-    """What one of several processes reads: every n-th picture, beginning with its rank's.
+class StridedSampler(DistributedSampler[int]):
+    """Indices of every n-th image, beginning with the rank's, for one of n processes.
 
-    Torch's own repeats pictures so that all processes have as many; Lightning's for predictions does not, but refuses
-    more processes than pictures. Lightning leaves a `DistributedSampler` as it is.
+    Torch's own repeats images so that all processes have as many; Lightning's for predictions does not, but refuses
+    more processes than images. Lightning leaves a `DistributedSampler` as it is.
 
     Args:
-        readings: Pictures of all processes together.
-        rank: Of this process.
-        processes: How many there are.
+        files: Images of all processes together.
+        rank: Rank of this process.
+        processes: Number of processes.
     """
 
-    def __init__(self, readings: Readings, rank: int, processes: int) -> None:
-        super().__init__(readings, processes, rank, shuffle=False)
-        self._share = range(rank, len(readings), processes)
+    def __init__(self, files: ImageFiles, rank: int, processes: int) -> None:
+        super().__init__(files, processes, rank, shuffle=False)
+        self._share = range(rank, len(files), processes)
 
     def __len__(self) -> int:
         return len(self._share)
@@ -149,31 +316,31 @@ class EveryNth(DistributedSampler[int]):
 
 
 def _cores() -> int:
-    """Give the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_pictures(place: str) -> list[PictureFile]:
-    """Find the pictures and videos that a word means.
+def find_media(place: str) -> list[MediaFile]:
+    """Find the images and videos of one value of `data.images`.
 
     Args:
-        place: A folder, a picture or video file, or `sample:NAME`.
+        place: Path of a folder, an image or a video, or `sample:NAME`.
 
     Returns:
-        What is to be painted, a folder's sorted by name.
+        The files, a folder's sorted by name.
 
     Raises:
         UserError: If there is nothing by that name, or the folder holds neither.
     """
     if place.startswith(SAMPLE):
-        return [PictureFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
+        return [MediaFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
     path = user_path(place)
     if not path.exists():
         raise UserError(f"--data.images found nothing at {place}; give a folder, a picture, a video or sample:NAME.")
     if not path.is_dir():
-        return [PictureFile(str(path), PurePosixPath(path.name))]
+        return [MediaFile(str(path), PurePosixPath(path.name))]
     files = [file for file in visible_files(path) if is_picture(file) or is_video(file)]
     if not files:
         suffixes = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
         raise UserError(f"--data.images {place} holds no pictures or videos ({suffixes}); give another folder.")
-    return [PictureFile(str(file), PurePosixPath(file.relative_to(path).as_posix())) for file in files]
+    return [MediaFile(str(file), PurePosixPath(file.relative_to(path).as_posix())) for file in files]

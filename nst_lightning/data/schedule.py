@@ -15,9 +15,9 @@ class Level:
     """One size of the pyramid.
 
     Attributes:
-        height: Of the painted picture, pixels.
-        width: Of the painted picture, pixels.
-        steps: Optimiser steps at this size.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        steps: Optimizer steps at this size.
     """
 
     height: int
@@ -26,7 +26,7 @@ class Level:
 
 
 def pyramid_sizes(size: int, smallest: int) -> list[int]:
-    """Give the long sides of the levels, coarse to fine, √2 apart and ending in `size`.
+    """Return the long sides of the levels, coarse to fine, √2 apart and ending in `size`.
 
     The rule of crowsonkb/style-transfer-pytorch (`gen_scales`): `size / 2^(i/2)` rounded, as long as it is not
     below `smallest`; equal sizes count once.
@@ -40,6 +40,10 @@ def pyramid_sizes(size: int, smallest: int) -> list[int]:
 
     Raises:
         UserError: If a size is below 1.
+
+    Example:
+        >>> pyramid_sizes(512, 128)
+        [128, 181, 256, 362, 512]
     """
     if min(size, smallest) < 1:
         raise UserError(f"data.size and data.min_size must be at least 1, but {size} and {smallest} were given.")
@@ -50,10 +54,10 @@ def pyramid_sizes(size: int, smallest: int) -> list[int]:
 
 
 def steps_per_level(steps: int | Sequence[int], first_steps: int | None, levels: int) -> list[int]:
-    """Spread the numbers the user gave over the levels.
+    """Return the steps of each level from the numbers that the user gave.
 
     Args:
-        steps: Optimiser steps at each level, or one number for each of them.
+        steps: Optimizer steps at each level, or one number for each of them.
         first_steps: Steps at the first level where `steps` is one number; `None` for the same.
         levels: Number of levels.
 
@@ -80,7 +84,18 @@ class Schedule:
     """Levels in order, and which of them a step belongs to.
 
     Args:
-        levels: Coarse to fine; at least one.
+        levels: Levels, coarse to fine; at least one.
+
+    Attributes:
+        levels: Levels as given.
+        ends: Number of steps until the end of each level.
+
+    Example:
+        >>> schedule = Schedule([Level(96, 128, steps=150), Level(192, 256, steps=100)])
+        >>> schedule.total_steps, schedule.level_at(149), schedule.level_at(150)
+        (250, 0, 1)
+        >>> schedule.part_done(200), schedule.remaining_work(200)
+        (0.5, 50.0)
     """
 
     def __init__(self, levels: Sequence[Level]) -> None:
@@ -93,23 +108,27 @@ class Schedule:
         return self.ends[-1]
 
     def level_at(self, step: int) -> int:
-        """Give the index of the level that a step, counted from 0, belongs to."""
+        """Return the index of the level that a step, counted from 0, belongs to."""
         return bisect_right(self.ends, step)
 
     def part_done(self, step: int) -> float:
-        """Give the part of a step's level that is done before it, in [0, 1); 1 after the last step.
+        """Return the part of a step's level that is done before it, in [0, 1); 1 after the last step.
 
         Args:
-            step: Counted from 0, of all levels.
+            step: Number of the step among those of all levels, from 0.
         """
         level = min(self.level_at(step), len(self.levels) - 1)
         steps = self.levels[level].steps
         return 1 - (self.ends[level] - step) / steps
 
     def remaining_work(self, done: int, last: int | None = None) -> float:
-        """Give what is left to do after `done` steps, up to step `last` if given, in steps at the finest level.
+        """Return the work that is left, in steps at the finest level.
 
-        A step's cost is taken as proportional to its pixels, which is what convolutions ask for.
+        A step's cost is taken as proportional to its pixels, as that of convolutions is.
+
+        Args:
+            done: Steps that are done.
+            last: Step that the run ends with; `None` for the schedule's last.
         """
         finest = self.levels[-1].height * self.levels[-1].width
         work = 0.0
@@ -123,7 +142,7 @@ class Schedule:
 
         Args:
             reached: Steps that are done.
-            other: Rows of height, width, steps: the schedule they were done under.
+            other: Schedule that they were done under, as rows of height, width, steps.
 
         Raises:
             UserError: If a level before the one of the last step differs, or that one has another size.

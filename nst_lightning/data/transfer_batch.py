@@ -1,4 +1,4 @@
-"""What one optimiser step is given."""
+"""The batch of an optimizer step: the images of a pyramid level."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from nst_lightning.images.guides import Guides
 
 @dataclass(eq=False)
 class TransferBatch:
-    """The pictures of one pyramid level. All are float32 sRGB in [0, 1].
+    """The images of one pyramid level. All are float32 sRGB in [0, 1].
+
+    The first batch of a level that a loader hands out has all of them; those of the steps after it, `without_images`,
+    only name the level: images that have been measured need no memory.
 
     Attributes:
         level: Index of the level, 0 for the coarsest.
         schedule: All levels.
-        content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis, and once it was measured
-            tile by tile.
+        content: `(1, 3, H, W)`, `H` and `W` being the level's; `None` for texture synthesis.
         styles: Each `(1, 3, h, w)` with its own size; empty for feature inversion.
         style_weights: One weight for each style; they sum to 1.
         guides: Masks of this level's sizes; `None` for none.
-        initial: `(1, 3, H, W)`, what the picture starts from at the first level; `None` at the others, and
-            once the picture was made of it.
-        digest: Identifies the pictures, their guides and colours, whatever the level.
-        warped: `(1, 3, H, W)`, what the picture should be by the frame before; `None` for none.
-        warped_guide: `(1, 1, H, W)` in [0, 1], where that is to be trusted; `None` for everywhere.
+        initial: `(1, 3, H, W)`, image that the first level starts from; `None` at the others.
+        digest: Identifies the images, their guides and colors, whatever the level.
+        warped: `(1, 3, H, W)`, the painted frame before, warped to this one; `None` for no such frame.
+        warped_guide: `(1, 1, H, W)` in [0, 1], the weight of each of its positions; `None` for 1 everywhere.
     """
 
     level: int
@@ -43,21 +44,25 @@ class TransferBatch:
 
     @property
     def size(self) -> Level:
-        """The level itself: height, width and steps."""
+        """Height, width and steps of the level."""
         return self.schedule.levels[self.level]
 
-    def foretold(self, picture: Tensor) -> Tensor:
-        """Give what a level begins with: the warped picture where that is to be trusted, elsewhere what is given.
+    def initialize_from_warped(self, image: Tensor) -> Tensor:
+        """Return the image that a level begins with: the warped frame by its weight, the rest from the image given.
 
         Args:
-            picture: `(1, 3, H, W)`, of this level's size.
+            image: `(1, 3, H, W)`, of this level's size.
         """
         if self.warped is None:
-            return picture
-        return self.warped.clone() if self.warped_guide is None else picture.lerp(self.warped, self.warped_guide)
+            return image
+        return self.warped.clone() if self.warped_guide is None else image.lerp(self.warped, self.warped_guide)
+
+    def without_images(self) -> TransferBatch:
+        """Return the batch of the level's further steps: level, schedule, weights and digest alone."""
+        return TransferBatch(self.level, self.schedule, None, (), self.style_weights, None, self.digest)
 
     def to(self, device: torch.device) -> TransferBatch:
-        """Give the same batch with its tensors on a device."""
+        """Return the batch with its tensors on a device; those that are there already are shared."""
 
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)

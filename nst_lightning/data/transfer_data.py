@@ -1,10 +1,11 @@
-"""The pictures of a style transfer, coarse to fine."""
+"""The data module of a style transfer: its images, coarse to fine."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -12,52 +13,65 @@ from torch import Tensor
 
 from nst_lightning.data.colors import ColorKeeper, ColorPreservation
 from nst_lightning.data.guide_masks import GuideMasks
-from nst_lightning.data.initial_image import Start
+from nst_lightning.data.initial_image import InitialImage, WarpedImage
 from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.data.transfer_batch import TransferBatch
-from nst_lightning.data.warped_image import WarpedPicture
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 
 
 class TransferData(LightningDataModule):
-    """Reads the content and style pictures and hands them out level by level.
+    """Read the content and style images, and hand them out level by level.
 
-    A picture is a path, or `sample:NAME` for one that ships in the package. Without a content picture the
-    style's texture is synthesised in the style's aspect ratio; without a style picture the content's features
+    An image is a path, or `sample:NAME` for one that ships in the package. Without a content image the
+    style's texture is synthesized in the style's aspect ratio; without a style image the content's features
     are inverted.
 
     Args:
-        content: The picture whose objects are kept.
-        style: The picture or pictures whose manner is taken over.
-        style_weights: How much each style counts, in proportion; `None` for equal parts.
+        content: Image whose objects are kept.
+        style: Image or images whose style is transferred.
+        style_weights: Weights of the styles, in any proportion; `None` for equal parts.
         style_scale: Long side of the styles over the long side of the result: larger makes larger strokes. One number,
             or one for each style.
         size: Long side of the result, pixels.
-        min_size: The pyramid starts at the smallest size, √2 apart, that is not below this.
-        sizes: The long sides themselves, ascending, instead of `size` and `min_size`.
-        steps: Optimiser steps at each level, or one number for each.
+        min_size: Lower bound of the first level's long side, pixels; levels are √2 apart.
+        sizes: Long sides of the levels, ascending, instead of `size` and `min_size`.
+        steps: Optimizer steps at each level, or one number for each.
         first_steps: Steps at the first level where `steps` is one number.
-        init: What the picture starts from: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or a
-            picture; `Start` in data/initial_image.py says what each is.
-        guides: For each style the mask of where it goes: a picture (white is 1, black 0, greys are weights), `alpha`
-            for the content's opacity, or for one of them `rest`, what the others leave.
-        style_guides: For each style the mask of the part of it that is used: a picture, `alpha` or `null`.
-        content_guide: Mask of how much the content counts: a picture or `alpha`.
-        preserve_color: Keep the content's colours: `luminance` paints brightness only; `cholesky`, `pca`,
-            `symmetric` and `histogram` give the styles the content's colours before the run.
-        color_strength: How far, from 0 to 1.
-        warped: For a frame of a video: the painting of the frame before, moved to where its parts are now. Each level
-            begins with it, and a `TemporalLoss` compares with it.
-        warped_guide: Mask of where that is to be trusted: a picture, white for fully. Where it is black, the frame is
-            painted as a picture of its own.
-        max_pixels: Pictures of more pixels are refused, as decompression bombs.
-        keep_alpha: Give the result the content's alpha channel.
+        init: Initial image: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or an image file; see
+            `InitialImage` in data/initial_image.py.
+        guides: Mask of each style's region: an image (white is 1, black 0, grays are weights), `alpha` for the
+            content's opacity, or for one of them `rest`, what the others leave.
+        style_guides: Mask of each style's part that is used: an image, `alpha` or `null`.
+        content_guide: Mask of the content's weight: an image or `alpha`.
+        preserve_color: Method of keeping the content's colors: `luminance` paints brightness only; `cholesky`, `pca`,
+            `symmetric` and `histogram` give the styles the content's colors before the run.
+        color_strength: Weight of the kept colors, from 0 to 1.
+        warped: Painted frame before, in a video, moved to where its parts are now. Each level begins with it, and a
+            `TemporalLoss` compares with it.
+        warped_guide: Mask of where that frame is to be trusted: an image, white for fully. Where it is black, the frame
+            is painted as an image of its own.
+        max_pixels: Most pixels of an image; one with more is refused, as a decompression bomb.
+        keep_alpha: Whether the result has the content's alpha channel.
+
+    Attributes:
+        schedule: Levels and their steps.
+        prepared_content: Content as the objective sees it, at its own size; `None` without a content.
+        prepared_styles: Styles as the objective sees them, at their own sizes.
 
     Raises:
-        UserError: If a picture can't be read or the numbers don't fit together.
+        UserError: If an image can't be read or the numbers don't fit together.
+
+    Example:
+        >>> from nst_lightning import TransferData
+        >>> data = TransferData("sample:town", "sample:starry", size=64, min_size=32, steps=10)
+        >>> [(level.width, level.height, level.steps) for level in data.schedule.levels]
+        [(32, 24, 10), (45, 34, 10), (64, 48, 10)]
+        >>> batch = data.batch(0)
+        >>> batch.content.shape, batch.initial.shape, len(batch.styles)
+        (torch.Size([1, 3, 24, 32]), torch.Size([1, 3, 24, 32]), 1)
     """
 
     def __init__(
@@ -96,98 +110,105 @@ class TransferData(LightningDataModule):
         self.keep_alpha = keep_alpha
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
         self._paths = [user_path(path) for path in read if path is not None]
-        self._moved: tuple[TransferBatch, TransferBatch] | None = None
         self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
         self.content = None if content is None else read_image(content, max_pixels=max_pixels)
         self.styles = [read_image(path, max_pixels=max_pixels) for path in styles]
         self.guides = GuideMasks(guides, style_guides, content_guide, self.content, self.styles, max_pixels)
         self.colors = ColorKeeper(preserve_color, color_strength)
-        self._shown = None if self.content is None else self.colors.prepare_content(self.content.pixels)
-        self._painted = self._prepare_styles()
-        self._start = Start(init, self._shown, self._painted, self.style_weights, max_pixels)
-        self._warped = WarpedPicture(warped, warped_guide, max_pixels)
+        self.prepared_content = None if self.content is None else self.colors.prepare_content(self.content.pixels)
+        self.prepared_styles = self._prepare_styles()
+        self._initial = InitialImage(init, self.prepared_content, self.prepared_styles, self.style_weights, max_pixels)
+        self._warped = WarpedImage(warped, warped_guide, max_pixels)
         self._finishing: Tensor | None = None
         self.schedule = Schedule(
             [Level(*self._fit(long_side), steps) for long_side, steps in zip(self.sizes, self.steps, strict=True)]
         )
 
     def _fit(self, long_side: int) -> tuple[int, int]:
-        picture = self.content or self.styles[0]
-        height, width = picture.pixels.shape[-2:]
+        height, width = (self.content or self.styles[0]).pixels.shape[-2:]
         return fit_long_side(height, width, long_side)
 
     def train_dataloader(self) -> StepLoader:
-        """Give the loader of all steps of all levels."""
+        """Return the loader of all steps of all levels."""
         return StepLoader(self.schedule, self.batch)
 
-    def transfer_batch_to_device(
-        self, batch: TransferBatch, device: torch.device, dataloader_idx: int
-    ) -> TransferBatch:
-        """Copy a batch to the device unless it is the one that was copied last."""
-        del dataloader_idx
-        if self._moved is None or self._moved[0] is not batch:
-            # The same object on a CPU: what the task lets go of is then let go of.
-            self._moved = (batch, batch if device.type == "cpu" else batch.to(device))
-        return self._moved[1]
-
     def batch(self, level: int) -> TransferBatch:
-        """Resize the pictures for a level.
+        """Resize the images for a level.
 
         Args:
-            level: Index, 0 for the coarsest.
+            level: Index of the level, 0 for the coarsest.
 
         Returns:
-            The batch of each of the level's steps, on the CPU.
+            The batch of the level's first step, on the CPU.
         """
         size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
         long_sides = [max(1, round(self.sizes[level] * scale)) for scale in self.style_scales]
         styles = tuple(
             resize(style, fit_long_side(*_size(style), long_side))
-            for style, long_side in zip(self._painted, long_sides, strict=True)
+            for style, long_side in zip(self.prepared_styles, long_sides, strict=True)
         )
         warped, warped_guide = self._warped.at(size)
         return TransferBatch(
             level=level,
             schedule=self.schedule,
-            content=None if self._shown is None else resize(self._shown, size),
+            content=None if self.prepared_content is None else resize(self.prepared_content, size),
             styles=styles,
             style_weights=self.style_weights,
-            initial=self._start.picture(size) if level == 0 else None,
+            initial=self._initial.at(size) if level == 0 else None,
             digest=self.digest(),
             guides=self.guides.at(size, [_size(style) for style in styles]),
             warped=warped,
             warped_guide=warped_guide,
         )
 
-    def finish(self, picture: Tensor) -> Tensor:
-        """Turn what was optimised into what is shown and written: with the content's chrominance, if that is kept.
+    def finish(self, image: Tensor) -> Tensor:
+        """Return an optimized image as it is shown and written: with the content's chrominance, if that is kept.
 
         Args:
-            picture: `(1, 3, H, W)` in [0, 1].
+            image: `(1, 3, H, W)` in [0, 1].
 
         Returns:
-            Of the same shape, range and device.
+            An image of this shape and range, on this device.
         """
         if self.content is None or not self.colors.finishes:
-            return picture
-        size = _size(picture)
+            return image
+        size = _size(image)
         if self._finishing is None or _size(self._finishing) != size:
             self._finishing = resize(self.content.pixels, size)
-        return self.colors.finish(picture, self._finishing.to(picture))
+        return self.colors.finish(image, self._finishing.to(image))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that one compares runs by.
+
+        Returns:
+            Names of the images, seed, long side in pixels, steps of all levels, number of levels, initial image,
+            method of keeping colors, and the styles' scale.
+        """
+        return {
+            **self.names,
+            "seed": torch.initial_seed(),
+            "size": self.sizes[-1],
+            "levels": len(self.sizes),
+            "steps": self.schedule.total_steps,
+            "init": self.init,
+            "preserve_color": self.colors.method or "no",
+            # A number where there is one: TensorBoard sorts and filters by it.
+            "style_scale": self.style_scales[0] if len(set(self.style_scales)) == 1 else str(self.style_scales),
+        }
 
     def digest(self) -> str:
-        """Identify the pictures, their guides and what is done to colours, whatever the sizes."""
+        """Return a digest of the images, their guides and what is done to colors, whatever the sizes."""
         # An absent content leaves its line empty: else it would be the same as one style less.
-        digests = ["" if picture is None else picture.digest for picture in (self.content, *self.styles)]
+        digests = ["" if image is None else image.digest for image in (self.content, *self.styles)]
         made = (self.guides.digest(), self.colors.digest(), self._warped.digest())
         digests += [digest for digest in made if digest]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def alpha(self, size: tuple[int, int]) -> Tensor | None:
-        """Give the content's opacity, if the result is to have it.
+        """Return the content's opacity, if the result is to have it.
 
         Args:
-            size: Height and width of the picture it goes with.
+            size: Height and width of the result, pixels.
 
         Returns:
             `(1, 1, *size)` in [0, 1], or `None`.
@@ -197,7 +218,7 @@ class TransferData(LightningDataModule):
         return resize(self.content.alpha, size)
 
     def reads(self, path: Path) -> bool:
-        """Tell whether a file is one of the pictures."""
+        """Return whether a file is one of the images."""
         return path.exists() and any(path.samefile(p) for p in self._paths if p.exists())
 
     def _prepare_styles(self) -> list[Tensor]:
@@ -210,8 +231,8 @@ class TransferData(LightningDataModule):
         ]
 
 
-def _size(picture: Tensor) -> tuple[int, int]:
-    return picture.shape[-2], picture.shape[-1]
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[-2], image.shape[-1]
 
 
 def _check_sizes(sizes: list[int]) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nst_lightning.callbacks.progress_bar import redraw_interval
+from nst_lightning.callbacks.progress_bars import redraw_interval
 from nst_lightning.jobs.worker import Job
 
 _FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{postfix}]"

@@ -22,11 +22,11 @@ from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
-from nst_lightning.callbacks.final_loss import final_terms
-from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.callbacks.image_writer import transfer_data
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError
 from nst_lightning.runs.fit_command import run_command
+from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import atomic_path
 from nst_lightning.utils.locks import LOCK
 
@@ -148,9 +148,8 @@ class Watcher(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; let TensorBoard compare the runs by the axes, whatever those set."""
-        del pl_module
-        for callback in _tensorboard_callbacks(trainer):
-            callback.axes = {f"grid/{name}": text for name, text in self._axes.items()}
+        if isinstance(pl_module, StyleTransfer):
+            pl_module.labels |= {f"grid/{name}": text for name, text in self._axes.items()}
         file = run_folder(trainer) / SECONDS
         self._seconds_before = float(file.read_text()) if file.exists() else 0.0
         self._started = self._noted = time.monotonic()
@@ -176,19 +175,15 @@ class Watcher(Callback):
         self.steps = trainer.global_step
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the loss of the result, which TensorBoard's callback has evaluated unless no step was left to do."""
-        told = [callback.final for callback in _tensorboard_callbacks(trainer) if callback.final]
-        self.terms = told[0] if told else final_terms(trainer, pl_module)
+        """Take the loss of the result."""
+        data = transfer_data(trainer)
+        if isinstance(pl_module, StyleTransfer) and data is not None:
+            self.terms = pl_module.final_terms(data.batch)
 
     def _note_seconds(self, trainer: Trainer) -> None:
         self._noted = time.monotonic()
         with atomic_path(run_folder(trainer) / SECONDS) as temporary:
             temporary.write_text(f"{self._seconds_before + self._noted - self._started:.2f}\n")
-
-
-def _tensorboard_callbacks(trainer: Trainer) -> list[TensorBoardPictures]:
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by one of Lightning's connectors
-    return [callback for callback in callbacks if isinstance(callback, TensorBoardPictures)]
 
 
 class _Teller:

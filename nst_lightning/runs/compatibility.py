@@ -6,7 +6,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 
 from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.folder_images import FolderImages
-from nst_lightning.data.predict_data import PicturesToPaint
+from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
@@ -18,7 +18,7 @@ _LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
     FastStyleTransfer: FastTransferData,
     EncoderDistillation: FolderImages,
 }
-_OURS = (TransferData, FolderImages, PicturesToPaint)
+_OURS = (TransferData, FolderImages, PredictData)
 
 
 def check_belong_together(model: LightningModule, data: LightningDataModule | None) -> None:

@@ -17,8 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, run_folder
-from nst_lightning.callbacks.image_writer import PictureWriter
-from nst_lightning.callbacks.tensorboard import TensorBoardPictures
+from nst_lightning.callbacks.image_writer import ImageWriter
+from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
@@ -84,9 +84,9 @@ class NSTCommand(LightningCLI):
             default=None,
             help="Runs live in lightning_logs/NAME; the config's name if unset.",
         )
-        parser.add_lightning_class_args(PictureWriter, "output")
+        parser.add_lightning_class_args(ImageWriter, "output")
         parser.add_lightning_class_args(Animation, "animation")
-        parser.add_lightning_class_args(TensorBoardPictures, "tensorboard")
+        parser.add_lightning_class_args(TensorBoardImages, "tensorboard")
         parser.add_lightning_class_args(CheckpointWriter, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

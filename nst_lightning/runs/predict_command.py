@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from nst_lightning.callbacks.prediction_writer import PaintingWriter
+from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.trainer import build_predictor
-from nst_lightning.tasks.fast_stylizer import FastPainter
+from nst_lightning.tasks.fast_stylizer import FastStylizer
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PredictCommand(NSTCommand):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the writer."""
-        parser.add_lightning_class_args(PaintingWriter, "output")
+        parser.add_lightning_class_args(PredictionWriter, "output")
 
     def _parse_ckpt_path(self) -> None:
         # A checkpoint of a training holds another class: its network is what is wanted, and a small file serves too.
@@ -60,15 +60,15 @@ class PredictCommand(NSTCommand):
         return {**super()._prepare_subcommand_kwargs(subcommand), "return_predictions": False}
 
     @property
-    def writer(self) -> PaintingWriter:
+    def writer(self) -> PredictionWriter:
         """What writes the pictures and videos."""
         callbacks: list[object] = getattr(self.trainer, "callbacks")  # noqa: B009 - unknown to type checkers
-        return next(callback for callback in callbacks if isinstance(callback, PaintingWriter))
+        return next(callback for callback in callbacks if isinstance(callback, PredictionWriter))
 
     def before_predict(self) -> None:
         """Say in which styles is painted."""
         warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # or of one
-        if isinstance(self.model, FastPainter):
+        if isinstance(self.model, FastStylizer):
             weights = self.model.style_weights.tolist()
             styles = [f"{name} {weight:.3g}" for name, weight in zip(self.model.styles, weights, strict=True)]
             _log.info("style: %s", ", ".join(styles))

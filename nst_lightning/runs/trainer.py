@@ -20,11 +20,9 @@ from torch import Tensor
 
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
-from nst_lightning.callbacks.image_writer import PictureWriter, painted
-from nst_lightning.callbacks.predict_progress import PaintingProgressBar
-from nst_lightning.callbacks.progress_bar import TransferProgressBar
-from nst_lightning.callbacks.tensorboard import TensorBoardPictures
-from nst_lightning.callbacks.training_progress import TrainingProgressBar
+from nst_lightning.callbacks.image_writer import ImageWriter, painted
+from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingProgressBar, TransferProgressBar
+from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.runs.ranks import check_launch
@@ -86,7 +84,7 @@ def build_trainer(
     wanted = [
         callback
         for callback in _listed(settings.get("callbacks"))
-        if paints or not isinstance(callback, (PictureWriter, Animation, TensorBoardPictures))
+        if paints or not isinstance(callback, (ImageWriter, Animation, TensorBoardImages))
     ]
     if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
         wanted.append(TransferProgressBar() if paints else TrainingProgressBar())
@@ -128,7 +126,7 @@ def build_predictor(**settings: Any) -> Trainer:
     _check_precision(settings, ["32-true", "bf16-mixed", "16-mixed"])
     wanted = _listed(settings.get("callbacks"))
     if settings.get("enable_progress_bar") is not False and not _has(wanted, ProgressBar):
-        wanted.append(PaintingProgressBar())
+        wanted.append(PredictProgressBar())
     trainer = Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
     if isinstance(trainer.strategy, DDPStrategy):
         trainer.strategy._timeout = _PATIENCE  # not a setting: the strategy may be Lightning's own choice
@@ -196,28 +194,38 @@ def fit(
     name: str = "python",
     **trainer_settings: Any,
 ) -> Result:
-    """Paint a picture, as `nst fit` does.
+    """Optimize an image, as `nst fit` does.
 
     Args:
-        model: Encoder, losses and optimiser.
-        data: Pictures and schedule.
-        output: Write the picture here as well as into the run's folder.
-        ckpt_path: `last` or a checkpoint file to go on from.
-        name: Runs live in `lightning_logs/NAME/version_N`.
+        model: Task with encoder, losses and optimizer.
+        data: Images and schedule.
+        output: File that the image is written to, beside the one in the run's folder.
+        ckpt_path: Checkpoint file to go on from, or `last`.
+        name: Name of the run, which lives in `lightning_logs/NAME/version_N`.
         **trainer_settings: Arguments of `lightning.Trainer`, such as `accelerator` or `precision`.
 
     Returns:
-        The picture and where it is.
+        The image and where it is.
 
     Raises:
         UserError: If something the user gave can't be used.
+
+    Example:
+        >>> import tempfile
+        >>> from nst_lightning import ContentLoss, GramStyleLoss, StyleTransfer, TransferData, fit
+        >>> task = StyleTransfer(content=ContentLoss(["relu3_1"]), style=GramStyleLoss(["relu1_1", "relu2_1"]))
+        >>> data = TransferData("sample:town", "sample:starry", sizes=[32], steps=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = fit(task, data, accelerator="cpu", default_root_dir=folder)
+        >>> result.picture.shape, result.complete
+        (torch.Size([1, 3, 24, 32]), True)
     """
     root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
     folder = RunFolder(root, name)
     checkpoint: Path | None = None
     if ckpt_path is not None:
         checkpoint, folder = find_checkpoint(ckpt_path, folder)
-    callbacks = [PictureWriter(path=output), TensorBoardPictures(), CheckpointWriter()]
+    callbacks = [ImageWriter(path=output), TensorBoardImages(), CheckpointWriter()]
     callbacks += _listed(trainer_settings.pop("callbacks", None))
     trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
     if "devices" not in trainer_settings:  # who asks for one may give each process a picture of its own
@@ -229,7 +237,7 @@ def fit(
 def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
     """Gather what a finished or stopped run left."""
     callbacks = list(getattr(trainer, "callbacks"))  # noqa: B009 - set by a connector, unknown to type checkers
-    writer = next((callback for callback in callbacks if isinstance(callback, PictureWriter)), None)
+    writer = next((callback for callback in callbacks if isinstance(callback, ImageWriter)), None)
     return Result(
         picture=painted(trainer, model).cpu(),
         path=writer.written if writer is not None else None,

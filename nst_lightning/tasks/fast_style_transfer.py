@@ -1,4 +1,4 @@
-"""Training a network to paint in one pass, with the losses that a single picture is painted with."""
+"""Training a one-pass network with the losses that a single image is painted with."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from nst_lightning.losses.objective import Objective
 from nst_lightning.networks.network_file import CHECKPOINT_KEY, NetworkCard, save_network
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.tasks.fast_targets import batch_targets, measure_styles
-from nst_lightning.tasks.optimizers import check_schedules, make_optimizer, scaled_rate, with_schedule
+from nst_lightning.tasks.optimizers import (
+    check_schedules,
+    configured_state,
+    continue_with_config,
+    make_optimizer,
+    saved_by,
+    scaled_lr,
+    with_schedule,
+)
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
-from nst_lightning.tasks.resume import (
-    configured_schedule,
-    configured_settings,
-    continue_with_config,
-    replay_changed_schedule,
-    saved_by,
-)
 from nst_lightning.utils.atomic import check_writable
 
 
 class FastStyleTransfer(LightningModule):
-    r"""Train a network to do in one pass what `StyleTransfer` optimises a picture for.
+    r"""Train a network to do in one pass what `StyleTransfer` optimizes an image for.
 
-    Johnson, Alahi and Fei-Fei 2016; several styles in one network as in Dumoulin et al. 2017. Every picture of a batch
+    Johnson, Alahi and Fei-Fei 2016; several styles in one network as in Dumoulin et al. 2017. Every image of a batch
     is painted in one of the styles, in turn. Of the steps a share is painted at a strength :math:`\alpha < 1`,
     evenly spread over (0, 1), where the style's terms count :math:`\alpha^2`; so the strength can be chosen when the
     network is used (see `TransformerNet`). Babaeizadeh and Ghiasi 2018 draw a weight for each layer instead, and
@@ -50,18 +51,18 @@ class FastStyleTransfer(LightningModule):
     interrupted training goes on exactly.
 
     Args:
-        encoder: The frozen network of the losses; `None` for the compact VGG19 with replicated borders.
-        network: What is trained; `None` for one of a single style.
+        encoder: Frozen network of the losses; `None` for the compact VGG19 with replicated borders.
+        network: Network that is trained; `None` for one of a single style.
         content: Loss against the photograph.
-        style: Loss against the style pictures.
-        variation: Loss of the painted picture itself, such as total variation.
-        extra_losses: Any further losses. What a loss against the styles prepares must be tensors `(1, …)`.
-        output: Where to write the network (`.safetensors`, float16) at the end; `None` for nowhere.
+        style: Loss against the style images.
+        variation: Loss of the painted image itself, such as total variation.
+        extra_losses: Further losses. What a loss against the styles prepares must be tensors `(1, …)`.
+        output: File to write the network to at the end (`.safetensors`, float16); `None` for no file.
         weaker: Share of the steps with a strength below 1, in [0, 1); 0 for a network without choice of strength.
-        optimizer: Makes the optimiser of the network.
-        lr_scheduler: Makes a schedule that advances every step.
-        decay: What is left of the learning rate at the end of the training, in [0, 1]; it falls on a straight line over
-            the batches of the epoch, however many the data give. It multiplies what a schedule says.
+        optimizer: Function that makes the optimizer of the network.
+        lr_scheduler: Function that makes a schedule, which advances every step.
+        decay: Part of the learning rate that is left at the end of the training, in [0, 1]; it falls on a straight line
+            over the batches of the epoch, however many the data give. It multiplies what a schedule says.
 
     Raises:
         UserError: If there is no loss, or one reads a layer the encoder lacks, or the output can't be written, or a
@@ -99,8 +100,8 @@ class FastStyleTransfer(LightningModule):
         self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
         self.network = network or TransformerNet()
         self.weaker = weaker
-        with_schedule(make_optimizer(optimizer, self.network.parameters()), lr_scheduler)  # mistakes are told now
         self.optimizer = optimizer
+        with_schedule(self._make_optimizer(), lr_scheduler)  # mistakes are told now
         self.lr_scheduler = lr_scheduler
         self.decay = decay
         self._targets: dict[str, Measured] = {}
@@ -109,17 +110,19 @@ class FastStyleTransfer(LightningModule):
 
     @property
     def encoder(self) -> VGG19:
-        """The frozen network."""
+        """Frozen network of the losses."""
         return self.objective.encoder
 
     def card(self) -> NetworkCard:
-        """Give what goes with the network's weights."""
+        """Return the description that goes with the network's weights."""
         return NetworkCard(self.network.architecture(), self._style_names, self.encoder.digest)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Give the optimiser of the network, and its schedule if there is one."""
-        optimizer = make_optimizer(self.optimizer, self.network.parameters())
-        return with_schedule(optimizer, self.lr_scheduler)
+        """Return the optimizer of the network, and its schedule if there is one."""
+        return with_schedule(self._make_optimizer(), self.lr_scheduler)
+
+    def _make_optimizer(self) -> Optimizer:
+        return make_optimizer(self.optimizer, self.network.parameters())
 
     def on_fit_start(self) -> None:
         """Convert the encoder once, as `StyleTransfer` does; forget the styles of an earlier run."""
@@ -136,12 +139,12 @@ class FastStyleTransfer(LightningModule):
         check_schedules(self.trainer)
 
     def forward(self, images: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Paint; see `TransformerNet.forward`."""
+        """Stylize images; see `TransformerNet.forward`."""
         painted: Tensor = self.network(images, weights)
         return painted
 
     def training_step(self, batch: FastBatch, batch_idx: int) -> Tensor:
-        """Evaluate the objective on a batch of painted pictures.
+        """Evaluate the objective on a batch of painted images.
 
         Returns:
             The sum of all weighted terms, a float32 scalar.
@@ -162,11 +165,11 @@ class FastStyleTransfer(LightningModule):
     ) -> None:
         """Step at the learning rate that the training has come down to."""
         done = batch_idx / self.trainer.num_training_batches
-        with scaled_rate(self.trainer.optimizers[0], 1 - (1 - self.decay) * done):
+        with scaled_lr(self.trainer.optimizers[0], 1 - (1 - self.decay) * done):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def validation_step(self, batch: FastBatch, batch_idx: int) -> None:
-        """Log the objective of held-out pictures, painted at full strength."""
+        """Log the objective of held-out images, painted at full strength."""
         loss, terms = self._evaluate(batch, batch_idx, 1.0)
         metrics = {f"val/{name}": value for name, value in grouped(terms).items() if name != "total"}
         self.log_dict({"val/loss": loss, **metrics}, batch_size=batch.contents.shape[0], sync_dist=True)
@@ -210,22 +213,20 @@ class FastStyleTransfer(LightningModule):
             rank_zero_info(f"network: {self.output}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what an exact resume needs beside the network and the optimiser's state."""
+        """Add what an exact resume needs beside the network and the optimizer's state."""
         # Whether this was the last batch, data.steps says that the run is resumed under: it may be more.
         checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
         checkpoint[CHECKPOINT_KEY] = {
             **self.card().as_dict(),
             "pictures": self._styles_digest,
-            "optimizer": type(self.trainer.optimizers[0]).__qualname__,
-            "configured": configured_settings(self.optimizer(self.network.parameters())),
-            "schedule": configured_schedule(self.optimizer(self.network.parameters()), self.lr_scheduler),
+            **configured_state(self.trainer.optimizers[0], self._make_optimizer, self.lr_scheduler),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the state over; optimiser settings stay those of the config.
+        """Take the state over; optimizer settings stay those of the config.
 
         Raises:
-            UserError: If the checkpoint belongs to another encoder, network, optimiser or kind of model.
+            UserError: If the checkpoint belongs to another encoder, network, optimizer or kind of model.
         """
         saved = saved_by("FastStyleTransfer", checkpoint, CHECKPOINT_KEY)
         if saved["architecture"] != self.network.architecture():
@@ -233,21 +234,20 @@ class FastStyleTransfer(LightningModule):
                 f"the checkpoint's network was made with {saved['architecture']}, the config asks for "
                 f"{self.network.architecture()}; restore model.network, or start without --ckpt_path."
             )
-        continue_with_config(checkpoint, saved, self.encoder.digest, self.optimizer(self.network.parameters()))
-        replay_changed_schedule(checkpoint, saved, self.optimizer(self.network.parameters()), self.lr_scheduler)
+        continue_with_config(checkpoint, saved, self.encoder.digest, self._make_optimizer, self.lr_scheduler)
         self._style_names = tuple(saved["styles"])
         self._styles_digest = saved["pictures"]
 
 
 def strength_of_step(step: int, weaker: float) -> float:
-    """Give the strength that a step is painted at: 1, or for a share `weaker` of the steps something in (0, 1).
+    """Return the strength of a step: 1, or for a share `weaker` of the steps something in (0, 1).
 
     Multiples of two irrational numbers modulo 1 say whether, and how strong: evenly spread at any length of the
     training, and nothing to keep in a checkpoint.
 
     Args:
-        step: 0 or more.
-        weaker: In [0, 1).
+        step: Number of the step, from 0.
+        weaker: Share of the steps with a strength below 1, in [0, 1).
     """
     number = step + 1  # at 0 both are 0: a first step without any gradient
     return math.fmod(number * math.sqrt(5), 1.0) if math.fmod(number * math.sqrt(2), 1.0) < weaker else 1.0

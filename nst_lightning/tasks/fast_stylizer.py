@@ -1,4 +1,4 @@
-"""Using a network that paints in one pass."""
+"""Stylizing images with a trained one-pass network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from nst_lightning.data.predict_data import Unpainted
+from nst_lightning.data.predict_data import PredictSample
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.tiled_inference import paint_tiled
@@ -18,27 +18,30 @@ from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.tasks.tile_size import free_memory
 
 _WHOLE_BYTES = 25
-"""A pixel and channel of full resolution: what a forward pass holds at its peak, in the last upsampling. Measured: 601
+"""Bytes for each pixel and channel of full resolution at a forward pass's peak, in the last upsampling. Measured: 601
 bytes a pixel at width 24, 800 at width 32 (benchmarks/README.md)."""
-_KEPT_BYTES = 3  # the same of what `paint_tiled` keeps of the whole picture
-_PICTURE_BYTES = 24  # a pixel: the picture and the result
-_PART = 0.5  # of an accelerator's free memory: the rest is for pictures read ahead and waiting to be written
+_KEPT_BYTES = 3  # likewise, of what `paint_tiled` keeps of the whole image
+_IMAGE_BYTES = 24  # for each pixel: the image and the result
+_PART = 0.5  # of an accelerator's free memory: the rest is for images read ahead and waiting to be written
 _SMALLEST_TILE, _LARGEST_TILE, _TILE_STEP = 128, 2048, 64  # pixels
 _CPU_PIXELS, _CPU_TILE = 2**20, 256
-"""On a CPU larger pictures are tiled: as fast, since a tile's maps stay in its caches, in a fifth of the memory."""
+"""On a CPU larger images are tiled: as fast, since a tile's maps stay in its caches, in a fifth of the memory."""
 
 
-class FastPainter(LightningModule):
-    """Paint pictures of any size with a trained network: what `nst predict` runs.
+class FastStylizer(LightningModule):
+    """Stylize images of any size with a trained network: the task of `nst predict`.
 
     Args:
-        network: A shipped network's name, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` run.
-        style: Of a network with several styles the name of one, or names with their shares; `None` for equal parts.
-        strength: 0 gives the photograph, 1 the style as learned.
-        tile_size: Pictures are painted in tiles of at most so many pixels a side, with the same result
-            (`paint_tiled`); `null` for each picture in one piece; `auto` for tiles of 256 pixels where a CPU paints a
-            picture of more than a megapixel, and on an accelerator where half of its free memory does not hold the
+        network: Name of a shipped network, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` run.
+        style: Name of one of a network's styles, or names with their shares; `None` for equal parts.
+        strength: Strength of the style: 0 gives the photograph, 1 the style as learned.
+        tile_size: Longest side of the tiles that images are painted in, pixels, with the same result
+            (`paint_tiled`); `null` for each image in one piece; `auto` for tiles of 256 pixels where a CPU paints an
+            image of more than a megapixel, and on an accelerator where half of its free memory does not hold the
             piece.
+
+    Attributes:
+        styles: Names of the network's styles.
 
     Raises:
         UserError: If the network can't be read, has no such style, or a number is out of range.
@@ -65,7 +68,7 @@ class FastPainter(LightningModule):
         self.register_buffer("style_weights", mix_styles(card.styles, style, strength), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Paint.
+        """Stylize images.
 
         Args:
             images: sRGB in [0, 1], `(N, 3, H, W)`. A side shorter than the network needs is lengthened by repeating
@@ -85,8 +88,8 @@ class FastPainter(LightningModule):
             painted = paint_tiled(self.network, images, self.style_weights, tile_size, self._choose_store(images))
         return painted[..., :height, :width]
 
-    def predict_step(self, batch: Unpainted, batch_idx: int) -> Tensor:
-        """Paint a picture; one that could not be read is given back as it is, `(1, 3, 0, 0)`."""
+    def predict_step(self, batch: PredictSample, batch_idx: int) -> Tensor:
+        """Stylize an image; one that could not be read is returned as it is, `(1, 3, 0, 0)`."""
         return batch.pixels if batch.problem is not None else self(batch.pixels)
 
     def _choose_tile(self, images: Tensor) -> int | None:
@@ -109,17 +112,17 @@ def pick_tile_size(pixels: int, network: TransformerNet, free: int) -> int | Non
     """Pick the largest tile that half of an accelerator's free memory holds beside the maps that are kept.
 
     Args:
-        pixels: Of the picture.
-        network: What is to paint it.
-        free: Bytes.
+        pixels: Number of the image's pixels.
+        network: Network that is to paint it.
+        free: Free memory, bytes.
 
     Returns:
-        Pixels, a multiple of 64 from 128 to 2048: larger tiles gain nothing. `None` if the whole picture fits.
+        Pixels, a multiple of 64 from 128 to 2048: larger tiles gain nothing. `None` if the whole image fits.
     """
     whole = _WHOLE_BYTES * network.width
-    if pixels * (whole + _PICTURE_BYTES) <= _PART * free:
+    if pixels * (whole + _IMAGE_BYTES) <= _PART * free:
         return None
-    left = _PART * free - pixels * (_KEPT_BYTES * network.width + _PICTURE_BYTES)
+    left = _PART * free - pixels * (_KEPT_BYTES * network.width + _IMAGE_BYTES)
     side = int((max(0.0, left) / whole) ** 0.5)
     return min(_LARGEST_TILE, max(_SMALLEST_TILE, side // _TILE_STEP * _TILE_STEP))
 
@@ -128,9 +131,9 @@ def mix_styles(names: Sequence[str], style: str | Mapping[str, float] | None, st
     """Turn what a user says about styles into a network's weights.
 
     Args:
-        names: The network's styles.
-        style: One of them, or some with their shares, in any proportion; `None` for equal parts.
-        strength: From 0 to 1.
+        names: Names of the network's styles.
+        style: Name of one of them, or names with their shares, in any proportion; `None` for equal parts.
+        strength: Strength of the style, from 0 to 1.
 
     Returns:
         Weights `(S,)` whose sum is the strength.

@@ -1,4 +1,4 @@
-"""What the pictures of a batch are compared with: each with its own style and its own photograph."""
+"""Targets of a batch of images: each has its own style and its own photograph."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from nst_lightning.losses.objective import Objective, Targets
 
 @torch.no_grad()
 def measure_styles(objective: Objective, styles: Sequence[Tensor]) -> dict[str, Measured]:
-    """Give the targets of each style loss, by its name, with the styles along the first dimension.
+    """Return the targets of each style loss, by its name, with the styles along the first dimension.
 
     Args:
-        objective: Its losses prepare tensors `(1, …)` of a style.
+        objective: Objective whose losses prepare tensors `(1, …)` of a style.
         styles: Each `(1, 3, h, w)` in [0, 1], with its own size.
     """
     losses = [loss for loss in objective.losses if loss.reference == "style"]
@@ -37,11 +37,11 @@ def batch_targets(
     """Return the targets of a batch: for each image its own style's, and its own photograph's.
 
     Args:
-        objective: Without guides or tiles.
-        contents: The photographs, `(N, 3, H, W)` in [0, 1].
-        targets: What `measure_styles` gave.
-        styles: Which style each picture is painted in, `(N,)`.
-        strength: The style's terms count its square.
+        objective: Objective without guides or tiles.
+        contents: Photographs, `(N, 3, H, W)` in [0, 1].
+        targets: Targets of each style loss, from `measure_styles`.
+        styles: Number of the style that each image is painted in, `(N,)`.
+        strength: Strength of the style, whose square the style's terms count.
     """
     taps = objective.taps("content")
     features = objective.encoder(contents, taps) if taps else {}

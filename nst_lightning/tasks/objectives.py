@@ -22,7 +22,7 @@ class LevelObjectives(nn.Module):
         encoder: Network for the levels below the least of the sizes.
         by_size: Encoders from a long side on, pixels; may be empty.
         losses: Losses, the same at every level.
-        guide_propagation: As in `Objective`.
+        guide_propagation: Way in which masks reach deeper layers, as in `Objective`.
 
     Raises:
         UserError: If a size is below 1, or as in `Objective`.
@@ -52,7 +52,7 @@ class LevelObjectives(nn.Module):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) that identifies the encoders and their sizes; of a single one its own."""
+        """SHA-256 (hexadecimal) that identifies the encoders and their sizes; a single encoder has its own."""
         digests = [objective.encoder.digest for objective in self.all()]
         if len(digests) == 1:
             return digests[0]

@@ -1,4 +1,4 @@
-"""What the trainer's precision means for painting a picture."""
+"""Consequences of the trainer's precision for painting an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENCODER_DTYPES = {
     "16-mixed": torch.float16,
     "64-true": torch.float64,
 }
-"""What the convolutions run in, for each `--trainer.precision` that makes sense here."""
+"""Dtypes of the convolutions, for each `--trainer.precision` that makes sense here."""
 
 
 def native_bfloat16() -> bool:
@@ -32,7 +32,7 @@ def default_precision(accelerator: str, *, lbfgs: bool) -> str:
     """Return the precision of a run for which none was asked.
 
     Args:
-        accelerator: `auto`, `cpu`, `gpu`, `cuda`, `mps` or whatever else Lightning knows.
+        accelerator: Name of an accelerator that Lightning knows, such as `auto`, `cpu`, `gpu`, `cuda` and `mps`.
         lbfgs: Whether the optimizer is L-BFGS, whose curvature estimates are differences of gradients: in bfloat16 they
             are mostly rounding.
 
@@ -45,13 +45,13 @@ def default_precision(accelerator: str, *, lbfgs: bool) -> str:
 
 
 def scales_gradients(trainer: Trainer) -> bool:
-    """Tell whether a gradient scaler is at work, as with 16-mixed."""
+    """Return whether a gradient scaler is at work, as with 16-mixed."""
     plugin = trainer.precision_plugin
     return isinstance(plugin, MixedPrecision) and plugin.precision == "16-mixed"
 
 
 def gave_up_scaling(trainer: Trainer) -> bool:
-    """Tell whether gradients overflow whatever the scale.
+    """Return whether gradients overflow whatever the scale.
 
     A scaler halves its scale at each overflow: below 1 it is not the scale that overflows.
     """
@@ -64,11 +64,11 @@ def check_lbfgs(trainer: Trainer, clamp: str) -> None:
     """Refuse what L-BFGS can't work with.
 
     Args:
-        trainer: Its precision must not scale gradients.
-        clamp: `StyleTransfer`'s; must not be `after_step`.
+        trainer: Trainer, whose precision must not scale gradients.
+        clamp: Option of `StyleTransfer`, which must not be `after_step`.
 
     Raises:
-        UserError: With the remedy.
+        UserError: If one of them does not fit L-BFGS.
     """
     if scales_gradients(trainer):
         raise UserError("L-BFGS can't run with --trainer.precision 16-mixed; use bf16-mixed or 32-true.")

@@ -1,4 +1,4 @@
-"""What a run tells about itself: numbers of a step, settings to compare runs by."""
+"""Reports of a run: the metrics of a step, and the settings that runs are compared by."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from nst_lightning.losses.objective import Objective
 
 
 def is_logging_step(trainer: Trainer) -> bool:
-    """Tell whether the step in progress is one of each `log_every_n_steps`."""
+    """Return whether the step in progress is one of each `log_every_n_steps`."""
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by one of Lightning's connectors
     return every > 0 and (trainer.global_step + 1) % every == 0
 
 
 def step_metrics(terms: Mapping[str, Tensor], optimizer: Optimizer, batch: TransferBatch) -> dict[str, Any]:
-    """Give what TensorBoard shows of a step.
+    """Return the metrics that TensorBoard shows of a step.
 
     Args:
         terms: Weighted terms as the objective names them, such as `style/relu3_1`.
-        optimizer: The picture's, at the learning rate of this step: Lightning evaluates within the optimiser's step.
-        batch: Of the step.
+        optimizer: Optimizer of the image, at the learning rate of this step: Lightning evaluates within the optimizer's
+            step.
+        batch: Batch of the step.
 
     Returns:
         `loss/…` for each term, for each loss of several layers and for the `total`; the learning rate; the
@@ -43,7 +44,7 @@ def grouped(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add sums to the terms.
 
     Args:
-        terms: As the objective names them, such as `style/relu3_1` and `tv`; scalars.
+        terms: Scalars by the objective's names, such as `style/relu3_1` and `tv`.
 
     Returns:
         The `total` first, then the terms, each loss of several layers (`style`) before its own.
@@ -58,11 +59,11 @@ def grouped(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str, Any]:
-    """Give the settings that one compares runs by, as numbers and words.
+    """Return the settings that one compares runs by, as numbers and words.
 
     Args:
-        objective: Encoder and losses.
-        optimizer: As the config makes it.
+        objective: Objective with its encoder and losses.
+        optimizer: Optimizer as the config makes it.
 
     Returns:
         Names and values for TensorBoard's table of hyper-parameters.

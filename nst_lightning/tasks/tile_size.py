@@ -1,4 +1,4 @@
-"""How large a tile the free memory allows."""
+"""Tile sizes that the free memory allows."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _COPIES = 3
 """Feature maps that an evaluation holds for each convolution's output: itself for the backward pass, a copy with
 padding, and a share for pooling indices and gradients. Measured: 1003 bytes a pixel of the compact encoder up to
 relu5_1 in float32, 3447 of the full one, where this gives 934 and 3544 (benchmarks/README.md)."""
-_IMAGE_BYTES = 64  # a pixel of the picture itself: its gradient and what total variation needs
-_PICTURES = 7
-"""Tensors of the whole picture's size, whatever the tile, in each process: the picture, its gradient, two moments, the
-average, the last good picture and the content."""
-_HELD_PICTURES = 3  # of those that are there when a level has been entered: the picture, the last good one, the content
-_PART = 0.5  # of what the picture leaves free: the rest is for the targets, what is short-lived and other programs
+_IMAGE_BYTES = 64  # for each pixel of the image itself: its gradient and what total variation needs
+_IMAGES = 7
+"""Tensors of the whole image's size, whatever the tile, in each process: the image, its gradient, two moments, the
+average, the last good image and the content."""
+_HELD_IMAGES = 3  # of those that are there when a level has been entered: the image, the last good one, the content
+_PART = 0.5  # of what the image leaves free: the rest is for the targets, what is short-lived and other programs
 _CONTENT_PART = 0.25  # of an accelerator's free memory, beyond which content targets wait on the CPU
 _SMALLEST, _STEP = 128, 64  # pixels
 
@@ -38,11 +38,11 @@ def bytes_per_pixel(encoder: VGG19, taps: Sequence[str]) -> float:
     """Estimate the memory of one evaluation of the objective with its gradient.
 
     Args:
-        encoder: The network, in the precision it will run in.
-        taps: The layers that losses read.
+        encoder: Network, in the precision it will run in.
+        taps: Layers that losses read.
 
     Returns:
-        Bytes for each pixel of the picture, or of the tile with its halo.
+        Bytes for each pixel of the image, or of the tile with its halo.
     """
     channels = sum(
         encoder.width(layer) / stride_of(layer) ** 2 for layer in LAYERS[: deepest(taps)] if layer.startswith("conv")
@@ -51,7 +51,7 @@ def bytes_per_pixel(encoder: VGG19, taps: Sequence[str]) -> float:
 
 
 def content_bytes(height: int, width: int, objective: Objective) -> float:
-    """Give the memory of the content targets of a picture, bytes."""
+    """Return the memory of the content targets of an image, bytes."""
     encoder, channels, total = objective.encoder, 3, 0.0
     taps = objective.taps("content")
     for layer in LAYERS[: deepest(taps)] if taps else ():
@@ -62,7 +62,7 @@ def content_bytes(height: int, width: int, objective: Objective) -> float:
 
 
 def free_memory(device: torch.device) -> int:
-    """Give the bytes that a device can still give out; of a CPU those of the machine, or of the container if fewer."""
+    """Return a device's free memory, bytes; for a CPU the machine's, or the container's if that is less."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
@@ -71,38 +71,38 @@ def free_memory(device: torch.device) -> int:
     return int(min(psutil.virtual_memory().available, free_in_container()))
 
 
-def picture_bytes(encoder: VGG19) -> int:
-    """Give the memory of one tensor of the picture's size, bytes a pixel."""
+def image_bytes(encoder: VGG19) -> int:
+    """Return the memory of one tensor of the image's size, bytes a pixel."""
     return 3 * max(torch.float32.itemsize, encoder.dtype.itemsize)
 
 
 def pick_tile_size(
     height: int, width: int, encoder: VGG19, taps: Sequence[str], free: int, processes: int = 1
 ) -> int | None:
-    """Pick the largest tile that half of the free memory holds beside what follows the picture's size.
+    """Pick the largest tile that half of the free memory holds beside what follows the image's size.
 
     Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-        encoder: The network, in the precision it will run in.
-        taps: The layers that losses read.
-        free: Bytes, for each process, before anything of the picture is there.
-        processes: Among which the picture is shared.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        encoder: Network, in the precision it will run in.
+        taps: Layers that losses read.
+        free: Free memory of each process before anything of the image is there, bytes.
+        processes: Number of processes that share the image.
 
     Returns:
-        Pixels, a multiple of 64 and at least 128; `None` if the whole picture fits, or of several processes each one's
+        Pixels, a multiple of 64 and at least 128; `None` if the whole image fits, or of several processes each one's
         part with the halo around it.
 
     Raises:
         UserError: If not even the smallest tile fits.
     """
-    picture, each = _PICTURES * picture_bytes(encoder) * height * width, bytes_per_pixel(encoder, taps)
-    pixels = _PART * (free - picture) / each
+    images, each = _IMAGES * image_bytes(encoder) * height * width, bytes_per_pixel(encoder, taps)
+    pixels = _PART * (free - images) / each
     largest = max(tile.computed for tile in plan_tiles(height, width, taps, None, processes))
     if largest <= pixels:
         return None
     smallest = min(height, _SMALLEST + 2 * halo(taps)) * min(width, _SMALLEST + 2 * halo(taps))
-    needed = picture + each * min(smallest, largest)
+    needed = images + each * min(smallest, largest)
     if needed > free:
         raise UserError(
             f"a picture of {width}×{height} pixels needs {needed / 2**30:.3g} GiB in each process however small its "
@@ -120,11 +120,11 @@ class TileSizes:
     memory, and is to tile alike. With another number of processes they are chosen anew.
 
     Args:
-        wanted: Pixels, `auto`, or `None` for the whole picture at once.
+        wanted: Longest side, pixels; `auto`; or `None` for the whole image at once.
 
     Attributes:
-        by_level: What was chosen; empty before that.
-        processes: For how many.
+        by_level: Choice for each level so far, pixels; `None` for no tiles.
+        processes: Number of processes that it was made for.
     """
 
     def __init__(self, wanted: int | Literal["auto"] | None) -> None:
@@ -143,14 +143,14 @@ class TileSizes:
         """Choose for the levels that have none yet; all processes choose alike.
 
         Args:
-            schedule: All levels.
-            entered: The index of the one whose pictures are in memory by now.
-            objective_at: Returns a level's objective, whose encoder and taps say what memory a pixel takes.
-            device: Where it runs.
-            team: The processes that share the picture.
+            schedule: Schedule of all levels.
+            entered: Index of the level whose images are in memory by now.
+            objective_at: Function that returns a level's objective, by which the memory of a pixel is known.
+            device: Device that the run is on.
+            team: Processes that share the image.
 
         Raises:
-            UserError: If a level's picture can't fit, however small its tiles are.
+            UserError: If a level's image can't fit, however small its tiles are.
         """
         if team.size != self.processes:
             self.by_level, self.processes = [], team.size
@@ -160,7 +160,7 @@ class TileSizes:
                 objective = objective_at(level)
                 free = free_memory(device) // (team.size if device.type == "cpu" else 1)
                 now = schedule.levels[entered]
-                free += _HELD_PICTURES * picture_bytes(objective.encoder) * now.height * now.width
+                free += _HELD_IMAGES * image_bytes(objective.encoder) * now.height * now.width
                 tile_size = pick_tile_size(
                     *(level.height, level.width, objective.encoder, objective.taps()),
                     *(team.all_reduce_min(free, device), team.size),
@@ -172,17 +172,17 @@ class TileSizes:
     def tiling(
         self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: TileGroup
     ) -> Tiling | None:
-        """Give how the pictures of a level are cut up.
+        """Return how the images of a level are cut into tiles.
 
         Args:
-            level: Its index.
+            level: Index of the level.
             size: Height and width, pixels.
-            objective: Not yet measured at this level.
-            device: Where it runs.
-            team: The processes that share the picture.
+            objective: Objective of the level.
+            device: Device that the run is on.
+            team: Processes that share the image.
 
         Returns:
-            `None` for the whole picture at once.
+            `None` for the whole image at once.
         """
         tile_size = self.by_level[level]
         if tile_size is None and team.size == 1:
@@ -194,7 +194,7 @@ class TileSizes:
         return Tiling(tile_size, team, torch.device("cpu") if crowded else None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what was chosen, for a checkpoint."""
+        """Return what was chosen, for a checkpoint."""
         return {"wanted": self.wanted, "by_level": list(self.by_level), "processes": self.processes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

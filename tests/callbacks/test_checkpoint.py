@@ -93,7 +93,7 @@ def test_processes_stop_after_the_step_that_all_have_heard_of(
 ) -> None:
     """The other one gets the signal in a step, counted from 1, of five; what is complete then has not been stopped."""
     writer, trainer = CheckpointWriter(), Shared(5)
-    monkeypatch.setattr(writer, "_save", lambda _: None)
+    monkeypatch.setattr(writer, "save", lambda _: None)
 
     def all_reduce(number: Tensor, operation: Any) -> None:
         assert operation == dist.ReduceOp.MAX
@@ -111,9 +111,9 @@ def test_processes_stop_after_the_step_that_all_have_heard_of(
 def test_to_agree_does_not_wait_for_the_steps_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_reduce", lambda number, operation: None)
     writer, trainer = CheckpointWriter(), Shared(5, "cuda")
-    writer._agree(trainer)  # type: ignore[arg-type]
+    writer.agree_on_stop(trainer)  # type: ignore[arg-type]
     torch.cuda.synchronize()
     torch.cuda._sleep(2_000_000_000)  # about a second's work
-    assert writer._agree(trainer) is None  # type: ignore[arg-type]
+    assert writer.agree_on_stop(trainer) is None  # type: ignore[arg-type]
     assert not torch.cuda.current_stream().query()
     torch.cuda.synchronize()

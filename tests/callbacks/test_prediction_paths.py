@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from nst_lightning.callbacks.prediction_paths import find_targets, leave_out_folder
-from nst_lightning.data.predict_data import PictureFile
+from nst_lightning.data.predict_data import MediaFile
 from nst_lightning.errors import UserError
 
 
-def files(*names: str, root: str = "in") -> list[PictureFile]:
-    return [PictureFile(f"{root}/{name}", PurePosixPath(name)) for name in names]
+def files(*names: str, root: str = "in") -> list[MediaFile]:
+    return [MediaFile(f"{root}/{name}", PurePosixPath(name)) for name in names]
 
 
 def named(names: list[str], suffix: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""`PaintingWriter`: what is written when, what is counted, and how a signal ends it."""
+"""`PredictionWriter`: what is written when, what is counted, and how a signal ends it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import torch
 from lightning.pytorch import LightningModule
 
 from nst_lightning.callbacks import prediction_writer as paintings
-from nst_lightning.callbacks.prediction_writer import PaintingWriter
-from nst_lightning.data.predict_data import PictureFile, PicturesToPaint, Unpainted
+from nst_lightning.callbacks.prediction_writer import PredictionWriter
+from nst_lightning.data.predict_data import MediaFile, PredictData, PredictSample
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 
 MODULE: Any = LightningModule()
 
 
-def started(folder: Path, count: int, **settings: Any) -> tuple[PaintingWriter, Any, PicturesToPaint]:
+def started(folder: Path, count: int, **settings: Any) -> tuple[PredictionWriter, Any, PredictData]:
     """A writer before the first picture."""
-    data = PicturesToPaint("sample:town")
-    data.files = [PictureFile(f"in/{n}.png", PurePosixPath(f"{n}.png")) for n in range(count)]
+    data = PredictData("sample:town")
+    data.files = [MediaFile(f"in/{n}.png", PurePosixPath(f"{n}.png")) for n in range(count)]
     trainer = SimpleNamespace(datamodule=data, strategy=SimpleNamespace(broadcast=lambda files: files))
-    writer = PaintingWriter(str(folder / "out"), **settings)
+    writer = PredictionWriter(str(folder / "out"), **settings)
     writer.setup(trainer, MODULE, "predict")  # type: ignore[arg-type]
     writer.on_predict_start(trainer, MODULE)  # type: ignore[arg-type]
     return writer, trainer, data
 
 
-def paint(writer: PaintingWriter, trainer: Any, file: PictureFile, level: float = 0.5) -> None:
+def paint(writer: PredictionWriter, trainer: Any, file: MediaFile, level: float = 0.5) -> None:
     pixels = torch.full((1, 3, 8, 8), level)
-    writer.on_predict_batch_end(trainer, MODULE, pixels, Unpainted(file, pixels), 0)
+    writer.on_predict_batch_end(trainer, MODULE, pixels, PredictSample(file, pixels), 0)
 
 
 @pytest.fixture
@@ -123,4 +123,4 @@ def test_a_painting_that_is_no_picture_is_reported(tmp_path: Path, caplog: pytes
 
 def test_a_quality_out_of_range_is_refused() -> None:
     with pytest.raises(UserError, match="from 1 to 100, but 101"):
-        PaintingWriter(quality=101)
+        PredictionWriter(quality=101)

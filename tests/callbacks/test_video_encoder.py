@@ -1,4 +1,4 @@
-"""`PaintingWriter` with videos, and the progress bar: what a stub of `VideoWriter` is given, and when it is let go."""
+"""`PredictionWriter` with videos, and the progress bar: what a stub of `VideoWriter` gets, and when it is let go."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from nst_lightning.callbacks import video_encoder as footage
-from nst_lightning.callbacks.predict_progress import PaintingProgressBar
-from nst_lightning.callbacks.prediction_writer import PaintingWriter
-from nst_lightning.callbacks.video_encoder import Reel
-from nst_lightning.data.predict_data import PicturesToPaint
-from nst_lightning.data.predict_sample import Moment, PictureFile, Unpainted
-from nst_lightning.data.video_frames import Share
+from nst_lightning.callbacks.prediction_writer import PredictionWriter
+from nst_lightning.callbacks.progress_bars import PredictProgressBar
+from nst_lightning.callbacks.video_encoder import VideoEncoder
+from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictLoader, PredictSample
 from nst_lightning.errors import UserError
 from nst_lightning.video.reading import VideoInfo
 
@@ -72,19 +70,19 @@ class Run:
     """A writer between the first frame and the end."""
 
     def __init__(self, folder: Path, *names: str) -> None:
-        self.data = PicturesToPaint("sample:town")
-        self.data.files = [PictureFile(f"in/{name}", PurePosixPath(name)) for name in names]
+        self.data = PredictData("sample:town")
+        self.data.files = [MediaFile(f"in/{name}", PurePosixPath(name)) for name in names]
         self.trainer: Any = SimpleNamespace(
             datamodule=self.data, strategy=SimpleNamespace(broadcast=lambda files: files)
         )
-        self.writer = PaintingWriter(str(folder / "out"))
+        self.writer = PredictionWriter(str(folder / "out"))
         self.writer.setup(self.trainer, MODULE, "predict")
         self.writer.on_predict_start(self.trainer, MODULE)
 
     def paint(self, video: int, index: int, *, is_last: bool = False, problem: str | None = None) -> None:
         pixels = torch.full((1, 3, 8, 8), index / 10) if problem is None else torch.empty(1, 3, 0, 0)
-        moment = Moment(index, Fraction(index, 10), INFO, is_last)
-        batch = Unpainted(self.data.files[video], pixels, problem=problem, moment=moment)
+        frame = FrameInfo(index, Fraction(index, 10), INFO, is_last)
+        batch = PredictSample(self.data.files[video], pixels, problem=problem, frame=frame)
         self.writer.on_predict_batch_end(self.trainer, MODULE, pixels, batch, 0)
 
     def end(self) -> None:
@@ -198,10 +196,10 @@ def test_a_signal_while_waiting_for_the_encoder(tmp_path: Path, stub: type[Write
     """What is interrupted between the last frame and its end mark can be given up all the same."""
     stub.gate.clear()
     with ThreadPoolExecutor(1) as pool:
-        reel = Reel(PictureFile("a.mp4", PurePosixPath("a.mp4")), tmp_path / "a.mp4", Fraction(10), (8, 8), pool)
+        reel = VideoEncoder(MediaFile("a.mp4", PurePosixPath("a.mp4")), tmp_path / "a.mp4", Fraction(10), (8, 8), pool)
         for index in range(3):
-            reel.add(torch.zeros(1, 3, 8, 8), Moment(index, Fraction(index), INFO))
-        last = threading.Thread(target=reel.add, args=(torch.zeros(1, 3, 8, 8), Moment(3, Fraction(3), INFO, True)))
+            reel.add(torch.zeros(1, 3, 8, 8), FrameInfo(index, Fraction(index), INFO))
+        last = threading.Thread(target=reel.add, args=(torch.zeros(1, 3, 8, 8), FrameInfo(3, Fraction(3), INFO, True)))
         last.start()
         threading.Timer(0.1, stub.gate.set).start()
         started = time.monotonic()
@@ -217,7 +215,7 @@ def test_a_signal_while_waiting_for_the_encoder(tmp_path: Path, stub: type[Write
 def test_the_bar_ends_where_the_frames_end(promised: int | None) -> None:
     """A picture and a video of 3 frames, whatever the header says of them."""
 
-    class Promising(Share):
+    class Promising(PredictLoader):
         def __init__(self) -> None:
             pass
 
@@ -226,14 +224,14 @@ def test_the_bar_ends_where_the_frames_end(promised: int | None) -> None:
 
     trainer: Any = SimpleNamespace(num_predict_batches=[float("inf")], predict_dataloaders=Promising())
     info = VideoInfo(8, 8, Fraction(10), promised, has_sound=False)
-    picture, clip = (PictureFile(name, PurePosixPath(name)) for name in ("a.png", "b.mp4"))
+    picture, clip = (MediaFile(name, PurePosixPath(name)) for name in ("a.png", "b.mp4"))
     pixels = torch.zeros(1, 3, 8, 8)
-    batches = [Unpainted(picture, pixels)]
-    batches += [Unpainted(clip, pixels, moment=Moment(i, Fraction(i), info, i == 2)) for i in range(3)]
-    bar = PaintingProgressBar()
+    batches = [PredictSample(picture, pixels)]
+    batches += [PredictSample(clip, pixels, frame=FrameInfo(i, Fraction(i), info, i == 2)) for i in range(3)]
+    bar = PredictProgressBar()
     bar.on_predict_start(trainer, MODULE)
-    assert bar._bar is not None
+    assert bar.bar is not None
     for batch in batches:
         bar.on_predict_batch_end(trainer, MODULE, pixels, batch, 0)
-    assert (bar._bar.n, bar._bar.total) == (4, None if promised is None else 4)
+    assert (bar.bar.n, bar.bar.total) == (4, None if promised is None else 4)
     bar.on_predict_end(trainer, MODULE)

@@ -28,7 +28,7 @@ def moments(picture: Tensor) -> tuple[Tensor, Tensor]:
 def test_the_style_gets_the_contents_mean_and_covariance(method: str, content: str, style: str) -> None:
     pictures = data(content, style, preserve_color=method)
     # At the style's own size and where nothing was cut off, so that only the map shows.
-    painted, shown = pictures._painted[0], data(content, style).batch(0).content
+    painted, shown = pictures.prepared_styles[0], data(content, style).batch(0).content
     inside = (painted > 0) & (painted < 1)
     assert inside.float().mean() > 0.9
     assert shown is not None

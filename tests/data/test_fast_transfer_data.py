@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nst_lightning.data.fast_transfer_data import FastTransferData
+from nst_lightning.data.fast_transfer_data import FastTransferData, SeededDataset
 from nst_lightning.data.folder_images import FolderImages
-from nst_lightning.data.sampling import SeededPictures
 from nst_lightning.errors import UserError
 from tests.conftest import make_picture
 
@@ -48,7 +47,7 @@ def test_whatever_was_drawn_before_and_whoever_reads(photos: str, style: str) ->
 def test_the_global_generator_is_left_alone(photos: str, style: str) -> None:
     before = torch.get_rng_state()
     data = FastTransferData(photos, style, 32, crop=12)
-    crops = SeededPictures(data.training_pictures(), seed=0)
+    crops = SeededDataset(data.training_images(), seed=0)
     assert not torch.equal(crops[0], crops[1])
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -31,7 +31,7 @@ def test_normal_is_cut_off_and_grey_is_within_a_grey_level(content: str, style: 
 
 
 def test_style_stats_are_the_styles_by_channel(content: str, style: str) -> None:
-    picture = TransferData(content, style, sizes=[200], steps=1)._painted[0]
+    picture = TransferData(content, style, sizes=[200], steps=1).prepared_styles[0]
     found = start(content, style, "style_stats")
     for channel in range(3):
         mean, deviation = float(picture[:, channel].mean()), float(picture[:, channel].std())

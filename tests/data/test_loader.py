@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule
@@ -12,15 +13,16 @@ SEQUENCE = [0, 0, 0, 1, 2, 2, 2, 2]
 
 
 class Maker:
-    """Makes batches without pictures, and counts."""
+    """Makes batches, and counts."""
 
-    def __init__(self, schedule=SCHEDULE):
+    def __init__(self, schedule=SCHEDULE, image=None):
         self.schedule = schedule
+        self.image = image
         self.made = []
 
     def __call__(self, level):
         self.made.append(level)
-        return TransferBatch(level, self.schedule, None, (), (), None, "")
+        return TransferBatch(level, self.schedule, self.image, (self.image,), (1.0,), self.image, "it")
 
 
 def loader(schedule=SCHEDULE):
@@ -37,13 +39,16 @@ def test_one_batch_for_each_step():
     assert levels(steps) == SEQUENCE
 
 
-def test_the_same_object_within_a_level_and_no_other_is_made():
-    maker = Maker()
+def test_each_level_is_made_once_and_its_first_batch_alone_has_the_images():
+    maker = Maker(image=torch.rand(1, 3, 6, 8))
     batches = list(StepLoader(SCHEDULE, maker))
     assert maker.made == [0, 1, 2]
-    assert len({id(batch) for batch in batches}) == 3
-    assert batches[0] is batches[2]
-    assert batches[4] is batches[7]
+    firsts = [batches[step] for step in (0, 3, 4)]
+    assert all(batch.content is batch.initial is batch.styles[0] is maker.image for batch in firsts)
+    further = [batch for batch in batches if all(batch is not first for first in firsts)]
+    assert len(further) == 5
+    assert all(batch.content is batch.initial is None and batch.styles == () for batch in further)
+    assert {(batch.digest, batch.style_weights, batch.schedule) for batch in batches} == {("it", (1.0,), SCHEDULE)}
 
 
 def test_after_the_last_batch_it_starts_anew():

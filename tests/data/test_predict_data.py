@@ -1,4 +1,4 @@
-"""`PicturesToPaint`: what is found, how it is read, and who gets it."""
+"""`PredictData`: what is found, how it is read, and who gets it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst_lightning.data.predict_data import EveryNth, PicturesToPaint, Readings, Unpainted, find_pictures
+from nst_lightning.data.predict_data import ImageFiles, PredictData, PredictSample, StridedSampler, find_media
 from nst_lightning.errors import UserError
 
 
@@ -28,16 +28,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def read(data: PicturesToPaint) -> list[Unpainted]:
+def read(data: PredictData) -> list[PredictSample]:
     return list(data.predict_dataloader())
 
 
 def test_a_folder_is_searched_by_suffix(folder: Path) -> None:
-    assert [str(file.name) for file in find_pictures(str(folder))] == ["a.JPG", "b.png", "deep/er/c.gif"]
+    assert [str(file.name) for file in find_media(str(folder))] == ["a.JPG", "b.png", "deep/er/c.gif"]
 
 
 def test_folders_files_and_samples_in_the_order_given(folder: Path) -> None:
-    data = PicturesToPaint(["sample:town", str(folder / "deep"), str(folder / "b.png")])
+    data = PredictData(["sample:town", str(folder / "deep"), str(folder / "b.png")])
     assert [str(file.name) for file in data.files] == ["town.jpg", "er/c.gif", "b.png"]
 
 
@@ -53,19 +53,19 @@ def test_folders_files_and_samples_in_the_order_given(folder: Path) -> None:
 )
 def test_mistakes(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        PicturesToPaint(**settings)
+        PredictData(**settings)
 
 
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=re.escape(str(tmp_path)) + " holds no pictures"):
-        find_pictures(str(tmp_path))
+        find_media(str(tmp_path))
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_damaged_file_is_handed_on_with_its_problem(folder: Path, num_workers: int) -> None:
     (folder / "b.png").write_bytes(b"no picture")
-    first, second, third = read(PicturesToPaint(str(folder), num_workers=num_workers))
+    first, second, third = read(PredictData(str(folder), num_workers=num_workers))
     assert (first.problem, third.problem) == (None, None)
     assert second.problem is not None
     assert "b.png" in second.problem
@@ -80,11 +80,11 @@ def test_orientation_size_and_alpha(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(values).save(tmp_path / "x.png", exif=exif)
-    (whole,) = read(PicturesToPaint(str(tmp_path), num_workers=0))
+    (whole,) = read(PredictData(str(tmp_path), num_workers=0))
     assert whole.alpha is not None
     assert whole.pixels.shape == (1, 3, 20, 10)
     torch.testing.assert_close(whole.alpha, torch.ones(1, 1, 20, 10) * (torch.arange(20) < 10).view(1, 1, 20, 1))
-    (small,) = read(PicturesToPaint(str(tmp_path), size=8, keep_alpha=False, num_workers=0))
+    (small,) = read(PredictData(str(tmp_path), size=8, keep_alpha=False, num_workers=0))
     assert small.pixels.shape == (1, 3, 8, 4)
     assert small.alpha is None
     torch.testing.assert_close(small.pixels[0, :, 0, 0], torch.tensor([1.0, 0.0, 0.0]))
@@ -92,14 +92,14 @@ def test_orientation_size_and_alpha(tmp_path: Path) -> None:
 
 
 def test_pictures_larger_than_allowed_are_not_read(folder: Path) -> None:
-    pictures = read(PicturesToPaint(str(folder), max_pixels=62, num_workers=0))
+    pictures = read(PredictData(str(folder), max_pixels=62, num_workers=0))
     assert all("at most 62 pixels" in str(picture.problem) for picture in pictures)
 
 
 @pytest.mark.parametrize(("length", "processes"), [(7, 3), (2, 4), (0, 2), (8, 1)])
 def test_processes_share_without_repetition(length: int, processes: int) -> None:
-    readings = Readings(find_pictures("sample:town") * length, None, False, 0)
-    shares = [EveryNth(readings, rank, processes) for rank in range(processes)]
+    readings = ImageFiles(find_media("sample:town") * length, None, False, 0)
+    shares = [StridedSampler(readings, rank, processes) for rank in range(processes)]
     assert sorted(index for share in shares for index in share) == list(range(length))
     assert [len(share) for share in shares] == [len(list(share)) for share in shares]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -107,4 +107,10 @@ def test_processes_share_without_repetition(length: int, processes: int) -> None
 
 def test_a_process_may_have_nothing_to_do() -> None:
     """Lightning asks the data module; its default is to refuse."""
-    assert PicturesToPaint("sample:town").allow_zero_length_dataloader_with_multiple_devices
+    assert PredictData("sample:town").allow_zero_length_dataloader_with_multiple_devices
+
+
+def test_its_earlier_name_still_names_it() -> None:
+    from nst_lightning import data
+
+    assert data.PicturesToPaint is PredictData

@@ -166,10 +166,13 @@ def test_the_loader_hands_out_the_levels(photo, painting):
     data = TransferData(photo, painting, sizes=[10, 20], steps=[2, 1])
     loader = data.train_dataloader()
     assert isinstance(loader, StepLoader)
-    assert [tuple(batch.content.shape[-2:]) for batch in loader] == [(8, 10), (8, 10), (15, 20)]
+    batches = list(loader)
+    assert [(batch.size.height, batch.size.width) for batch in batches] == [(8, 10), (8, 10), (15, 20)]
+    assert [tuple(batch.content.shape[-2:]) for batch in batches[::2]] == [(8, 10), (15, 20)]
+    assert batches[1].content is None
 
 
-def test_a_batch_is_copied_to_the_device_once(picture, painting):
+def test_images_are_copied_to_the_device_once(picture, painting):
     content = picture("cut.png", 80, 60, alpha=True)
     data = TransferData(content, painting, sizes=[10, 20], steps=2, keep_alpha=True)
     first, again, second, _ = data.train_dataloader()
@@ -179,7 +182,10 @@ def test_a_batch_is_copied_to_the_device_once(picture, painting):
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert first.content.device.type == "cpu"
     assert (moved.level, moved.digest, moved.schedule) == (first.level, first.digest, first.schedule)
-    assert data.transfer_batch_to_device(again, device, 0) is moved
+    moved = data.transfer_batch_to_device(again, device, 0)
+    assert (moved.level, moved.digest, moved.schedule) == (first.level, first.digest, first.schedule)
+    assert moved.content is moved.initial is moved.warped is moved.guides is None
+    assert moved.styles == ()
     assert data.transfer_batch_to_device(second, device, 0).level == 1
     assert data.transfer_batch_to_device(second, device, 0).initial is None
 

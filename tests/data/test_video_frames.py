@@ -1,4 +1,4 @@
-"""`Footage` and `Share`: which frames come, in what order, and what is said of those that don't."""
+"""`VideoFrames` and `PredictLoader`: which frames come, in what order, and what is said of those that don't."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nst_lightning.data.predict_data import PicturesToPaint, find_pictures
-from nst_lightning.data.predict_sample import PictureFile, Unpainted
-from nst_lightning.data.video_frames import Footage, Share
+from nst_lightning.data.predict_data import (
+    MediaFile,
+    PredictData,
+    PredictLoader,
+    PredictSample,
+    VideoFrames,
+    find_media,
+)
 from tests.clips import make_clip, moving_frames
 from tests.conftest import make_picture
 
 pytest.importorskip("av")
 
 
-def video(path: Path) -> PictureFile:
-    return PictureFile(str(path), PurePosixPath(path.name))
+def video(path: Path) -> MediaFile:
+    return MediaFile(str(path), PurePosixPath(path.name))
 
 
 def cut_short(path: Path) -> None:
@@ -28,8 +33,8 @@ def cut_short(path: Path) -> None:
     path.write_bytes(data[: len(data) * 2 // 3])
 
 
-def places(frames: list[Unpainted]) -> list[tuple[str, int, bool, bool]]:
-    return [(f.file.path[-5], f.moment.index, f.moment.is_last, f.problem is not None) for f in frames if f.moment]
+def places(frames: list[PredictSample]) -> list[tuple[str, int, bool, bool]]:
+    return [(f.file.path[-5], f.frame.index, f.frame.is_last, f.problem is not None) for f in frames if f.frame]
 
 
 @pytest.fixture
@@ -43,23 +48,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_frame_comes_once_and_the_last_says_so(folder: Path) -> None:
-    frames = list(Footage([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 10**9))
+    frames = list(VideoFrames([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 10**9))
     assert places(frames) == [(n, i, i == last, False) for n, last in (("a", 2), ("b", 1)) for i in range(last + 1)]
-    assert [f.moment.time for f in frames if f.moment] == [Fraction(i, 10) for i in (0, 1, 2, 0, 1)]
-    assert {f.moment.info.rate for f in frames if f.moment} == {10}
+    assert [f.frame.time for f in frames if f.frame] == [Fraction(i, 10) for i in (0, 1, 2, 0, 1)]
+    assert {f.frame.info.rate for f in frames if f.frame} == {10}
     for frame, expected in zip(frames, [*moving_frames(3), *moving_frames(2)], strict=True):
         torch.testing.assert_close(frame.pixels, expected, rtol=0, atol=1e-6)
 
 
 def test_the_long_side(folder: Path) -> None:
-    assert {frame.pixels.shape for frame in Footage([video(folder / "a.mkv")], 16, 10**9)} == {(1, 3, 12, 16)}
+    assert {frame.pixels.shape for frame in VideoFrames([video(folder / "a.mkv")], 16, 10**9)} == {(1, 3, 12, 16)}
 
 
 def test_a_video_that_breaks_off_ends_with_its_problem(folder: Path) -> None:
     frames = moving_frames(12)
     make_clip(folder / "a.mkv", frames)
     cut_short(folder / "a.mkv")
-    *whole, broken, first, second = Footage([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 10**9)
+    *whole, broken, first, second = VideoFrames([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 10**9)
     count = len(whole)
     assert 0 < count < 12
     assert places([*whole, broken]) == [("a", i, i == count, i == count) for i in range(count + 1)]
@@ -71,21 +76,21 @@ def test_a_video_that_breaks_off_ends_with_its_problem(folder: Path) -> None:
 
 def test_what_is_no_video_or_too_large_is_handed_on_with_its_problem(folder: Path) -> None:
     (folder / "a.mkv").write_text("no video")
-    footage = Footage([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 24 * 32 - 1)
-    assert [frame.moment for frame in footage] == [None, None]
+    footage = VideoFrames([video(folder / "a.mkv"), video(folder / "b.mkv")], None, 24 * 32 - 1)
+    assert [frame.frame for frame in footage] == [None, None]
     first, second = (str(frame.problem) for frame in footage)
     assert "expected a video" in first
     assert "at most 767 pixels a frame, found 32×24" in second
     assert footage.count_frames() == 2  # the problems
 
 
-def shares(folder: Path, processes: int, num_workers: int = 0) -> list[Share]:
-    data = PicturesToPaint(str(folder), num_workers=num_workers)
+def shares(folder: Path, processes: int, num_workers: int = 0) -> list[PredictLoader]:
+    data = PredictData(str(folder), num_workers=num_workers)
     loaders = []
     for rank in range(processes):
         data.trainer = SimpleNamespace(global_rank=rank, world_size=processes)  # type: ignore[assignment]
         loaders.append(data.predict_dataloader())
-    assert all(isinstance(loader, Share) for loader in loaders)
+    assert all(isinstance(loader, PredictLoader) for loader in loaders)
     return loaders  # type: ignore[return-value]
 
 
@@ -109,6 +114,6 @@ def test_videos_are_shared_out_whole(folder: Path) -> None:
 
 def test_a_folder_is_searched_for_videos_too(folder: Path) -> None:
     make_clip(folder / "deep/E.MP4", moving_frames(1))
-    found = find_pictures(str(folder))
+    found = find_media(str(folder))
     assert [str(file.name) for file in found] == ["a.mkv", "b.mkv", "c.png", "d.png", "deep/E.MP4"]
     assert [file.is_video for file in found] == [True, True, False, False, True]

@@ -134,14 +134,14 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bytes(
     video: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--keep_frames", "--checkpoint.every_n_steps", "2")
-    save = CheckpointWriter._save
+    save = CheckpointWriter.save
 
     def save_and_look(self: CheckpointWriter, trainer: object) -> None:
         save(self, trainer)  # type: ignore[arg-type]
         if (FRAMES / "work/warped.png").exists() and not Path("killed").exists():
             shutil.copytree(FRAMES, "killed")  # what kill -9 at this moment would leave
 
-    monkeypatch.setattr(CheckpointWriter, "_save", save_and_look)
+    monkeypatch.setattr(CheckpointWriter, "save", save_and_look)
     assert video(*options) == 0
     whole = contents_of(str(FRAMES), "out.mkv") | {"out.mkv": Path("out.mkv").read_bytes()}
     shutil.rmtree(FRAMES)

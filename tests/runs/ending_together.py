@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nst_lightning.cli import main as cli
 from nst_lightning.runs.fit_command import run_command
-from nst_lightning.tasks.divergence import DivergenceError
+from nst_lightning.tasks.image_optimization import DivergenceError
 
 
 class SlowEnd(Callback):

@@ -113,7 +113,7 @@ def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], conten
 
 
 def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nst_lightning.callbacks.tensorboard._LARGEST", 20)
+    monkeypatch.setattr("nst_lightning.callbacks.tensorboard.LARGEST_SIDE", 20)
     assert nst() == 0
     events = EventAccumulator(str(RUN)).Reload()
     sizes = {tag: (events.Images(tag)[0].width, events.Images(tag)[0].height) for tag in events.Tags()["images"]}

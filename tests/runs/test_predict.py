@@ -149,7 +149,7 @@ def test_a_file_system_that_refuses_ends_the_run(
         (["--model.style", "down"], "did you mean 'dawn'"),
         (["--ckpt_path", "in/b.png"], "expected a transformer network .* found something else in in/b.png"),
         (["--data.image", "in"], "no setting 'image' here; did you mean images"),
-        (["--data", "FolderImages", "--data.folder", "in"], "paints what a PicturesToPaint hands out"),
+        (["--data", "FolderImages", "--data.folder", "in"], "paints what a PredictData hands out"),
     ],
 )
 def test_mistakes(

@@ -13,7 +13,7 @@ from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, Tran
 from nst_lightning.data.schedule import Level
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.losses.objective import References
-from nst_lightning.tasks.levels import resize_iterate
+from nst_lightning.tasks.image_optimization import resize_iterate
 from tests.conftest import make_encoder
 from tests.tasks.test_style_transfer import make_model, run
 

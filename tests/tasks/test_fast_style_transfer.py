@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
-from nst_lightning.callbacks.stylized_images import StylizedPictures
+from nst_lightning.callbacks.tensorboard import StylizedImages
 from nst_lightning.data.fast_transfer_data import FastBatch, FastTransferData
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
@@ -268,7 +268,7 @@ def test_tensorboard_shows_the_photographs_above_every_style(model, data, traine
     shown = []
     monkeypatch.setattr(logger.experiment, "add_image", lambda *logged: shown.append(logged))
     task, pictures = model(), data()
-    callbacks = [StylizedPictures(2)]
+    callbacks = [StylizedImages(2)]
     options = {"limit_val_batches": 2, "val_check_interval": 3, "enable_checkpointing": False}
     trainer(logger=logger, callbacks=callbacks, **options).fit(task, datamodule=pictures)
     assert [(tag, step) for tag, _, step in shown] == [("val/painted", 3), ("val/painted", 6)]

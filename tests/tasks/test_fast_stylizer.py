@@ -1,4 +1,4 @@
-"""`FastPainter`: which network, which mixture, which tiles."""
+"""`FastStylizer`: which network, which mixture, which tiles."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 import torch
 
-from nst_lightning.data.predict_data import PictureFile, Unpainted
+from nst_lightning.data.predict_data import MediaFile, PredictSample
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.tasks import fast_stylizer as painter
-from nst_lightning.tasks.fast_stylizer import FastPainter, mix_styles, pick_tile_size
+from nst_lightning.tasks.fast_stylizer import FastStylizer, mix_styles, pick_tile_size
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +52,26 @@ def test_mistakes_about_styles(style: str | dict | None, strength: float, messag
 
 def test_mistakes_about_the_network(network_file: str) -> None:
     with pytest.raises(UserError, match="there is no network 'nowhere' in the package"):
-        FastPainter("nowhere")
+        FastStylizer("nowhere")
     with pytest.raises(UserError, match=r"found nothing at nowhere\.ckpt"):
-        FastPainter("nowhere.ckpt")
+        FastStylizer("nowhere.ckpt")
     with pytest.raises(UserError, match="tile_size must be at least 8 pixels, auto or null, but 3"):
-        FastPainter(network_file, tile_size=3)
+        FastStylizer(network_file, tile_size=3)
 
 
 def test_a_shipped_network_is_found_by_its_name(network_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst_lightning.networks.shipped._FOLDER", Path(network_file).parent)
-    assert FastPainter("tiny").styles == ("dawn", "dusk")
+    assert FastStylizer("tiny").styles == ("dawn", "dusk")
     with pytest.raises(UserError, match="did you mean 'tiny'"):
-        FastPainter("tinny")
+        FastStylizer("tinny")
 
 
 def test_tiles_change_nothing_but_rounding(network_file: str) -> None:
     images = torch.rand(1, 3, 45, 70)
-    whole = FastPainter(network_file, "dusk", 0.7, tile_size=None)
+    whole = FastStylizer(network_file, "dusk", 0.7, tile_size=None)
     expected = load_network(network_file)[0](images, torch.tensor([0.0, 0.7])).detach()
     torch.testing.assert_close(whole(images), expected, rtol=0, atol=0)
-    tiled = FastPainter(network_file, "dusk", 0.7, tile_size=16)(images)
+    tiled = FastStylizer(network_file, "dusk", 0.7, tile_size=16)(images)
     assert 0 < float((tiled - expected).abs().max()) < 1e-5
 
 
@@ -84,12 +84,12 @@ def test_tiny_pictures_keep_their_size(network_file: str, size: tuple[int, int],
     columns = torch.arange(max(8, size[1])).clamp(max=size[1] - 1)
     weights = torch.tensor([0.5, 0.5])
     expected = load_network(network_file)[0](images[..., rows, :][..., columns], weights)[..., : size[0], : size[1]]
-    torch.testing.assert_close(FastPainter(network_file, tile_size=tile_size)(images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(FastStylizer(network_file, tile_size=tile_size)(images), expected, rtol=0, atol=1e-5)
 
 
 def test_a_picture_that_could_not_be_read_is_passed_through(network_file: str) -> None:
-    batch = Unpainted(PictureFile("x", PurePosixPath("x")), torch.empty(1, 3, 0, 0), problem="no picture")
-    assert FastPainter(network_file).predict_step(batch, 0).shape == (1, 3, 0, 0)
+    batch = PredictSample(MediaFile("x", PurePosixPath("x")), torch.empty(1, 3, 0, 0), problem="no picture")
+    assert FastStylizer(network_file).predict_step(batch, 0).shape == (1, 3, 0, 0)
 
 
 def test_the_largest_tile_that_an_accelerator_holds() -> None:
@@ -107,7 +107,13 @@ def test_auto_on_a_cpu_tiles_large_pictures_alone(network_file: str, monkeypatch
     called = []
     monkeypatch.setattr(painter, "_CPU_PIXELS", 32 * 32)
     monkeypatch.setattr(painter, "paint_tiled", lambda *given: called.append(given[3:]) or given[1])
-    FastPainter(network_file)(torch.rand(1, 3, 32, 32))
+    FastStylizer(network_file)(torch.rand(1, 3, 32, 32))
     assert not called
-    FastPainter(network_file)(torch.rand(1, 3, 32, 33))
+    FastStylizer(network_file)(torch.rand(1, 3, 32, 33))
     assert called == [(256, None)]
+
+
+def test_its_earlier_name_still_names_it() -> None:
+    from nst_lightning import tasks
+
+    assert tasks.FastPainter is FastStylizer

@@ -206,7 +206,7 @@ def test_a_non_finite_step_goes_back_and_slows_down(
     model = make_model(encoder_file, extra_losses=[Poisoned({4}, in_gradient=in_gradient)])
     result = run(model, TransferData(content, style, sizes=[24], steps=8), tmp_path)
     assert result.isfinite().all()
-    assert model._guard.learning_rate_scale == 0.5
+    assert model.guard.learning_rate_scale == 0.5
     # The failed step restarts Adam: its clock counts the steps since.
     assert float(model.trainer.optimizers[0].state[model.image]["step"]) == 4
 
@@ -230,7 +230,7 @@ def test_an_exploding_run_goes_back_to_a_sound_picture(
     with contextlib.suppress(UserError):  # whether it recovers within the steps is not the point
         run(model, data, tmp_path)
     assert model.image.abs().max() < 10
-    assert model._guard.learning_rate_scale < 1
+    assert model.guard.learning_rate_scale < 1
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_recovered_run_averages_sound_pictures_only(
     model = make_model(encoder_file, optimizer=sgd, average=0.9, clamp="never")
     with contextlib.suppress(UserError):
         run(model, TransferData(content, style, sizes=[24], steps=60), tmp_path)
-    value = model._average.value()
+    value = model.iterate_average.value()
     assert value is not None
     assert value.abs().max() < 10
 
@@ -324,6 +324,31 @@ def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, sty
     run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path / "cut", max_steps=3)
     resumed = make_model(encoder_file, lr_scheduler=schedule)
     assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
+
+
+@pytest.mark.parametrize("tile_size", [None, 16])
+def test_a_batch_is_read_and_left_as_it_was(
+    tile_size: int | None, encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    class Compare(Callback):
+        def __init__(self) -> None:
+            self.before: dict[str, Any] = {}
+            self.compared = 0
+
+        def on_train_batch_start(self, trainer: Trainer, module: Any, batch: TransferBatch, batch_idx: int) -> None:
+            self.before = vars(batch).copy()  # callbacks come before the module, which enters the level
+            self.values = [None if image is None else image.clone() for image in (batch.content, batch.initial)]
+
+        def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            assert all(value is self.before[name] for name, value in vars(batch).items())
+            for image, value in zip((batch.content, batch.initial), self.values, strict=True):
+                if value is not None:
+                    assert torch.equal(image, value)
+                    self.compared += 1
+
+    compare, data = Compare(), TransferData(content, style, sizes=[24, 34], steps=2)
+    run(make_model(encoder_file, tile_size=tile_size), data, tmp_path, callbacks=[compare])
+    assert compare.compared == 3  # of two levels the content, of the first what it starts from
 
 
 class Slope(Loss):

@@ -99,10 +99,10 @@ def test_what_auto_picked_is_said_and_kept_on_resume(
 
     with caplog.at_level("INFO", logger="nst_lightning"):
         first = paint("cut", 10**7, max_steps=1)
-    assert first._tile_sizes.by_level == [None, 128]
+    assert first.tile_sizes.by_level == [None, 128]
     assert "200×150 pixels go in tiles of 128" in caplog.text
     # When the tiles are chosen, the first level's picture, last good picture and content are there already.
     enough = (PICTURES + 2 * bytes_per_pixel(first.encoder, first.objective.taps())) * 200 * 150 - 3 * 12 * 100 * 75
-    assert paint("plenty", round(enough) + 1)._tile_sizes.by_level == [None, None]
-    assert paint("scarce", round(enough) - 1)._tile_sizes.by_level == [None, 128]
-    assert paint("cut", 10**12, ckpt_path="last")._tile_sizes.by_level == [None, 128]
+    assert paint("plenty", round(enough) + 1).tile_sizes.by_level == [None, None]
+    assert paint("scarce", round(enough) - 1).tile_sizes.by_level == [None, 128]
+    assert paint("cut", 10**12, ckpt_path="last").tile_sizes.by_level == [None, 128]

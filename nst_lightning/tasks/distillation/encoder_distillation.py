@@ -1,4 +1,4 @@
-"""Train a compact VGG19 to compute what a pretrained network computes."""
+"""Training a compact VGG19 to compute the feature maps of a pretrained network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.encoders.weight_files import read_checkpoint
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.tasks.distillation.student import StudentVGG19, fold, normalize_activations
-from nst_lightning.tasks.distillation.teacher import Teacher
+from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, Teacher, fold, normalize_activations
 from nst_lightning.tasks.optimizers import make_optimizer, with_schedule
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import is_logging_step
@@ -42,18 +41,18 @@ class EncoderDistillation(LightningModule):
     color and fine detail in the lower layers.
 
     Args:
-        teacher: The pretrained network.
+        teacher: Pretrained network.
         pairs: Student layer, teacher layer and weight of each term, as `relu3_4: {fire3: 1.0}`.
         widths: Channels of the student's five blocks.
-        output: Where to write the folded, normalised network (`.safetensors`, float16) at the end.
-        optimizer: Makes the optimiser of the student and the projections, which are its two parameter groups: a
-            schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the projections learn
-            faster.
-        lr_scheduler: Makes a schedule that advances every step.
-        initial: What to go on from, with other pairs, data or rates; `None` for random weights. Either the checkpoint
+        output: File to write the folded, normalized network to at the end (`.safetensors`, float16).
+        optimizer: Function that makes the optimizer of the student and the projections, which are its two parameter
+            groups: a schedule that takes one learning rate for each group, such as `OneCycleLR`, may let the
+            projections learn faster.
+        lr_scheduler: Function that makes a schedule, which advances every step.
+        normalization_batches: Training batches over which the exported channels' mean activations are 1.
+        initial: File to go on from, with other pairs, data or rates; `None` for random weights. Either the checkpoint
             of an earlier distillation with the same widths: its student, and the projections of the pairs that both
             have. Or an encoder's weights file, such as an earlier `output`, which trains on without batch norm.
-        normalization_batches: Training batches over which the exported channels' mean activations are 1.
 
     Raises:
         UserError: If there is no pair, or one names a layer that the student or the teacher lacks.
@@ -113,7 +112,7 @@ class EncoderDistillation(LightningModule):
             self.register_buffer(f"variance_{_pair_name(s, t)}", torch.ones(target.shape[1]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Give the optimiser of the student and the projections, the schedule advancing every step."""
+        """Return the optimizer of the student and the projections, the schedule advancing every step."""
         groups = [{"params": [*module.parameters()]} for module in (self.student, self.projections)]
         optimizer = make_optimizer(self.optimizer, groups)
         return with_schedule(optimizer, self.lr_scheduler)
@@ -123,7 +122,12 @@ class EncoderDistillation(LightningModule):
         if isinstance(self.teacher, VGG19):
             self.teacher.cast(ENCODER_DTYPES[str(self.trainer.precision)])
 
-    def _unexplained(self, images: Tensor) -> list[Tensor]:
+    def unexplained_variances(self, images: Tensor) -> list[Tensor]:
+        """Return the unexplained variance of each pair, scalars with their gradient; in training, track the teacher's.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`.
+        """
         with torch.no_grad():
             targets = self.teacher(images, self._targets)
         student = self.student(images, [s for s, _, _ in self.terms])
@@ -132,7 +136,7 @@ class EncoderDistillation(LightningModule):
             projection = self.projections[_pair_name(s, t)]
             target = _fold_pixels(images, student[s]) if t == INPUT else targets[t]
             if student[s].shape[-2:] == target.shape[-2:]:
-                sample = self._positions(target)
+                sample = self.compared_positions(target)
                 predicted, target = projection(student[s][sample]).float(), target[sample].float()
             else:
                 predicted = F.interpolate(projection(student[s]).float(), target.shape[-2:], mode="bilinear")
@@ -149,33 +153,36 @@ class EncoderDistillation(LightningModule):
             errors.append((predicted - standardized).square().mean())
         return errors
 
-    def _positions(self, target: Tensor) -> tuple[slice | EllipsisType, ...]:
-        """Return which positions of a map are compared: in training at most 32 or so in a row, others at each step.
+    def compared_positions(self, target: Tensor) -> tuple[slice | EllipsisType, ...]:
+        """Return the positions of a map that are compared: in training at most 32 or so in a row, others at each step.
 
         The shallow maps have many positions that are alike; comparing all of them takes a third of a step.
+
+        Args:
+            target: Map of the teacher, `(N, C, h, w)`.
         """
         stride = max(1, min(target.shape[-2:]) // _COMPARED_SIDE) if self.training else 1
         row, column = divmod(self.global_step % stride**2, stride)
         return ..., slice(row, None, stride), slice(column, None, stride)
 
     def training_step(self, images: Tensor, batch_idx: int) -> Tensor:
-        """Give the weighted sum of unexplained variances of a batch `(N, 3, H, W)` in [0, 1]."""
+        """Return the weighted sum of unexplained variances of a batch `(N, 3, H, W)` in [0, 1]."""
         del batch_idx
-        errors = self._unexplained(images)
+        errors = self.unexplained_variances(images)
         if is_logging_step(self.trainer):
             metrics = {f"train/{s}-{t}": e.detach() for (s, t, _), e in zip(self.terms, errors, strict=True)}
             self.log_dict(metrics, batch_size=images.shape[0])
         return torch.stack([w * e for (_, _, w), e in zip(self.terms, errors, strict=True)]).sum()
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
-        """Log the unexplained variance of each pair on held-out pictures."""
+        """Log the unexplained variance of each pair on held-out images."""
         del batch_idx
-        errors = self._unexplained(images)
+        errors = self.unexplained_variances(images)
         metrics = {f"val/{s}-{t}": e for (s, t, _), e in zip(self.terms, errors, strict=True)}
         self.log_dict(metrics, batch_size=images.shape[0], sync_dist=True)
 
     def on_train_end(self) -> None:
-        """Fold, normalise and write the student."""
+        """Fold, normalize and write the student."""
         if self.trainer.is_global_zero:
             self.export(self.output)
 
@@ -185,7 +192,7 @@ class EncoderDistillation(LightningModule):
         The network ends at the deepest layer of the pairs.
 
         Args:
-            path: A `.safetensors` file; its folder is made.
+            path: Path of a `.safetensors` file, whose folder is made.
         """
         # Layers beyond the deepest pair have learned nothing: tapping them later is an error instead.
         trained = LAYERS[: deepest(s for s, _, _ in self.terms)]
@@ -227,7 +234,7 @@ def _check_targets(teacher: VGG19 | Teacher, names: Sequence[str]) -> None:
 
 
 def _fold_pixels(images: Tensor, like: Tensor) -> Tensor:
-    """Give each position of a map the pixels that it stands for, as channels (pixel unshuffling)."""
+    """Return for each position of a map the pixels that it stands for, as channels (pixel unshuffling)."""
     height, width = like.shape[-2:]
     # Poolings round down: the ratio lies between their power of two and the next, and a margin is left out.
     factor = 1 << ((images.shape[-1] // width).bit_length() - 1)

@@ -15,8 +15,7 @@ from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
-from nst_lightning.tasks.distillation.student import fold, normalize_activations
-from nst_lightning.tasks.distillation.teacher import Teacher
+from nst_lightning.tasks.distillation.teacher_student import Teacher, fold, normalize_activations
 
 WIDTHS = (4, 4, 4, 4, 4)
 PAIRS = {"relu1_2": {"input": 0.5}, "relu2_2": {"features.1": 1.0, "input": 2.0}, "relu3_4": {"features.4.cat": 3.0}}
@@ -171,7 +170,7 @@ def test_the_unexplained_variance(teacher, padding):
     torch.manual_seed(0)
     model = EncoderDistillation(teacher(padding=padding), PAIRS, "unused.safetensors", WIDTHS).train()
     images = photos(3)
-    errors = [error.item() for error in model._unexplained(images)]
+    errors = [error.item() for error in model.unexplained_variances(images)]
     with torch.no_grad():
         student = {name: value.double().numpy() for name, value in model.student(images, list(PAIRS)).items()}
         maps = {name: value.double().numpy() for name, value in model.teacher(images).items()}
@@ -196,17 +195,17 @@ def test_each_position_has_its_turn(teacher, monkeypatch):
     seen = torch.zeros(96, 96)
     for step in range(9):
         monkeypatch.setattr(EncoderDistillation, "global_step", step)
-        seen[model._positions(seen)] += 1
+        seen[model.compared_positions(seen)] += 1
     assert torch.equal(seen, torch.ones(96, 96))
     model.eval()
-    assert torch.equal(seen[model._positions(seen)], seen)
+    assert torch.equal(seen[model.compared_positions(seen)], seen)
 
 
 def test_a_vgg19_may_teach(tmp_path, encoder_file):
     pairs = {"relu1_1": {"relu1_1": 1.0}, "relu3_1": {"relu3_1": 1.0}}
     teacher = VGG19(encoder_file, padding="replicate")
     model = EncoderDistillation(teacher, pairs, str(tmp_path / "made.safetensors"), WIDTHS).eval()
-    errors = [error.item() for error in model._unexplained(photos(3))]
+    errors = [error.item() for error in model.unexplained_variances(photos(3))]
     for (name, projection), error in zip(zip(pairs, model.projections.values(), strict=True), errors, strict=True):
         with torch.no_grad():
             predicted = projection(model.student(photos(3), [name])[name])
@@ -219,7 +218,7 @@ def test_a_vgg19_may_teach(tmp_path, encoder_file):
 def test_going_on_from_an_earlier_checkpoint(teacher, tmp_path):
     """Its student, and the projections and moments of the pairs that both have."""
     earlier = EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS)
-    earlier.train()._unexplained(photos())
+    earlier.train().unexplained_variances(photos())
     torch.save({"state_dict": earlier.state_dict()}, tmp_path / "earlier.ckpt")
     pairs = {"relu1_2": {"input": 4.0}, "relu2_1": {"features.1": 1.0}}
     later = EncoderDistillation(teacher(), pairs, "x.safetensors", WIDTHS, initial=str(tmp_path / "earlier.ckpt"))
@@ -285,9 +284,9 @@ def test_the_moments_follow_the_batches_slowly(teacher, monkeypatch):
     pairs = {"relu1_1": {"input": 1.0}}
     model = EncoderDistillation(teacher(), pairs, "unused.safetensors", WIDTHS).train()
     first, second = photos(), photos() * 0.3
-    model._unexplained(first)
+    model.unexplained_variances(first)
     monkeypatch.setattr(EncoderDistillation, "global_step", 1)
-    model._unexplained(second)
+    model.unexplained_variances(second)
     # Of the positions that are compared: every second, at the second step one to the right.
     compared = [first.double().numpy()[..., ::2, ::2], second.double().numpy()[..., ::2, 1::2]]
     for name, moments in (
@@ -300,10 +299,10 @@ def test_the_moments_follow_the_batches_slowly(teacher, monkeypatch):
 
 def test_validation_keeps_the_variances(teacher):
     model = EncoderDistillation(teacher(), PAIRS, "unused.safetensors", WIDTHS).train()
-    model._unexplained(photos())
+    model.unexplained_variances(photos())
     before = {name: value.clone() for name, value in model.named_buffers() if name.startswith(("variance", "mean_"))}
     model.eval()
-    model._unexplained(photos() * 0.5)
+    model.unexplained_variances(photos() * 0.5)
     assert len(before) == 8
     assert all(torch.equal(model.get_buffer(name), value) for name, value in before.items())
 
@@ -312,7 +311,7 @@ def test_sides_that_the_poolings_round_down(teacher):
     """31 pixels leave 3 positions of 8 pixels each after three poolings; the margin is left out."""
     pairs = {"relu4_1": {"input": 1.0}}
     model = EncoderDistillation(teacher(), pairs, "unused.safetensors", WIDTHS)
-    (error,) = model._unexplained(photos(side=31))
+    (error,) = model.unexplained_variances(photos(side=31))
     assert torch.isfinite(error)
     assert model.projections["relu4_1_input"].weight.shape[0] == 3 * 8 * 8
 

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
-from nst_lightning.tasks.distillation.student import StudentVGG19, fold, normalize_activations
+from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, fold, normalize_activations
 
 WIDTHS = (3, 4, 5, 6, 7)
 RELUS = [f"relu{name[4:]}" for name in CONVOLUTIONS]

@@ -4,8 +4,7 @@ from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
 from nst_lightning.errors import UserError
-from nst_lightning.tasks.distillation.student import StudentVGG19
-from nst_lightning.tasks.distillation.teacher import Teacher
+from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, Teacher
 
 LAYERS = ["features.1", "features.4.cat", "features.7.cat", "features.12.cat"]
 

@@ -1,0 +1,195 @@
+"""Progress bars, one for each kind of run: steps of one image, steps of a training, images to predict."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from nst_lightning.data.predict_data import PredictLoader, PredictSample
+from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.tasks.style_transfer import StyleTransfer
+
+_TERMINAL_INTERVAL = 0.2
+_FILE_INTERVAL = 10.0  # a log file keeps each line
+_FORMAT = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}"
+
+
+def redraw_interval() -> float:
+    """Return the seconds between two drawings of a bar on stderr: few on a terminal, many in a file."""
+    return _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
+
+
+class SingleBar(ProgressBar):
+    """Bar on stderr, shown by the first process only, and closed before anything else is said.
+
+    Attributes:
+        bar: Open bar; `None` before the run, after it, and where it is hidden.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar: tqdm[Any] | None = None
+        self._is_enabled = True
+        self._interval = redraw_interval()
+        self._drawn_at = 0.0
+
+    def enable(self) -> None:
+        """Show the bar."""
+        self._is_enabled = True
+
+    def disable(self) -> None:
+        """Hide the bar; Lightning does so on all ranks but the first."""
+        self._is_enabled = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message starts on a line of its own."""
+        self._close()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        self._close()
+
+    def _open(self, before: str, after: str, **settings: Any) -> tqdm[Any]:
+        """Return a bar between two texts; `{desc}` and the like are tqdm's."""
+        return tqdm(bar_format=f"{before} {_FORMAT}{after}]", dynamic_ncols=True, file=sys.stderr, **settings)
+
+    def _is_due(self, *, is_last: bool) -> bool:
+        """Return whether to redraw: the last drawing is old enough, or this is the last step."""
+        now = time.monotonic()
+        if now - self._drawn_at < self._interval and not is_last:
+            return False
+        self._drawn_at = now
+        return True
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class TransferProgressBar(SingleBar):
+    """One bar over all levels, right after a resume as well.
+
+    The time left counts a step's cost as proportional to its pixels: steps at the fine levels, most of the
+    work, are still to come when the quick coarse ones are done. The loss is read off the device only when
+    the bar is redrawn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._level = -1
+        self._level_started = (0.0, 0)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: TransferBatch, batch_idx: int
+    ) -> None:
+        """Open the bar at the first step of this process; note when a level begins."""
+        del pl_module
+        if not self._is_enabled:
+            return
+        if self.bar is None:
+            total = batch.schedule.total_steps
+            total = min(total, trainer.max_steps) if trainer.max_steps > 0 else total
+            self.bar = self._open("{desc}", "{postfix}", total=total, initial=batch_idx, mininterval=0)
+        if batch.level != self._level:
+            self._level = batch.level
+            self._level_started = (time.monotonic(), batch_idx)
+            level = batch.size
+            self.bar.set_description_str(
+                f"level {batch.level + 1}/{len(batch.schedule.levels)} {level.width}×{level.height}",
+                refresh=False,
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
+    ) -> None:
+        """Redraw if the last drawing is old enough, or this was the last step."""
+        del trainer, outputs
+        done = batch_idx + 1
+        if self.bar is None or not self._is_due(is_last=done >= (self.bar.total or 0)):
+            return
+        assert isinstance(pl_module, StyleTransfer)  # runs/trainer.py adds this callback to no other
+        assert pl_module.loss is not None
+        started, first = self._level_started
+        rate = (done - first) / max(self._drawn_at - started, 1e-9)
+        level, finest = batch.size, batch.schedule.levels[-1]
+        work_rate = rate * (level.height * level.width) / (finest.height * finest.width)
+        left = tqdm.format_interval(batch.schedule.remaining_work(done, int(self.bar.total)) / work_rate)
+        self.bar.set_postfix_str(f"loss {float(pl_module.loss):.4g}, {rate:.1f} steps/s, {left} left", refresh=False)
+        self.bar.n = done
+        self.bar.refresh()
+
+
+class TrainingProgressBar(SingleBar):
+    """One bar over all optimizer steps, whatever the epochs, right after a resume as well.
+
+    The loss is the value of `training_step`; it is read off the device only when the bar is redrawn.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar."""
+        if self._is_enabled:
+            steps = trainer.estimated_stepping_batches
+            total = None if steps == float("inf") else int(steps)
+            rest = ", {rate_fmt}, {remaining} left{postfix}"
+            self.bar = self._open("training", rest, total=total, initial=trainer.global_step, unit=" steps")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraw if the last drawing is old enough, or this was the last step."""
+        del pl_module, batch, batch_idx
+        if self.bar is None or not self._is_due(is_last=trainer.global_step == self.bar.total):
+            return
+        self.bar.n = trainer.global_step
+        self.bar.set_postfix_str(f"loss {float(outputs['loss']):.4g}", refresh=False)
+        self.bar.refresh()
+
+
+class PredictProgressBar(SingleBar):
+    """One bar over the images and frames of this process; the first process shows it.
+
+    What a video's header says of its frames is put right when the video ends; where it says nothing, the bar counts
+    without a total.
+    """
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar."""
+        if self._is_enabled:
+            total, rest = _expected(trainer), ", {rate_fmt}, {remaining} left"
+            self.bar = self._open("painting", rest, total=total, unit=" pictures", mininterval=self._interval)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: PredictSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count an image or frame; the bar is redrawn if the last drawing is old enough."""
+        if self.bar is None:
+            return
+        frame = batch.frame
+        if frame is not None and frame.is_last and frame.info.frames is not None and self.bar.total is not None:
+            self.bar.total += frame.index + 1 - frame.info.frames
+        self.bar.update()
+
+
+def _expected(trainer: Trainer) -> int | None:
+    """Return the number of batches as far as it is known; `None` if it is not."""
+    numbers = trainer.num_predict_batches
+    if all(number != float("inf") for number in numbers):
+        return int(sum(numbers))
+    loader = trainer.predict_dataloaders
+    return loader.count() if isinstance(loader, PredictLoader) else None
