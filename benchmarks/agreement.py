@@ -3,7 +3,7 @@
     python benchmarks/agreement.py compact other.safetensors [--config configs/distill_compact.yaml] [--batches 40]
 
 For each pair of layers of the config the best linear map of the encoder's channels onto the teacher's is found by
-least squares over random crops of the training pictures; printed is the variance that it leaves unexplained on the
+least squares over random crops of the training images; printed is the variance that it leaves unexplained on the
 held-out ones, per channel of the teacher in units of that channel's variance, averaged over the channels.
 """
 
@@ -27,7 +27,7 @@ RIDGE = 1e-4  # relative to the mean energy of a channel
 
 
 def rows(encoder: VGG19, teacher: VGG19 | Teacher, images: Tensor, pair: tuple[str, str]) -> tuple[Tensor, Tensor]:
-    """Give positions as rows: the encoder's channels and a one, and the teacher's channels."""
+    """Return positions as rows: the encoder's channels and a one, and the teacher's channels."""
     layer, target = pair
     student = encoder(images, [layer])[layer]
     if target == INPUT:
@@ -44,7 +44,7 @@ def rows(encoder: VGG19, teacher: VGG19 | Teacher, images: Tensor, pair: tuple[s
 def unexplained(
     encoder: VGG19, teacher: VGG19 | Teacher, train: Iterable[Tensor], held_out: Iterable[Tensor], pair: tuple[str, str]
 ) -> float:
-    """Give the unexplained variance of a pair, 0 for a perfect encoder and 1 for a blind one."""
+    """Return the unexplained variance of a pair, 0 for a perfect encoder and 1 for a blind one."""
     xx, xy = torch.zeros(()).double(), torch.zeros(()).double()
     for images in train:
         x, y = rows(encoder, teacher, images, pair)

@@ -24,9 +24,9 @@ class Normalization(nn.Module):
         self.mean = torch.tensor(IMAGENET_MEAN).view(-1, 1, 1)
         self.std = torch.tensor(IMAGENET_STD).view(-1, 1, 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Normalise."""
-        return (picture - self.mean.to(picture.device)) / self.std.to(picture.device)
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalize."""
+        return (image - self.mean.to(image.device)) / self.std.to(image.device)
 
 
 class PlainContentLoss(nn.Module):
@@ -56,7 +56,7 @@ class PlainStyleLoss(nn.Module):
 
 
 def plain_gram_matrix(features: Tensor) -> Tensor:
-    """Give the Gram matrix as the tutorial does."""
+    """Return the Gram matrix as the tutorial does."""
     batch, channels, height, width = features.size()
     flat = features.view(batch * channels, height * width)
     return torch.mm(flat, flat.t()).div(batch * channels * height * width)
@@ -71,7 +71,7 @@ class PlainLoop:
     Args:
         state: VGG19's weights.
         content: `(1, 3, H, W)` in [0, 1].
-        style: The same.
+        style: Style image, sRGB in [0, 1].
     """
 
     def __init__(self, state: State, content: Tensor, style: Tensor) -> None:
@@ -90,7 +90,7 @@ class PlainLoop:
         self.model.eval().requires_grad_(False)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Give the loss, a scalar."""
+        """Return the loss, a scalar."""
         self.model(image)
         style_score = torch.zeros((), device=image.device)
         content_score = torch.zeros((), device=image.device)
@@ -113,7 +113,7 @@ def _plain_layer(state: State, name: str) -> nn.Module:
 
 
 def convolution_shapes(state: State, height: int, width: int) -> dict[str, tuple[int, int, int, int]]:
-    """Give for each convolution its inputs' and outputs' channels, and the height and width of its map."""
+    """Return for each convolution its inputs' and outputs' channels, and the height and width of its map."""
     shapes = {}
     for name in LAYERS[:LAST]:
         if name.startswith("conv"):
@@ -135,8 +135,8 @@ class Floor:
 
     Args:
         state: VGG19's weights.
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
         device: Where.
         dtype: What they run in.
         layout: Memory format of maps and weights.

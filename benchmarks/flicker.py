@@ -3,10 +3,10 @@
     python benchmarks/flicker.py [--ways predict alone warped temporal] [--seconds 5] [--size 256] [--folder FOLDER]
 
 The clip is benchmarks/flicker_clip.py's, with a tone: its motion is known, and so is which pixel was to be seen in the
-frame before. `predict` paints each frame in one pass; `alone` optimises each by itself (`nst batch` of the frames);
+frame before. `predict` paints each frame in one pass; `alone` optimizes each by itself (`nst batch` of the frames);
 `warped` starts each from the painting before, moved along; `temporal` is `nst video` as it comes, which also asks for
 that painting where it is seen again. `none` is the clip itself: the least that can be measured, since a frame taken
-between pixel centres is softer. Figures: the mean absolute difference between a frame and the one before moved along
+between pixel centers is softer. Figures: the mean absolute difference between a frame and the one before moved along
 the true flow, in 1/255, and the root of the mean squared one, each a mean over the clip. Videos stay in FOLDER. In
 flicker.json, beside this file, a row takes the place of an earlier one of that way and clip.
 """
@@ -28,10 +28,10 @@ from typing import Any
 import av
 import numpy as np
 from flicker_clip import FlickerClip
+from flicker_measures import flicker, warping_error
 from torch import Tensor
 
 from nst_lightning.images.files import read_image, write_image
-from nst_lightning.video.flicker import flicker, warping_error
 from nst_lightning.video.reading import read_frames, read_info
 from nst_lightning.video.writing import VideoWriter
 
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Tell what a row is about."""
+    """Return what a row is about."""
     return row["way"], row["size"], row["frames"]
 
 

@@ -45,8 +45,7 @@ def read(path: str, side: int, how: str) -> Tensor:
 def gram(maps: Tensor) -> Tensor:
     """Return the Gram matrix of maps `(1, C, H, W)` divided by the number of positions."""
     flat = maps.flatten(2)
-    gram_matrix: Tensor = flat @ flat.transpose(1, 2) / flat.shape[2]
-    return gram_matrix
+    return torch.bmm(flat, flat.mT).div(flat.shape[2])
 
 
 def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Does each style stay in its region? Style statistics of a painted picture, region by region, against both styles.
+"""Does each style stay in its region? Style statistics of a painted image, region by region, against both styles.
 
     python benchmarks/guides.py PICTURE MASK STYLE_A STYLE_B
 
@@ -26,7 +26,7 @@ BORDER = 16  # pixels
 
 
 def border_of(region: Tensor, outside: Tensor) -> Tensor:
-    """Give the part of a region that is near what lies outside."""
+    """Return the part of a region that is near what lies outside."""
     near = F.max_pool2d(outside, 2 * BORDER + 1, stride=1, padding=BORDER)
     return torch.minimum(region, near)
 

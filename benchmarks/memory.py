@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--cases compact:512 compact:2048:512 full:4096:512 …]
 
-A case is ENCODER:SIZE[:TILE]. Each is two steps of `nst fit` on the sample pictures in a process of its own, with the
-picture and a checkpoint written at the end; printed is the largest resident memory that the process ever had (VmHWM of
+A case is ENCODER:SIZE[:TILE]. Each is two steps of `nst fit` on the sample images in a process of its own, with the
+image and a checkpoint written at the end; printed is the largest resident memory that the process ever had (VmHWM of
 Linux), and the seconds of the second step. The full encoder is the original VGG19. In memory.json, beside this file, a
 case's row takes the place of an earlier one of that case.
 """
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def case_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Tell what a row is about."""
+    """Return what a row is about."""
     return row["encoder"], row["size"], row["tile"]
 
 

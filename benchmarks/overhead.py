@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py [--size 512] [--steps 30] [--rounds 3]
 
-Both sides do the same work, with the losses and the optimiser of configs/starry.yaml: evaluate, backward, Adam, clamp.
+Both sides do the same work, with the losses and the optimizer of configs/starry.yaml: evaluate, backward, Adam, clamp.
 The run has everything a user's run has: progress bar, TensorBoard, checkpoints. Rounds alternate between the two;
 medians over all steps are compared.
 """
@@ -41,21 +41,21 @@ class StepClock(Callback):
 
 
 def make_model(weights: str) -> StyleTransfer:
-    """Give the model of configs/starry.yaml over an encoder."""
+    """Return the model of configs/starry.yaml over an encoder."""
     encoder = VGG19(weights, padding="replicate")
     losses = ContentLoss(), GramStyleLoss(LAYERS, weight=60.0), TotalVariationLoss(weight=2.0)
     return StyleTransfer(encoder, *losses, optimizer=ADAM, decay=0.05, average=0.0)
 
 
 def time_run(weights: str, data: TransferData, folder: str) -> list[float]:
-    """Give the seconds of each step of a run under the Trainer."""
+    """Return the seconds of each step of a run under the Trainer."""
     clock = StepClock()
     fit(make_model(weights), data, default_root_dir=folder, accelerator="cpu", callbacks=[clock])
     return [b - a for a, b in zip(clock.times, clock.times[1:], strict=False)][WARM_UP:]
 
 
 def time_loop(weights: str, data: TransferData, steps: int) -> list[float]:
-    """Give the seconds of each step of a plain loop."""
+    """Return the seconds of each step of a plain loop."""
     objective, batch = make_model(weights).objective, data.batch(0)
     targets = objective.measure(References(batch.content, batch.styles, batch.style_weights))
     assert batch.initial is not None

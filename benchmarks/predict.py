@@ -3,7 +3,7 @@
     python benchmarks/predict.py [--sizes 512 1024] [--pictures 200] [--rounds 3] [--network starry] [--device cpu]
 
 A folder of JPEGs of one size (4:3) is painted to JPEGs by the command in a process of its own. Two figures: `all` is
-the whole process, with its start; `steady` the time from the first picture to the last file. The bare forward is the
+the whole process, with its start; `steady` the time from the first image to the last file. The bare forward is the
 same network on as many tensors that lie on the device already. Rounds alternate between the two; medians are compared.
 `cpu` is the ratio of processor seconds, bare to steady, readers and writers included: on a machine that others use as
 well it says more than a clock.
@@ -27,8 +27,7 @@ import torch
 
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.images.resize import cover
-from nst_lightning.networks.network_file import load_network, save_network
-from nst_lightning.networks.shipped import network_path
+from nst_lightning.networks.network_file import load_network, network_path, save_network
 from nst_lightning.networks.transformer import TransformerNet
 
 PROGRAM = """
@@ -58,7 +57,7 @@ print(json.dumps({"code": code, "steady": steady, "cpu": cpu + readers.ru_utime 
 
 
 def make_pictures(folder: Path, count: int, size: int) -> None:
-    """Write JPEGs of 4:3, all of one sample picture: the content does not matter."""
+    """Write JPEGs of 4:3, all of one sample image: the content does not matter."""
     picture = cover(read_image("sample:town").pixels, (size * 3 // 4, size))
     write_image(folder / "0000.jpg", picture, quality=90)
     for index in range(1, count):
@@ -66,7 +65,7 @@ def make_pictures(folder: Path, count: int, size: int) -> None:
 
 
 def time_command(network: Path, folder: Path, options: argparse.Namespace) -> tuple[float, float, float]:
-    """Give the seconds of the whole process and of its steady part, and the processor's of the latter."""
+    """Return the seconds of the whole process and of its steady part, and the processor's of the latter."""
     with tempfile.TemporaryDirectory() as output:
         words = ["predict", "--ckpt_path", str(network), "--data.images", str(folder), "--output.folder", output]
         words += ["--trainer.accelerator", options.device, "--data.num_workers", str(options.workers)]
@@ -83,7 +82,7 @@ def time_command(network: Path, folder: Path, options: argparse.Namespace) -> tu
 
 @torch.inference_mode()
 def time_forward(network: TransformerNet, size: int, count: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Give the seconds of `count` forward passes, after one to warm up, and the processor's."""
+    """Return the seconds of `count` forward passes, after one to warm up, and the processor's."""
     device = torch.device({"gpu": "cuda"}.get(options.device, options.device))
     network = network.to(device)
     image = torch.rand(1, 3, size * 3 // 4, size, device=device)

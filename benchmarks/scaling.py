@@ -1,4 +1,4 @@
-"""One picture on several processes: measured on this machine, and a model up to 64 GPUs.
+"""One image on several processes: measured on this machine, and a model up to 64 GPUs.
 
     python benchmarks/scaling.py [--size 1024] [--tile 512] [--processes 1 2] [--steps 6] [--rounds 3]
 
@@ -47,7 +47,7 @@ class Watcher(Callback):
         self.gradient: torch.Tensor | None = None
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the first gradient: later ones are of pictures that Adam's signs have led apart."""
+        """Keep the first gradient: later ones are of images that Adam's signs have led apart."""
         if trainer.global_step == 0:
             (image,) = pl_module.parameters()
             self.gradient = None if image.grad is None else image.grad.clone()
@@ -58,7 +58,7 @@ class Watcher(Callback):
 
 
 def work(options: argparse.Namespace) -> None:
-    """Paint in this process, as one of several; the first writes the times and the picture."""
+    """Paint in this process, as one of several; the first writes the times and the image."""
     model = StyleTransfer(
         VGG19("compact", padding="replicate"),
         ContentLoss(),
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace, processes: int) -> tuple[list[float], torch
 
 
 def exchanged(height: int, width: int, widths: dict[str, int]) -> int:
-    """Give the bytes that a step adds up over processes: Gram matrices and the gradient."""
+    """Return the bytes that a step adds up over processes: Gram matrices and the gradient."""
     return FLOAT * (sum(widths[tap[4]] ** 2 for tap in STYLE) + 3 * height * width)
 
 
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def flops_per_pixel() -> float:
-    """Give the arithmetic of one forward pass of the full-width VGG19 up to relu5_1, for each pixel."""
+    """Return the arithmetic of one forward pass of the full-width VGG19 up to relu5_1, for each pixel."""
     total, channels = 0.0, 3
     for layer in LAYERS[: deepest(TAPS)]:
         if layer.startswith("conv"):
@@ -130,11 +130,11 @@ def flops_per_pixel() -> float:
 
 
 def predict(options: argparse.Namespace, side: int, count: int) -> float:
-    """Give the modelled seconds of a step of a picture with aspect 4:3.
+    """Return the modelled seconds of a step of an image with aspect 4:3.
 
     The busiest process computes its tiles, halos included, three times (twice if it has but one: its features are
-    kept); all exchange Gram matrices and gradient around a ring; and each does the optimiser's part for the whole
-    picture.
+    kept); all exchange Gram matrices and gradient around a ring; and each does the optimizer's part for the whole
+    image.
     """
     height, width = side * 3 // 4, side
     shares = deal(plan_tiles(height, width, TAPS, options.model_tile, count), count)
@@ -164,7 +164,7 @@ def main() -> None:
     model.add_argument("--network", type=float, default=40.0, help="GB/s of each GPU between nodes")
     model.add_argument("--per_node", type=int, default=8)
     model.add_argument("--latency", type=float, default=20.0, help="microseconds of each hop")
-    model.add_argument("--passes", type=float, default=20.0, help="of the optimiser over tensors of the picture's size")
+    model.add_argument("--passes", type=float, default=20.0, help="of the optimiser over tensors of the image's size")
     model.add_argument("--model_tile", type=int, default=2048)
     options = parser.parse_args()
     if options.worker:

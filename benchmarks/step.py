@@ -9,7 +9,7 @@ as the plain loop has it, and with replicated borders as shipped. Rounds alterna
 Peak memory of each on a CPU is that of a process of its own. Sizes are the longer side, of 4:3.
 
 With tiles it also tells what they should cost: three passes for two, over tiles with their halos instead of over the
-picture (benchmarks/tiling.json: `--kinds replicate --precisions 32 --sizes 1024 2048 --tiles none 512 1024`).
+image (benchmarks/tiling.json: `--kinds replicate --precisions 32 --sizes 1024 2048 --tiles none 512 1024`).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Case:
 
 
 def make_evaluation(case: Case, weights: str, size: int, device: torch.device) -> Evaluation:
-    """Give a function that evaluates once."""
+    """Return a function that evaluates once."""
     state: State = load_file(weights)
     dtype = DTYPES[case.precision]
     if case.kind == "floor":
@@ -113,7 +113,7 @@ def _make_ours(case: Case, weights: str, content: Tensor, style: Tensor, dtype: 
 
 
 def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:
-    """Give what is measured side by side; with the plain loop also Winograd's algorithm, where it can be used."""
+    """Return what is measured side by side; with the plain loop also Winograd's algorithm, where it can be used."""
     cases = [Case("plain")] if "plain" in options.kinds else []
     wide = (
         options.device == "cpu"
@@ -133,7 +133,7 @@ def list_cases(options: argparse.Namespace, weights: str) -> list[Case]:
 
 
 def measure_times(evaluations: dict[Case, Evaluation], rounds: int, device: torch.device) -> dict[Case, float]:
-    """Give the median seconds of each, after one evaluation to warm up."""
+    """Return the median seconds of each, after one evaluation to warm up."""
     seconds: dict[Case, list[float]] = {case: [] for case in evaluations}
     for index in range(rounds + 1):
         for case, evaluate in evaluations.items():
@@ -152,7 +152,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def measure_memory(case: Case, weights: str, size: int, device: torch.device) -> float:
-    """Give the peak GiB of two evaluations: of the GPU's memory, or resident, of a process of its own."""
+    """Return the peak GiB of two evaluations: of the GPU's memory, or resident, of a process of its own."""
     if device.type == "cuda":
         evaluate = make_evaluation(case, weights, size, device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -176,7 +176,7 @@ def print_peak(job: str) -> None:
 
 
 def tiling_arithmetic(size: int, tile: int) -> float:
-    """Give what tiles should cost: three passes for two, over the tiles with their halos instead of the picture.
+    """Return what tiles should cost: three passes for two, over the tiles with their halos instead of the image.
 
     A single tile's features are kept, and need no third pass.
     """

@@ -1,13 +1,13 @@
-"""Seconds to the loss that 500 L-BFGS evaluations at full size reach: our schedule against plain optimisers.
+"""Seconds to the loss that 500 L-BFGS evaluations at full size reach: our schedule against plain optimizers.
 
     python benchmarks/time_to_loss.py [--content me.jpg --style painting.jpg] [--set data.steps=80 …]
 
 Ours is `nst fit` as it ships: configs/starry.yaml and any `--set` words under the Trainer, with progress bar,
 TensorBoard and checkpoints. The others are bare PyTorch loops at full size: L-BFGS as in Gatys et al. 2015, unclamped,
-one evaluation a step, from the content picture and from noise; and Adam at the config's learning rate, clamped after
+one evaluation a step, from the content image and from noise; and Adam at the config's learning rate, clamped after
 each step, the last iterate and an average (decay 0.99). The objective is the config's for all of them.
 
-What is scored is what would be written: the picture clamped and rounded to 8 bits, by the objective at full size; ours
+What is scored is what would be written: the image clamped and rounded to 8 bits, by the objective at full size; ours
 at a coarser level is resampled to full size first. The clock runs from before the targets are measured, without the
 time for scoring. The loss to reach is the lowest of the L-BFGS runs, whatever their start, and the time they took is
 when it was first reached.
@@ -62,10 +62,10 @@ def measure(objective: Objective, data: TransferData) -> tuple[Targets, Tensor]:
 
 
 class Scorer:
-    """The objective at full size, of the picture as it would be written.
+    """The objective at full size, of the image as it would be written.
 
     Args:
-        words: Of `nst fit`, with the full size as the only one.
+        words: Arguments of `nst fit`, with the full size as the only one.
 
     Attributes:
         seconds: Spent on scoring so far.
@@ -80,7 +80,7 @@ class Scorer:
 
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> float:
-        """Give the score of a picture of any size."""
+        """Return the score of an image of any size."""
         started = time.perf_counter()
         if picture.shape[-2:] != self.size:
             picture = resize_iterate(picture, self.size, clamp=True)
@@ -102,7 +102,7 @@ class Curve:
     points: list[Point] = field(default_factory=list)
 
     def first(self, target: float) -> Point | None:
-        """Give the first point at or below a score."""
+        """Return the first point at or below a score."""
         return next((point for point in self.points if point[3] <= target), None)
 
 
@@ -141,7 +141,7 @@ def plain(
     scorer: Scorer,
     options: argparse.Namespace,
 ) -> list[Curve]:
-    """Optimise at full size in a bare loop; all but L-BFGS are clamped after each step.
+    """Optimize at full size in a bare loop; all but L-BFGS are clamped after each step.
 
     Returns:
         The curve of the iterates and, where they are clamped, that of their average.
@@ -198,7 +198,7 @@ def run(options: argparse.Namespace, weights: str, folder: str) -> list[Curve]:
 
 
 def tabulate(curves: list[Curve]) -> list[dict[str, Any]]:
-    """Give the rows of the table; `ratio` is to the time of the best L-BFGS run."""
+    """Return the rows of the table; `ratio` is to the time of the best L-BFGS run."""
     references = [curve for curve in curves if curve.name.startswith("L-BFGS")]
     best = min((point for curve in references for point in curve.points), key=lambda point: (point[3], point[2]))
     rows = []

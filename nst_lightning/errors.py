@@ -1,41 +1,79 @@
-"""Mistakes that the person at the keyboard can put right, and how they are told."""
+"""Mistakes that the person at the keyboard can put right, and the parts that their messages are made of."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave, told in one line: what was expected, what was found, what to do.
+    """A mistake in what the user gave, in one line: what was expected, what was found, what to do.
 
     The command line prints the message without a traceback and exits with code 2; from Python it is a
     `ValueError`.
 
     Args:
-        message: Line breaks in it, as file names may have them, become blanks.
+        message: The line; line breaks in it, as file names may have them, become blanks.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.splitlines()))
 
 
+def one_line(error: BaseException | str) -> str:
+    """Return a message as one line, line breaks and runs of blanks as single blanks.
+
+    Args:
+        error: Message, or error whose message is wanted; an error without one is represented by its class's name.
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def did_you_mean(
+    name: object,
+    known: Iterable[str],
+    otherwise: str = "",
+    *,
+    shown: Callable[[str], str] = str,
+    cutoff: float = 0.6,
+) -> str:
+    """Return the question whether the nearest of the known names was meant.
+
+    Args:
+        name: Name that is not known.
+        known: Names that are.
+        otherwise: Return value if no known name is near.
+        shown: Function that makes the text in the question out of the nearest name.
+        cutoff: Similarity from which a name is near, in [0, 1], as in `difflib.get_close_matches`.
+    """
+    nearest = get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
+    return f"did you mean {shown(nearest[0])}?" if nearest else otherwise
+
+
 def check_choice(value: str, choices: Sequence[str], what: str) -> None:
-    """Raise a UserError, naming the nearest of *choices*, if *value* (called *what*) is none of them."""
+    """Refuse a value that is not one of the choices.
+
+    Args:
+        value: Value that the user gave.
+        choices: Values that are allowed.
+        what: Name of the setting, for the message.
+
+    Raises:
+        UserError: If it is none of them; the message gives the nearest one.
+    """
     if value not in choices:
-        nearest = get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"choose for example '{choices[0]}'"
+        hint = did_you_mean(value, choices, f"choose for example '{choices[0]}'", shown=repr, cutoff=0.4)
         raise UserError(f"{what}: expected one of {', '.join(choices)}, found '{value}'; {hint}")
 
 
 def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path:
-    """Read a path as a person types it.
+    """Return a path as a person types it, `~` replaced.
 
     Afterwards `exists`, `is_file` and `is_dir` can be asked without an `OSError`.
 
     Args:
-        given: There may be something at it or not; `~` and `~NAME` stand for home folders.
-        folder: The path is relative to it; to the working folder if `None`.
+        given: Path, whether anything exists there or not; `~` and `~NAME` stand for home folders.
+        folder: Folder that the path is relative to; `None` for the working folder.
 
     Returns:
         The path, `~` replaced.

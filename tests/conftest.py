@@ -1,9 +1,9 @@
-"""Tiny networks and pictures for all tests."""
+"""Fixtures of all tests: a tiny encoder, tiny images, and the same arithmetic on every machine."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests on all cores (pytest -n auto) have one each, and so have the processes they start. Read when torch is imported.
@@ -12,10 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
 
-from nst_lightning.encoders.topology import CONVOLUTIONS
+from tests.helpers.inputs import make_encoder, make_image
 
 
 @pytest.fixture(autouse=True)
@@ -32,43 +30,19 @@ def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst_lightning.tasks.precision.native_bfloat16", lambda: False)
 
 
-def make_encoder(path: Path, seed: int, convolutions: Sequence[str] = CONVOLUTIONS) -> str:
-    """Write a VGG19 with 4 to 8 channels and random weights that keep the signal alive through 16 layers."""
-    generator = torch.Generator().manual_seed(seed)
-    state, channels = {}, 3
-    for name in convolutions:
-        width = 4 if name[4] == "1" else 8
-        scale = (2 / (channels * 9)) ** 0.5
-        state[f"{name}.weight"] = torch.randn(width, channels, 3, 3, generator=generator) * scale
-        state[f"{name}.bias"] = torch.rand(width, generator=generator) * 0.1
-        channels = width
-    save_file(state, path, {"preprocessing": "imagenet"})
-    return str(path)
-
-
 @pytest.fixture(scope="session")
 def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny VGG19."""
     return make_encoder(tmp_path_factory.mktemp("weights") / "tiny.safetensors", seed=3)
 
 
-def make_picture(path: Path, width: int, height: int, seed: int) -> str:
-    """Write smooth random colours."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(1, 3, 6, 6, generator=generator)
-    fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
-    array = fine[0].permute(1, 2, 0).mul(255).round().byte().numpy()
-    Image.fromarray(array).save(path)
-    return str(path)
-
-
 @pytest.fixture
 def content(tmp_path: Path) -> str:
-    """A content picture of 40×30 pixels."""
-    return make_picture(tmp_path / "content.png", 40, 30, seed=1)
+    """A content image of 40×30 pixels."""
+    return make_image(tmp_path / "content.png", 40, 30, seed=1)
 
 
 @pytest.fixture
 def style(tmp_path: Path) -> str:
-    """A style picture of 36×36 pixels."""
-    return make_picture(tmp_path / "style.png", 36, 36, seed=2)
+    """A style image of 36×36 pixels."""
+    return make_image(tmp_path / "style.png", 36, 36, seed=2)

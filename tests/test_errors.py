@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.images.files import check_output, read_image
 from nst_lightning.utils.atomic import check_writable
 
@@ -26,6 +26,23 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_is_one_line() -> None:
     assert str(UserError("found nothing at a\nb\r\nc.jpg;  check it")) == "found nothing at a b c.jpg;  check it"
+
+
+def test_an_error_in_one_line_has_single_blanks() -> None:
+    assert one_line(ValueError("no such\n\tthing  here\n")) == "no such thing here"
+    assert one_line("a\n b") == "a b"
+
+
+def test_an_error_without_a_message_is_its_class() -> None:
+    assert one_line(TimeoutError()) == "TimeoutError"
+
+
+def test_the_nearest_known_name_is_asked_for() -> None:
+    assert did_you_mean("starri", ["mosaic", "starry"]) == "did you mean starry?"
+    assert did_you_mean("starri", ["mosaic", "starry"], shown=repr) == "did you mean 'starry'?"
+    assert did_you_mean("x", ["mosaic", "starry"], "choose one.") == "choose one."
+    assert did_you_mean("x", ["mosaic", "starry"]) == ""
+    assert did_you_mean("x", ["mosaic"], cutoff=0) == "did you mean mosaic?"
 
 
 def test_a_path_is_taken_from_home_and_from_the_folder_given(monkeypatch: pytest.MonkeyPatch) -> None:

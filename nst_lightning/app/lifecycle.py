@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
-from nst_lightning.app.connections import ImpatientProtocol
+from nst_lightning.app.connections import impatient_protocol
 from nst_lightning.app.job_queue import JobQueue
 from nst_lightning.app.limits import AppRequest
 from nst_lightning.app.security import own_names
@@ -19,8 +19,7 @@ from nst_lightning.app.server import AppState, build
 from nst_lightning.app.sessions import Sessions
 from nst_lightning.errors import UserError
 from nst_lightning.images.samples import SAMPLES
-from nst_lightning.networks.network_file import load_network
-from nst_lightning.networks.shipped import shipped_networks
+from nst_lightning.networks.network_file import load_network, shipped_networks
 
 _CONNECTIONS = 500  # at a time; more get 503
 
@@ -67,7 +66,7 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
         )
         config = uvicorn.Config(
             build(state),
-            http=ImpatientProtocol,
+            http=impatient_protocol(),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from nst_lightning._compat import callbacks_of
 from nst_lightning.callbacks.checkpoint import run_folder
 from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
 from nst_lightning.errors import UserError, user_path
@@ -85,7 +86,7 @@ class Animation(Callback):
         data = transfer_data(trainer)
         if data is not None and data.reads(path):
             raise UserError(f"--animation.path {path} is one of the pictures read; choose another name.")
-        writers = [c for c in getattr(trainer, "callbacks") if isinstance(c, ImageWriter)]  # noqa: B009 - a connector's
+        writers = [c for c in callbacks_of(trainer) if isinstance(c, ImageWriter)]
         if any(writer.path is not None and writer.path.absolute() == path.absolute() for writer in writers):
             raise UserError(f"--animation.path and --output.path are both {path}; choose another name for one of them.")
 

@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.checkpoint import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.data.transfer_data import TransferData
@@ -25,7 +26,7 @@ FILE_NAME = "stylized.png"
 
 def transfer_data(trainer: Trainer) -> TransferData | None:
     """Return the run's data module; `None` if images come from a loader or a data module of the user's own."""
-    data = getattr(trainer, "datamodule", None)  # set by one of Lightning's connectors
+    data = datamodule_of(trainer)
     return data if isinstance(data, TransferData) else None
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
 
+from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.prediction_paths import find_targets, leave_out_folder
 from nst_lightning.callbacks.video_encoder import VideoEncoder
 from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictSample
@@ -76,7 +77,7 @@ class PredictionWriter(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the files whose results are missing; all processes have them from the first."""
-        data = getattr(trainer, "datamodule", None)  # set by one of Lightning's connectors
+        data = datamodule_of(trainer)
         if not isinstance(data, PredictData):
             raise UserError("nst predict paints what a PredictData hands out; set data.class_path to it.")
         found = leave_out_folder(data.files, self.folder, data.places)

@@ -25,7 +25,7 @@ from nst_lightning.jobs.batch_settings import check_settings, keep_settings, ref
 from nst_lightning.jobs.batch_share import claim
 from nst_lightning.jobs.grid import option_words
 from nst_lightning.jobs.worker import LOG
-from nst_lightning.runs.resolved_settings import resolve_settings
+from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.utils.atomic import check_writable
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nst_lightning.cli.options import CommandParser
 from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import check_output, write_image
-from nst_lightning.images.sheets.contact_sheet import Cell, contact_sheet
 from nst_lightning.jobs.differences import differences
 from nst_lightning.jobs.image_source import Found, distinct_names, find_picture, read_small
 

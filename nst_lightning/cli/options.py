@@ -15,7 +15,7 @@ class CommandParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `UserError`."""
         # Only a mistake is worth the seconds: the explainer knows, and imports, every class of the project.
+        from nst_lightning._compat import option_names
         from nst_lightning.runs.error_messages import explain
 
-        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
-        raise UserError(explain(message, options)) from ex
+        raise UserError(explain(message, option_names(self))) from ex

@@ -18,7 +18,7 @@ from nst_lightning.jobs.report import SHEET, TABLE, Outcome, read_outcome, write
 from nst_lightning.jobs.request import Request, Sheet, read_request
 from nst_lightning.jobs.runner import JobRunner
 from nst_lightning.jobs.worker import Job
-from nst_lightning.runs.resolved_settings import resolve_settings
+from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import atomic_path

@@ -23,7 +23,7 @@ from nst_lightning.jobs.video_painter import FramePainter
 from nst_lightning.jobs.video_request import VideoRequest, read_video_request
 from nst_lightning.jobs.video_settings import check_settings, identity, painted_sizes
 from nst_lightning.jobs.video_start import SAME_SCENE, Carried, Motion
-from nst_lightning.runs.resolved_settings import resolve_settings
+from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.video.reading import VideoInfo, read_frames, read_info
 from nst_lightning.video.writing import VideoWriter, check_video_target
 

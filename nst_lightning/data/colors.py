@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.color import match_colors
+from nst_lightning.images.color_matching import match_colors, match_luminance, with_chrominance
+from nst_lightning.images.color_spaces import luminance
 from nst_lightning.images.guides import Guides
-from nst_lightning.images.luminance import luminance, match_luminance, with_chrominance
 
 ColorPreservation = Literal["luminance", "cholesky", "pca", "symmetric", "histogram"]
 
@@ -68,9 +68,9 @@ class ColorKeeper:
         region = guides.regions[index] if guides and guides.regions else None
         part = guides.styles[index] if guides and guides.styles else None
         if self.method == "luminance":
-            matched = match_luminance(style, content, picture_weights=part, reference_weights=region).expand_as(style)
+            matched = match_luminance(style, content, image_weights=part, reference_weights=region).expand_as(style)
         else:
-            matched = match_colors(style, content, self.method, picture_weights=part, reference_weights=region)
+            matched = match_colors(style, content, self.method, image_weights=part, reference_weights=region)
         return torch.lerp(style, matched.clamp(0, 1), self.strength)
 
     def finish(self, image: Tensor, content: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from nst_lightning.errors import UserError
-from nst_lightning.images.folders import visible_files
+from nst_lightning.errors import UserError, one_line
+from nst_lightning.images.files import visible_files
 
 _log = logging.getLogger(__name__)
 
@@ -200,9 +200,7 @@ class FolderDataset(Dataset[Tensor]):
             except Exception as error:  # a damaged file trips Pillow in ways that have no common class
                 if not self._damaged[number]:
                     self._damaged[number] = True
-                    _log.warning(
-                        "%s can't be decoded (%s); another picture is taken", path, " ".join(str(error).split())
-                    )
+                    _log.warning("%s can't be decoded (%s); another picture is taken", path, one_line(error))
                 continue
             image: Tensor = self.transform(pixels)
             return image

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.files import Picture
+from nst_lightning.images.files import LoadedImage
 from nst_lightning.images.guides import Guides, read_guide, rest_of
 from nst_lightning.images.resize import resize
 
@@ -39,8 +39,8 @@ class GuideMasks:
         regions: Sequence[str] | None,
         styles: Sequence[str | None] | None,
         content: str | None,
-        content_image: Picture | None,
-        style_images: Sequence[Picture],
+        content_image: LoadedImage | None,
+        style_images: Sequence[LoadedImage],
         max_pixels: int,
     ) -> None:
         _check_count(regions, style_images, "data.guides")
@@ -99,7 +99,7 @@ class GuideMasks:
         return hashlib.sha256(b"\n".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def _read(option: str, mask: str, image: Picture | None, max_pixels: int) -> Tensor:
+def _read(option: str, mask: str, image: LoadedImage | None, max_pixels: int) -> Tensor:
     with named_in_errors(option):
         return read_guide(mask, image, max_pixels=max_pixels)
 
@@ -113,6 +113,6 @@ def named_in_errors(option: str) -> Iterator[None]:
         raise UserError(f"{option}: {error}") from error
 
 
-def _check_count(masks: Sequence[str | None] | None, styles: Sequence[Picture], option: str) -> None:
+def _check_count(masks: Sequence[str | None] | None, styles: Sequence[LoadedImage], option: str) -> None:
     if masks is not None and len(masks) != len(styles):
         raise UserError(f"{option} lists {len(masks)} masks for {len(styles)} styles; give one for each style.")

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.files import read_image
-from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
+from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, read_image, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.video.reading import VIDEO_SUFFIXES, VideoInfo, is_video, read_frames, read_info
@@ -339,8 +338,8 @@ def find_media(place: str) -> list[MediaFile]:
         raise UserError(f"--data.images found nothing at {place}; give a folder, a picture, a video or sample:NAME.")
     if not path.is_dir():
         return [MediaFile(str(path), PurePosixPath(path.name))]
-    files = [file for file in visible_files(path) if is_picture(file) or is_video(file)]
+    files = [file for file in visible_files(path) if is_image_file(file) or is_video(file)]
     if not files:
-        suffixes = ", ".join((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+        suffixes = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
         raise UserError(f"--data.images {place} holds no pictures or videos ({suffixes}); give another folder.")
     return [MediaFile(str(file), PurePosixPath(file.relative_to(path).as_posix())) for file in files]

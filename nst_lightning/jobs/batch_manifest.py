@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.images.files import check_output
 from nst_lightning.images.samples import SAMPLE
 from nst_lightning.jobs.batch_pairs import Pair, Source, find_sample
@@ -68,8 +67,7 @@ def _check_header(file: Path, header: Sequence[str]) -> None:
         if plain in _NOT_OF_A_PAIR or ("." in plain and not plain.startswith(_DOTTED)):
             raise UserError(f"{where} has the column {name!r}, which is not for one pair to set; leave it out.")
         if plain not in _OWN and plain not in SHORT_NAMES and "." not in plain and plain != "seed_everything":
-            nearest = difflib.get_close_matches(name, [*_OWN, *SHORT_NAMES], n=1, cutoff=0.6)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"short names are {', '.join(SHORT_NAMES)}."
+            hint = did_you_mean(name, [*_OWN, *SHORT_NAMES], f"short names are {', '.join(SHORT_NAMES)}.")
             raise UserError(f"{where} has the column {name!r}, which is no option of nst fit; {hint}")
 
 

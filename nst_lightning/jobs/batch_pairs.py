@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.folders import PICTURE_SUFFIXES, is_picture, visible_files
+from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, visible_files
 from nst_lightning.images.samples import SAMPLE, sample_path
 
 _log = logging.getLogger(__name__)
@@ -108,12 +108,12 @@ def _search(folder: Path, option: str, ignored: Sequence[Path]) -> list[Source]:
     files = [
         path for path in visible_files(folder) if not any(path.resolve().is_relative_to(place) for place in ignored)
     ]
-    pictures = [path for path in files if is_picture(path)]
-    others = [str(path.relative_to(folder)) for path in files if not is_picture(path)]
+    pictures = [path for path in files if is_image_file(path)]
+    others = [str(path.relative_to(folder)) for path in files if not is_image_file(path)]
     if others:
         _log.warning("no pictures by their suffixes, left out: %s in %s", _some(others), folder)
     if not pictures:
-        suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{option} {folder} holds no pictures ({suffixes}); give another folder.")
     return [Source(str(path), PurePosixPath(path.relative_to(folder).with_suffix("").as_posix())) for path in pictures]
 

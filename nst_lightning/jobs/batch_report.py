@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from nst_lightning.errors import UserError
+from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import write_image
-from nst_lightning.images.sheets.contact_sheet import Cell, contact_sheet
 from nst_lightning.jobs.batch_pairs import Source
 from nst_lightning.jobs.batch_place import Outcome, Place
 from nst_lightning.jobs.image_source import read_small

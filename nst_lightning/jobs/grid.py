@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, did_you_mean
 
 SHORT_NAMES = {
     "style_weight": "model.style.weight",
@@ -159,8 +158,7 @@ def as_word(value: Any) -> str:
 def _make_axis(key: str, values: Any) -> Axis:
     is_option = "." in key or key in SHORT_NAMES
     if not is_option and not _is_bundle(values):
-        nearest = difflib.get_close_matches(key, SHORT_NAMES, n=1, cutoff=0.6)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"short names are {', '.join(SHORT_NAMES)}."
+        hint = did_you_mean(key, SHORT_NAMES, f"short names are {', '.join(SHORT_NAMES)}.")
         raise UserError(f"grid.{key} is neither a dotted option of nst fit nor a short name; {hint}")
     if not isinstance(values, list | dict) or not values:
         raise UserError(f"grid.{key} wants a list of values, such as '[1, 10]', but {as_word(values)} was given.")

@@ -14,8 +14,8 @@ from torch import Tensor
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.errors import UserError
+from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import write_image
-from nst_lightning.images.sheets.contact_sheet import Cell, contact_sheet
 from nst_lightning.jobs.grid import Axis, Run, axis_name
 from nst_lightning.jobs.image_source import read_small
 from nst_lightning.jobs.request import Sheet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.jobs.grid import option_words
 from nst_lightning.runs.config_files import find_config, is_sweep
 from nst_lightning.runs.run_folder import check_name
@@ -126,7 +125,7 @@ def _read_yaml(key: str, text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"{key} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{key} is not valid YAML: {one_line(error)}.") from error
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -143,8 +142,8 @@ def _read_file(path: str) -> dict[str, Any]:
 
 
 def _nearest(key: str) -> str:
-    nearest = difflib.get_close_matches(str(key), _FILE_KEYS, n=1, cutoff=0.6)
-    return f" Did you mean {nearest[0]}?" if nearest else " Settings of nst fit belong under options."
+    hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")
+    return f" {hint[0].upper()}{hint[1:]}"
 
 
 def _read_sheet(settings: Mapping[str, Any]) -> Sheet:

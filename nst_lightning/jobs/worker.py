@@ -24,7 +24,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
 from nst_lightning.callbacks.image_writer import transfer_data
 from nst_lightning.data.transfer_batch import TransferBatch
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, one_line
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import atomic_path
@@ -118,7 +118,7 @@ def paint(job: Job, tell: Tell) -> tuple[Status, str]:
         return "stopped", ""
     except Exception as error:  # one run must not take the sweep along, whatever happens in it
         traceback.print_exc()
-        return "failed", f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return "failed", f"{type(error).__name__}: {one_line(error)}"
     if code:
         return "stopped", signal.Signals(code - 128).name
     result = {"settings": job.settings, "steps": watcher.steps, "loss": watcher.terms}

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.images.opponent import opponent_colors
+from nst_lightning.images.color_spaces import opponent_colors
 from nst_lightning.losses.functional import check_positions, full_precision
 from nst_lightning.losses.loss import Features, Guide, Loss, Measured, check_weight
 

@@ -1,4 +1,4 @@
-"""The feed-forward networks that paint in one pass."""
+"""The feed-forward networks that stylize an image in one pass."""
 
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet

@@ -1,4 +1,4 @@
-"""Transformer networks as files: the small one that is kept, or the checkpoint of a training."""
+"""Files of transformer networks: those in the package, small ones that are kept, and checkpoints of a training."""
 
 from __future__ import annotations
 
@@ -13,26 +13,54 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nst_lightning.errors import UserError
-from nst_lightning.networks.shipped import network_path
+from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.utils.atomic import atomic_path
 
 CHECKPOINT_KEY = "fast_style_transfer"
-"""Where `FastStyleTransfer` puts what a checkpoint's tensors do not tell."""
+"""Key under which `FastStyleTransfer` puts the card into a checkpoint."""
+
+SHIPPED_FOLDER = Path(__file__).parent
+"""Folder of the networks that come with the package."""
 
 _PREFIX = "network."  # of the network's tensors in such a checkpoint
 _EXPECTED = "expected a transformer network (.safetensors, or .ckpt of a FastStyleTransfer run)"
 
 
+def shipped_networks() -> dict[str, Path]:
+    """Return the files of the networks that come with the package, by their names."""
+    return {path.stem: path for path in sorted(SHIPPED_FOLDER.glob("*.safetensors"))}
+
+
+def network_path(given: str) -> Path:
+    """Return the file of a network.
+
+    Args:
+        given: Name of a shipped network, or a `.safetensors` file or checkpoint; whether it can be read is left to
+            `load_network`.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    shipped = shipped_networks()
+    if given in shipped:
+        return shipped[given]
+    path = user_path(given)
+    if path.exists() or path.suffix:
+        return path
+    otherwise = "give a .safetensors file or the checkpoint of a training."
+    hint = did_you_mean(given, shipped, otherwise, shown=repr, cutoff=0.5)
+    raise UserError(f"there is no network {given!r} in the package (there is: {', '.join(shipped) or 'none'}); {hint}")
+
+
 @dataclass(frozen=True)
 class NetworkCard:
-    """What goes with a network's weights.
+    """Description of a network, stored beside its weights.
 
     Attributes:
         architecture: Arguments of `TransformerNet`.
-        styles: Names, in the order of the style weights.
-        encoder: Digest of the encoder that the losses looked through.
+        styles: Names of the styles, in the order of the style weights.
+        encoder: Digest of the encoder of the losses.
     """
 
     architecture: dict[str, int]
@@ -40,12 +68,12 @@ class NetworkCard:
     encoder: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain containers, as a checkpoint holds them."""
+        """Return the card as plain containers, as a checkpoint holds them."""
         return {"architecture": dict(self.architecture), "styles": list(self.styles), "encoder": self.encoder}
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> NetworkCard:
-        """Undo `as_dict`; raise KeyError, TypeError or ValueError for anything else."""
+        """Return the card that `as_dict` was made of; raise KeyError, TypeError or ValueError for anything else."""
         architecture = {str(key): int(value) for key, value in saved["architecture"].items()}
         return cls(architecture, tuple(map(str, saved["styles"])), str(saved["encoder"]))
 
@@ -54,13 +82,21 @@ def save_network(network: TransformerNet, path: str | Path, styles: Sequence[str
     """Write a network as float16, about 2 bytes a weight; the file appears whole or not at all.
 
     Args:
-        network: To be kept.
-        path: A `.safetensors` file; its folder is made.
-        styles: Their names, one for each.
+        network: Network to be written.
+        path: File to write, `.safetensors`; its folder is made.
+        styles: Name of each style.
         encoder: Digest of the encoder that it was trained with.
 
     Raises:
         UserError: If the file can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_network(TransformerNet(width=4, blocks=1), f"{folder}/tiny.safetensors", ["waves"], encoder="")
+        ...     network, card = load_network(f"{folder}/tiny.safetensors")
+        >>> network.width, card.styles
+        (4, ('waves',))
     """
     card = NetworkCard(network.architecture(), tuple(styles), encoder)
     halves = {key: value.detach().half().cpu().contiguous() for key, value in network.state_dict().items()}
@@ -70,17 +106,22 @@ def save_network(network: TransformerNet, path: str | Path, styles: Sequence[str
 
 
 def load_network(name_or_path: str | Path) -> tuple[TransformerNet, NetworkCard]:
-    """Read a network.
+    """Return a network read from a file.
 
     Args:
-        name_or_path: A shipped network's name, a `.safetensors` file that `save_network` wrote, or a checkpoint of a
+        name_or_path: Name of a shipped network, a `.safetensors` file that `save_network` wrote, or a checkpoint of a
             `FastStyleTransfer` run.
 
     Returns:
-        The network, float32 on the CPU, in evaluation mode; and its card.
+        Network, float32 on the CPU, in evaluation mode; and its card.
 
     Raises:
         UserError: If the file is missing, damaged or another kind.
+
+    Example:
+        >>> network, card = load_network("starry")
+        >>> card.styles
+        ('starry',)
     """
     file = network_path(str(name_or_path))
     if not file.is_file():

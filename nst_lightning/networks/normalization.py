@@ -1,4 +1,4 @@
-"""Instance normalisation whose scale and shift belong to a style."""
+"""Instance normalization with a scale and a shift for each style."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Moments(NamedTuple):
 
     @classmethod
     def merged(cls, parts: Sequence[Moments], areas: Sequence[int]) -> Moments:
-        r"""Give the moments of a whole from those of its parts.
+        r"""Return the moments of a whole from those of its parts.
 
         With shares :math:`s` of the positions, :math:`\mu = \sum_i s_i \mu_i` and
         :math:`\sigma^2 = \sum_i s_i (\sigma_i^2 + (\mu_i - \mu)^2)`: Chan, Golub and LeVeque, "Algorithms for Computing
         the Sample Variance", 1983. Nothing is subtracted that nearly cancels.
 
         Args:
-            parts: At least one.
-            areas: Positions of each.
+            parts: Moments of the parts, at least one.
+            areas: Number of positions of each part.
         """
         means, variances = (torch.stack(values) for values in zip(*parts, strict=True))
         shares = (means.new_tensor(areas) / sum(areas)).view(-1, 1, 1)
@@ -39,18 +39,18 @@ class Moments(NamedTuple):
 
 
 class ConditionalInstanceNorm(nn.Module):
-    r"""Normalise each channel of each picture, then scale and shift it as a mixture of styles says.
+    r"""Normalize each channel of each image, then scale and shift it as a mixture of styles says.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \quad
               \gamma = \sum_s m_s \gamma_s, \quad \beta = \sum_s m_s \beta_s
 
     Dumoulin, Shlens and Kudlur, "A Learned Representation For Artistic Style", 2017: everything but
-    :math:`\gamma` and :math:`\beta` is shared by all styles, and their mixtures paint styles in between. The
-    moments are the picture's own, or given: of the whole picture where `x` is a part of it.
+    :math:`\gamma` and :math:`\beta` is shared by all styles, and their mixtures are styles in between. The
+    moments are the image's own, or given: of the whole image where `x` is a part of it.
 
     Args:
-        channels: Of the map.
-        rows: Of the mixture.
+        channels: Number of channels of the map.
+        rows: Number of rows of the mixture.
     """
 
     def __init__(self, channels: int, rows: int) -> None:
@@ -60,7 +60,7 @@ class ConditionalInstanceNorm(nn.Module):
 
     @staticmethod
     def moments(x: Tensor) -> Moments:
-        r"""Measure a map `(N, C, H, W)`.
+        r"""Return the moments of a map `(N, C, H, W)`.
 
         With :math:`d = x - p`, :math:`\mu = p + \mathrm{E}[d]` and
         :math:`\sigma^2 = \mathrm{E}[d^2] - \mathrm{E}[d]^2` for any pivot p. Here it is the mean of the first row.
@@ -70,21 +70,21 @@ class ConditionalInstanceNorm(nn.Module):
         """
         x = x if x.dtype == torch.float64 else x.float()
         pivot = _mean_over_positions(x[:, :, :1]).detach()  # whatever it is, the moments are the same
-        centred = x - pivot[..., None, None]
-        mean = _mean_over_positions(centred)
+        centered = x - pivot[..., None, None]
+        mean = _mean_over_positions(centered)
         # Squared in place: where no gradient is wanted this is as fast as the sums of x and x² would be.
-        return Moments(pivot + mean, _mean_over_positions(centred.square_()) - mean.square())
+        return Moments(pivot + mean, _mean_over_positions(centered.square_()) - mean.square())
 
     def forward(self, x: Tensor, mixture: Tensor, moments: Moments | None = None) -> Tensor:
-        """Normalise.
+        """Return a normalized map.
 
         Args:
-            x: `(N, C, H, W)`.
-            mixture: `(N, rows)` or `(1, rows)`.
-            moments: Of the picture that `x` is a part of; `None` if it is the whole.
+            x: Map, `(N, C, H, W)`.
+            mixture: Weights of the styles, `(N, rows)` or `(1, rows)`.
+            moments: Moments of the image that `x` is a part of; `None` if it is the whole.
 
         Returns:
-            A map like `x`, in its dtype.
+            Map like `x`, in its dtype.
         """
         mean, variance = self.moments(x) if moments is None else moments
         with torch.autocast(x.device.type, enabled=False):

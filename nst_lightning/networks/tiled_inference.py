@@ -1,4 +1,4 @@
-"""Painting a picture tile by tile: the same picture as in one piece, in bounded memory."""
+"""Stylizing an image tile by tile: the result of one piece, in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Span(NamedTuple):
 
     @property
     def slice(self) -> slice:
-        """As an index."""
+        """The positions as an index."""
         return slice(self.start, self.stop)
 
     def scaled(self, factor: int, length: int) -> Span:
-        """Give the same extent in a map of `length` positions, `factor` for each of these (fewer at the end)."""
+        """Return the extent in a map of `length` positions, `factor` for each of these (fewer at the end)."""
         return Span(self.start * factor, min(self.stop * factor, length))
 
 
 class Reach(NamedTuple):
-    """What a stage has to see in one direction so as to compute some positions of its output.
+    """Input that a stage needs, in one direction, for some positions of its output.
 
     Attributes:
-        seen: Positions of its input.
-        before: Positions to reflect before those, where the picture begins.
-        after: The same where it ends.
-        wanted: Where the output's positions are in what comes out: a stage that upsamples may compute one more.
+        seen: Positions of the input.
+        before: Number of positions to reflect before those, where the image begins.
+        after: Number of positions to reflect after those, where the image ends.
+        wanted: Place of the output's positions in what comes out: a stage that upsamples may compute one more.
     """
 
     seen: Span
@@ -53,9 +53,9 @@ class _Step:
     """A stage of which no whole map is kept.
 
     Attributes:
-        stage: What is computed.
+        stage: Stage that is computed.
         size: Height and width of its whole input.
-        moments: Of its convolved map over the whole picture; `None` before they are known.
+        moments: Moments of its convolved map over the whole image; `None` before they are known.
     """
 
     stage: Stage
@@ -67,29 +67,36 @@ class _Step:
 def paint_tiled(
     network: TransformerNet, images: Tensor, weights: Tensor, tile_size: int, store: torch.device | None = None
 ) -> Tensor:
-    r"""Paint as `network(images, weights)` does, holding no more than tiles at full resolution.
+    r"""Return `network(images, weights)`, holding no more than tiles at full resolution.
 
     Convolutions see a few pixels beyond a tile, which is cut out with that margin; reflections are made at the
-    picture's borders only. Instance normalisation sees the whole picture. So the stages are run one after
+    image's borders only. Instance normalization sees the whole image. So the stages are run one after
     another, each over all tiles, its moments are gathered, and then the next one begins. Between stages whole
-    maps are kept at half and a quarter of the resolution only. The two normalised stages at full resolution are run
+    maps are kept at half and a quarter of the resolution only. The two normalized stages at full resolution are run
     twice: once for their moments and once on the way to the next stage.
 
     The maps kept take at most :math:`3 w` bytes a pixel in float32, where :math:`w` is `network.width`: one at half
-    resolution, :math:`2 w`, and one at a quarter, :math:`w`; or three of the latter in a residual block. The picture
+    resolution, :math:`2 w`, and one at a quarter, :math:`w`; or three of the latter in a residual block. The image
     and the result take 12 bytes each. A tile's own memory, about :math:`25 w` bytes for each of its pixels, does not
-    grow with the picture.
+    grow with the image.
 
     Args:
-        network: Of any width and depth.
+        network: Network of any width and depth.
         images: sRGB in [0, 1], `(N, 3, H, W)`, both sides at least `SMALLEST_SIDE`; on any device.
-        weights: Of the styles, `(S,)` or `(N, S)`, on the network's device.
+        weights: Weights of the styles, `(S,)` or `(N, S)`, on the network's device.
         tile_size: Longest side of a tile, pixels; at least 4.
-        store: Where maps are kept between stages; `None` for the network's device.
+        store: Device on which maps are kept between stages; `None` for the network's device.
 
     Returns:
-        sRGB in [0, 1], `(N, 3, H, W)`, on the pictures' device; equal to the untiled one to rounding, since the moments
+        sRGB in [0, 1], `(N, 3, H, W)`, on the images' device; equal to the untiled one to rounding, since the moments
         are summed in another order.
+
+    Example:
+        >>> network = TransformerNet(width=4, blocks=1).eval()
+        >>> image, weights = torch.rand(1, 3, 40, 56), torch.ones(1)
+        >>> tiled = paint_tiled(network, image, weights, tile_size=16)
+        >>> torch.allclose(tiled, network(image, weights), atol=1e-5)
+        True
     """
     device = weights.device
     mixture = network.mixture(weights)
@@ -97,40 +104,39 @@ def paint_tiled(
     tiles, factor = _plan(size, tile_size), _CELL
     whole = entered = images
     steps: list[_Step] = []
-    *normalised, last = (stage for stage in network.stages if isinstance(stage, Stage))
-    for stage in normalised:
+    *normalized, last = (stage for stage in network.stages if isinstance(stage, Stage))
+    for stage in normalized:
         if stage.block == "opens":
             entered = whole
         steps.append(_Step(stage, size))
         size = (_output(stage, size[0]), _output(stage, size[1]))
         factor = _output(stage, factor)
         places = _places(tiles, factor, size)
-        kept = None if factor == _CELL else _Kept(size, store or device)
-        moments = _measure(steps, whole, places, mixture, kept)
+        moments, kept = _measure(steps, whole, places, mixture, size, None if factor == _CELL else store or device)
         if kept is None:
             steps[-1] = replace(steps[-1], moments=moments)
             continue
-        whole, steps = kept.map, []
+        whole, steps = kept, []
         for place in places:
             skipped = _at(entered, place).to(device) if stage.block == "closes" else None
             _at(whole, place).copy_(stage.finish(_at(whole, place).to(device), mixture, moments, skipped))
         if stage.block == "closes":
             entered = whole  # lets go of the map that was added
-    painted = torch.empty_like(images)
+    result = torch.empty_like(images)
     steps.append(_Step(last, size))
     for place in _places(tiles, _CELL, size):
         finished = last.finish(_convolve(steps, whole, place, mixture), mixture)
-        _at(painted, place).copy_(network.leave(finished, _at(images, place).to(device), mixture))
-    return painted
+        _at(result, place).copy_(network.blend(finished, _at(images, place).to(device), mixture))
+    return result
 
 
 def reach(stage: Stage, output: Span, length: int) -> Reach:
-    """Tell what a stage sees in one direction.
+    """Return what a stage needs of its input in one direction.
 
     Args:
-        stage: Upsamples, pads and convolves.
-        output: The positions wanted.
-        length: Of the whole input.
+        stage: Stage that upsamples, pads and convolves.
+        output: Wanted positions of its output.
+        length: Length of the whole input.
     """
     stride, doubling = stage.convolution.stride[0], 2 if stage.upsample else 1
     start = output.start * stride - stage.margin
@@ -142,55 +148,38 @@ def reach(stage: Stage, output: Span, length: int) -> Reach:
     return Reach(seen, before, after, slice(surplus, surplus + output.stop - output.start))
 
 
-class _Kept:
-    """A whole map that is put together.
-
-    Args:
-        size: Its height and width.
-        device: Where it is kept.
-
-    Attributes:
-        map: `(N, C, *size)`, once something was pasted: only then it is known what precision convolutions have.
-    """
-
-    map: Tensor
-
-    def __init__(self, size: tuple[int, int], device: torch.device) -> None:
-        self._size = size
-        self._device = device
-
-    def paste(self, part: Tensor, place: tuple[Span, Span]) -> None:
-        """Put a part where it belongs."""
-        if not hasattr(self, "map"):
-            shape = (*part.shape[:2], *self._size)
-            self.map = torch.empty(shape, dtype=part.dtype, device=self._device, memory_format=torch.channels_last)
-        _at(self.map, place).copy_(part)
-
-
 def _measure(
-    steps: Sequence[_Step], whole: Tensor, places: Sequence[tuple[Span, Span]], mixture: Tensor, kept: _Kept | None
-) -> Moments:
-    """Convolve all tiles and give the moments of the whole; keep the map if there is something to keep it in."""
+    steps: Sequence[_Step],
+    whole: Tensor,
+    places: Sequence[tuple[Span, Span]],
+    mixture: Tensor,
+    size: tuple[int, int],
+    store: torch.device | None,
+) -> tuple[Moments, Tensor | None]:
+    """Return the moments of the whole convolved map, and the map of that size, kept on *store* unless that is None."""
     norm = steps[-1].stage.norm
     assert norm is not None
-    parts = []
+    parts, kept = [], None
     for place in places:
         convolved = _convolve(steps, whole, place, mixture)
         parts.append(norm.moments(convolved))
-        if kept is not None:
-            kept.paste(convolved, place)
+        if store is not None:
+            if kept is None:  # only now it is known what precision convolutions have
+                shape = (*convolved.shape[:2], *size)
+                kept = torch.empty(shape, dtype=convolved.dtype, device=store, memory_format=torch.channels_last)
+            _at(kept, place).copy_(convolved)
     areas = [(rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in places]
-    return Moments.merged(parts, areas)
+    return Moments.merged(parts, areas), kept
 
 
 def _convolve(steps: Sequence[_Step], whole: Tensor, place: tuple[Span, Span], mixture: Tensor) -> Tensor:
-    """Run steps on a part of a whole map, the last one without its normalisation.
+    """Return the steps' output for a part of a whole map, the last step without its normalization.
 
     Args:
-        steps: All but the last with moments.
-        whole: What the first one reads.
+        steps: Steps, all but the last with moments.
+        whole: Map that the first one reads.
         place: Rows and columns of the last one's output.
-        mixture: Of the styles.
+        mixture: Weights of the styles.
     """
     reaches = []
     for step in reversed(steps):
@@ -216,7 +205,7 @@ def _output(stage: Stage, length: int) -> int:
 
 
 def _plan(size: tuple[int, int], tile_size: int) -> list[tuple[Span, Span]]:
-    """Cut a picture into tiles as equal as their grid allows, row by row; they are given in cells."""
+    """Return tiles of an image, as equal as their grid allows, row by row, in cells."""
     return [*product(_spans(size[0], tile_size), _spans(size[1], tile_size))]
 
 
@@ -227,5 +216,5 @@ def _spans(length: int, tile_size: int) -> list[Span]:
 
 
 def _places(tiles: Sequence[tuple[Span, Span]], factor: int, size: tuple[int, int]) -> list[tuple[Span, Span]]:
-    """Give the tiles' rows and columns in a map that has `factor` positions for each cell."""
+    """Return the tiles' rows and columns in a map that has `factor` positions for each cell."""
     return [(rows.scaled(factor, size[0]), columns.scaled(factor, size[1])) for rows, columns in tiles]

@@ -1,4 +1,4 @@
-"""The network that paints a picture in one pass."""
+"""The network that stylizes an image in one pass."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from nst_lightning.errors import UserError
 from nst_lightning.networks.normalization import ConditionalInstanceNorm, Moments
 
 SMALLEST_SIDE = 8
-"""Pixels: two positions after the two halvings, so that there is one to reflect."""
+"""Smallest side of an image, pixels: two positions after the two halvings, so that there is one to reflect."""
 
 
 class Stage(nn.Module):
-    """One step of the network: upsampling, reflection padding, convolution, normalisation, rectifier.
+    """One step of the network: upsampling, reflection padding, convolution, normalization, rectifier.
 
-    `forward` is `finish` after `convolve`. They are apart because only the normalisation looks further than a kernel:
-    a picture can be run tile by tile, each stage over all tiles, if the moments of the convolved maps are gathered
-    over the whole picture before any tile is finished.
+    `forward` is `finish` after `convolve`. They are apart because only the normalization looks further than a kernel:
+    an image can be run tile by tile, each stage over all tiles, if the moments of the convolved maps are gathered
+    over the whole image before any tile is finished.
 
     Args:
-        inputs: Channels.
-        outputs: Channels.
-        kernel: Odd side of the kernel.
-        rows: Rows of the mixture; 0 for a stage without normalisation.
-        stride: Of the convolution, 1 or 2.
-        upsample: Repeat each position twice in both directions first (Odena et al., "Deconvolution and Checkerboard
-            Artifacts", 2016), where Johnson et al. 2016 have transposed convolutions.
+        inputs: Number of input channels.
+        outputs: Number of output channels.
+        kernel: Side of the kernel, odd.
+        rows: Rows of the mixture; 0 for a stage without normalization.
+        stride: Stride of the convolution, 1 or 2.
+        upsample: Whether to repeat each position twice in both directions first (Odena et al., "Deconvolution and
+            Checkerboard Artifacts", 2016), where Johnson et al. 2016 have transposed convolutions.
         rectify: Whether negative values become 0 at the end.
         block: Whether the stage opens a residual block, closes one (the map that entered the opening stage is
             added to its own), or neither.
@@ -52,17 +52,17 @@ class Stage(nn.Module):
         self.rectify = rectify
         self.block = block
         self.margin = kernel // 2
-        # A bias would be taken off again by the normalisation.
+        # A bias would be taken off again by the normalization.
         self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, bias=rows == 0)
         self.norm = ConditionalInstanceNorm(outputs, rows) if rows else None
 
     def convolve(self, x: Tensor, padding: tuple[int, int, int, int] | None = None) -> Tensor:
-        """Upsample, pad and convolve.
+        """Return a map upsampled, padded and convolved.
 
         Args:
-            x: `(N, inputs, H, W)`.
-            padding: Positions to reflect on the left, right, top and bottom, counted after upsampling; `None` for
-                `margin` all around. A tile that brings its neighbours' positions along has 0 there.
+            x: Map, `(N, inputs, H, W)`.
+            padding: Numbers of positions to reflect on the left, right, top and bottom, counted after upsampling;
+                `None` for `margin` all around. A tile that brings its neighbors' positions along has 0 there.
 
         Returns:
             `(N, outputs, H', W')`.
@@ -76,13 +76,13 @@ class Stage(nn.Module):
     def finish(
         self, x: Tensor, mixture: Tensor, moments: Moments | None = None, skipped: Tensor | None = None
     ) -> Tensor:
-        """Normalise, rectify and add.
+        """Return a convolved map normalized, rectified and added to another one.
 
         Args:
-            x: What `convolve` gave.
-            mixture: `(N, rows)` or `(1, rows)`.
-            moments: Of the whole picture's `convolve`; `None` if `x` is the whole.
-            skipped: For a stage that closes a block, the map that entered it.
+            x: Result of `convolve`.
+            mixture: Weights of the styles, `(N, rows)` or `(1, rows)`.
+            moments: Moments of the whole image's `convolve`; `None` if `x` is the whole.
+            skipped: Map that entered the block, for a stage that closes one.
         """
         if self.norm is not None:
             x = self.norm(x, mixture, moments)
@@ -91,37 +91,45 @@ class Stage(nn.Module):
         return x if skipped is None else x + skipped
 
     def forward(self, x: Tensor, mixture: Tensor, skipped: Tensor | None = None) -> Tensor:
-        """Run the stage on a whole picture."""
+        """Return the stage's output for a whole image."""
         return self.finish(self.convolve(x), mixture, None, skipped)
 
 
 class TransformerNet(nn.Module):
     r"""Johnson et al., "Perceptual Losses for Real-Time Style Transfer", 2016, for several styles and strengths.
 
-    Three convolutions that halve the picture twice (a side of n becomes ⌈n/2⌉), residual blocks, two upsampling
+    Three convolutions that halve the image twice (a side of n becomes ⌈n/2⌉), residual blocks, two upsampling
     convolutions and a last one; each pads by reflection, and what is too much at the right and the bottom in the end
-    is cut off. What differs from the paper and its supplement: instance normalisation (Ulyanov et al. 2016)
+    is cut off. What differs from the paper and its supplement: instance normalization (Ulyanov et al. 2016)
     conditioned on the style (Dumoulin et al. 2017), upsampling by repetition instead of transposed convolutions,
     residual blocks that keep their size, a logistic function instead of a scaled tanh at the end (the same function
     but for the scale of its argument, and exactly [0, 1] where theirs had to reach below 0 and above 255).
 
     The mixture of styles has one more row than there are styles: the photograph. It takes what the weights
-    leave of 1, in the normalisations, :math:`\gamma = (1 - \alpha) \gamma_0 + \sum_s w_s \gamma_s` with
+    leave of 1, in the normalizations, :math:`\gamma = (1 - \alpha) \gamma_0 + \sum_s w_s \gamma_s` with
     :math:`\alpha = \sum_s w_s`, and in the pixels, :math:`y = (1 - \alpha) x + \alpha \, \mathrm{net}(x)`. So
     :math:`\alpha` is the strength: 1 for the styles as learned, 0 for the photograph itself, to the bit, and in
     between what the training asked of that strength (Babaeizadeh and Ghiasi, "Adjustable Real-time Style
     Transfer", 2018, who have a network of its own turn the strength into :math:`\gamma` and :math:`\beta`).
 
     Args:
-        styles: How many.
-        width: Channels at full resolution; twice and four times as many at a half and a quarter of it.
-        blocks: Residual blocks, at a quarter.
+        styles: Number of styles.
+        width: Number of channels at full resolution; twice and four times as many at a half and a quarter of it.
+        blocks: Number of residual blocks, at a quarter.
 
     Attributes:
-        stages: In the order of the forward pass; `leave` comes after them.
+        stages: Stages in the order of the forward pass; `blend` comes after them.
 
     Raises:
         UserError: If a number is below 1 (`blocks`: below 0).
+
+    Example:
+        >>> network = TransformerNet(styles=2, width=4, blocks=1).eval()
+        >>> image = torch.rand(1, 3, 30, 41)
+        >>> network(image, torch.tensor([0.5, 0.25])).shape  # both styles, at strength 0.75
+        torch.Size([1, 3, 30, 41])
+        >>> torch.equal(network(image, torch.zeros(2)), image)
+        True
     """
 
     def __init__(self, styles: int = 1, width: int = 32, blocks: int = 5) -> None:
@@ -154,17 +162,17 @@ class TransformerNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # what convolutions run fastest in
 
     def architecture(self) -> dict[str, int]:
-        """Give the arguments that make a network like this one."""
+        """Return the arguments that make a network like this one."""
         return {"styles": self.styles, "width": self.width, "blocks": self.blocks}
 
     def mixture(self, weights: Tensor) -> Tensor:
-        """Put the photograph's share, what the weights `(S,)` or `(N, S)` leave of 1, before them: `(·, 1 + S)`."""
+        """Return style weights `(S,)` or `(N, S)` after the photograph's share, what they leave of 1: `(·, 1 + S)`."""
         weights = weights.reshape(-1, self.styles)
         return torch.cat([1 - weights.sum(dim=1, keepdim=True), weights], dim=1)
 
     @staticmethod
-    def leave(x: Tensor, images: Tensor, mixture: Tensor) -> Tensor:
-        """Turn the last stage's map, up to 3 rows and columns too large, into the result for `images`."""
+    def blend(x: Tensor, images: Tensor, mixture: Tensor) -> Tensor:
+        """Return the result for `images` from the last stage's map, which is up to 3 rows and columns too large."""
         height, width = images.shape[-2:]
         # A negative padding cuts off as a slice does, but torch.export can follow it without knowing the size.
         cut = F.pad(x.to(images.dtype), (0, width - x.shape[3], 0, height - x.shape[2]))
@@ -172,12 +180,12 @@ class TransformerNet(nn.Module):
         return torch.lerp(images, cut.sigmoid(), strength)
 
     def forward(self, images: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Paint.
+        """Return stylized images.
 
         Args:
             images: sRGB in [0, 1], `(N, 3, H, W)`, both sides at least `SMALLEST_SIDE`.
-            weights: Of the styles, `(S,)` for all pictures or `(N, S)`; their sum is the strength. `None` for equal
-                parts at strength 1.
+            weights: Weights of the styles, `(S,)` for all images or `(N, S)`; their sum is the strength. `None` for
+                equal parts at strength 1.
 
         Returns:
             sRGB in [0, 1], `(N, 3, H, W)`.
@@ -199,11 +207,11 @@ class TransformerNet(nn.Module):
         return self.paint(images.contiguous(memory_format=torch.channels_last), self.mixture(weights))
 
     def paint(self, images: Tensor, mixture: Tensor) -> Tensor:
-        """Paint without looking whether sizes fit, which exporters stumble over.
+        """Return stylized images without a check of the sizes, which exporters stumble over.
 
         Args:
-            images: As in `forward`.
-            mixture: `(1, 1 + S)` or `(N, 1 + S)`.
+            images: Images, as in `forward`.
+            mixture: Result of `mixture`, `(1, 1 + S)` or `(N, 1 + S)`.
         """
         x = entered = images
         for stage in self.stages:
@@ -211,4 +219,4 @@ class TransformerNet(nn.Module):
             if stage.block == "opens":
                 entered = x
             x = stage(x, mixture, entered if stage.block == "closes" else None)
-        return self.leave(x, images, mixture)
+        return self.blend(x, images, mixture)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from nst_lightning.images.opponent import opponent_colors, rgb_colors
+from nst_lightning.images.color_spaces import opponent_colors, rgb_colors
 
 
 class OpponentAdam(torch.optim.Adam):

@@ -1,34 +1,38 @@
-"""How command lines and configs are read, and how their mistakes are told."""
+"""How command lines and configs are read: shipped configs by name, old class paths, mistakes in one line."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from jsonargparse import get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
-from nst_lightning.errors import UserError
+from nst_lightning._compat import option_names
+from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.runs.error_messages import explain
+from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
 
 _PACKAGE = Path(__file__).parents[1]
 
+_load_yaml = get_loader("yaml")
+set_loader("yaml", lambda text: with_current_paths(_load_yaml(text)), (yaml.YAMLError,))
+
 
 class OneLineParser(LightningArgumentParser):
-    """A parser that tells a mistake in one line, with the nearest valid name, instead of a page of usage."""
+    """A parser that reports a mistake in one line, with the nearest valid name, instead of a page of usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `UserError`."""
-        if not self.exit_on_error:  # of a nested class: the outer parser explains
+        if not self.exit_on_error:  # a nested class's parser: the outer one explains
             super().error(message, ex)
-        options = [option.lstrip("-") for action in self._actions for option in action.option_strings]
-        raise UserError(explain(message, options)) from ex
+        raise UserError(explain(message, option_names(self))) from ex
 
 
 def shipped_configs() -> Path:
-    """Give the folder of the configs that come with the package.
+    """Return the folder of the configs that come with the package.
 
     In a checkout they lie beside the package, in a wheel inside it.
     """
@@ -40,11 +44,12 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     """Replace `--config NAME` by a shipped config of that name where no such file exists here.
 
     Args:
-        args: Of `nst fit` or `nst predict`, without the command itself.
-        default: The shipped config that stands for none.
+        args: Arguments of `nst fit` or `nst predict`, without the command itself.
+        default: Shipped config that is used if none is given.
 
     Returns:
-        The same, with paths that exist and configs first, so that options win wherever they stand.
+        The arguments, with paths that exist and present class paths; configs come first, so that options win wherever
+        they are.
 
     Raises:
         UserError: If a config is neither a file nor shipped.
@@ -52,7 +57,7 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     configs: list[str] = []
     options: list[str] = []
     expects_path = False
-    for arg in args:
+    for arg in with_current_arguments(args):
         if expects_path or arg.startswith("--config="):
             configs.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
         elif arg not in ("--config", "-c"):
@@ -66,13 +71,10 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
 
 
 def find_config(given: str) -> str:
-    """Give the file that a `--config` means.
+    """Return the path of the YAML file that a `--config` means, which holds a mapping.
 
     Args:
-        given: A file, or a shipped config's name: `starry`, `configs/starry.yaml`, `configs/sweeps/inits.yaml`.
-
-    Returns:
-        The path of a YAML file that holds a mapping.
+        given: File, or a shipped config's name: `starry`, `configs/starry.yaml`, `configs/sweeps/inits.yaml`.
 
     Raises:
         UserError: If there is no such file or it holds none.
@@ -84,14 +86,15 @@ def find_config(given: str) -> str:
     name = Path(given).with_suffix("").name
     if Path(given).parent.name in ("", "configs", "sweeps") and name in files:
         return str(files[name])
-    nearest = difflib.get_close_matches(name, files, n=1, cutoff=0.6)
     names = ", ".join(sorted(path.name for path in files.values()))
-    hint = f"did you mean configs/{files[nearest[0]].relative_to(shipped)}?" if nearest else f"shipped are {names}."
+    hint = did_you_mean(
+        name, files, f"shipped are {names}.", shown=lambda near: f"configs/{files[near].relative_to(shipped)}"
+    )
     raise UserError(f"--config {given} is not a file; {hint}")
 
 
 def is_sweep(config: str) -> bool:
-    """Tell whether a config is that of a sweep: whether it has a grid."""
+    """Return whether a config is that of a sweep, with a grid."""
     return "grid" in yaml.safe_load(Path(config).read_text(encoding="utf-8"))
 
 
@@ -105,14 +108,14 @@ def _check_yaml(path: str) -> str:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(f"--config {path} is not valid YAML: {one_line(error)}.") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path} holds no settings; configs/starry.yaml is an example.")
     return path
 
 
 def config_name(configs: Sequence[Any] | None) -> str:
-    """Give the name that runs of a config are grouped under: the stem of the first file.
+    """Return the name that runs of a config are grouped under: the stem of the first file.
 
     Args:
         configs: Paths as jsonargparse holds them; entries may be `None`.

@@ -1,94 +1,71 @@
-"""Turns the parser's pages about types into one line about the mistake, and knows Lightning's own."""
+"""One line about a mistake, out of the parser's page about types."""
 
 from __future__ import annotations
 
-import ast
-import difflib
 import inspect
-import re
-import traceback
 from collections.abc import Iterable
 
 import torch.optim
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 # Importing them also lets configs name their classes without the module.
 import nst_lightning.data
 import nst_lightning.encoders
 import nst_lightning.losses
 import nst_lightning.tasks
-
-_MODULES = (nst_lightning.data, nst_lightning.encoders, nst_lightning.losses, nst_lightning.tasks)
-_NOISE = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given", "Expected a path")
-_CHECKED_IN = (
-    "lightning/pytorch/trainer",
-    "lightning/fabric/accelerators",
-    "lightning/fabric/utilities/device_parser",
-    "lightning/fabric/plugins/environments",
+import nst_lightning.tasks.distillation
+from nst_lightning._compat import (
+    given_value,
+    literal_choices,
+    refused_key,
+    type_mismatches,
+    unknown_option,
+    unknown_setting,
 )
-"""Where Lightning refuses settings of the Trainer, with errors of any kind."""
+from nst_lightning.errors import did_you_mean, one_line
 
-
-def is_about_settings(error: Exception) -> bool:
-    """Tell whether Lightning, when a Trainer was made, refused what the user asked of it."""
-    last = traceback.extract_tb(error.__traceback__)[-1].filename
-    return isinstance(error, MisconfigurationException) or any(place in last for place in _CHECKED_IN)
+_MODULES = (
+    nst_lightning.data,
+    nst_lightning.encoders,
+    nst_lightning.losses,
+    nst_lightning.tasks,
+    nst_lightning.tasks.distillation,
+)
 
 
 def explain(message: str, options: Iterable[str]) -> str:
-    """Say in one line what was expected, what was found, and the nearest valid name.
+    """Return in one line what was expected, what was found, and the nearest valid name.
 
     Args:
-        message: As jsonargparse words it: a tree of all types that were tried, over many lines.
+        message: Message of jsonargparse: a tree of all types that were tried, over many lines.
         options: Names of command line options, without dashes.
-
-    Returns:
-        One line.
     """
-    if unknown := re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message):
-        return f"there is no option --{unknown.group(1)}" + _nearest(unknown.group(1), options, "--")
-    key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+    if option := unknown_option(message):
+        return f"there is no option --{option}" + _nearest(option, options, "--")
+    key = refused_key(message)
     where = f"{key}: " if key else ""
-    if unknown := re.search(r"Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected", message):
-        name = (unknown.group(1) or unknown.group(2)).removeprefix("init_args.")
+    if name := unknown_setting(message):
         return f"{where}there is no setting {name!r} here" + _nearest(name, _settings(), "")
-    given = re.search(r"Given value: (.+)|Got value: (.+)", message)
-    found = (given.group(1) or given.group(2)).strip() if given else ""
-    leaves = list(dict.fromkeys(filter(None, map(_leaf, message.splitlines()))))
-    text = f"{where}{' or '.join(leaves)}" if leaves else where + " ".join(message.split())
+    found = given_value(message)
+    mismatches = type_mismatches(message)
+    text = where + (" or ".join(mismatches) if mismatches else one_line(message))
     if found and "expected" in text:
         text += f", but {found} was given"
-    return text + _hint(message, found)
-
-
-def _leaf(line: str) -> str:
-    """Give what a line of the tree says about the mistake, or nothing."""
-    text = re.sub(r'^(?:- |Parser key "[^"]+":\s*)+', "", line.strip())
-    if not text or text.startswith(_NOISE) or "NoneType" in text:
-        return ""
-    text = re.sub(r"\. Got value: .*", "", text)
-    text = re.sub(r"typing\.Literal\[(.*)\]", lambda m: "one of " + m.group(1).replace("'", ""), text)
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
-    return re.sub(r"^Expected (?:a )?", "expected ", text)
-
-
-def _hint(message: str, found: str) -> str:
-    choices: list[str] = []
-    for literal in re.findall(r"typing\.Literal(\[[^\]]*\])", message):
-        choices += map(str, ast.literal_eval(literal))
-    return _nearest(found, choices or _classes(), "") if found else ""
+    return text + (_nearest(found, literal_choices(message) or _classes(), "") if found else "")
 
 
 def _nearest(name: str, valid: Iterable[str], prefix: str) -> str:
+    """Return the question for the nearest valid name, to be appended to a message; nothing if none is near."""
     valid = list(valid)
+    if name in valid:
+        return ""
     group, _, last = name.rpartition(".")
     beside = {option.rpartition(".")[2]: option for option in valid if option.rpartition(".")[0] == group}
     if group and beside:  # else the group alone would make two names alike
-        nearest = [beside[part] for part in difflib.get_close_matches(last, beside, n=1, cutoff=0.6)]
+        hint = did_you_mean(last, beside, shown=lambda part: prefix + beside[part])
     else:
-        nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-        nearest = nearest or difflib.get_close_matches(last, valid, n=1, cutoff=0.6)
-    return f"; did you mean {prefix}{nearest[0]}?" if nearest and nearest[0] != name else ""
+        hint = did_you_mean(name, valid, shown=lambda option: prefix + option)
+        hint = hint or did_you_mean(last, valid, shown=lambda option: prefix + option)
+    return f"; {hint}" if hint else ""
 
 
 def _own_classes() -> list[type]:

@@ -1,34 +1,36 @@
-"""`nst fit`: one run from a config and a command line."""
+"""`nst fit`: one run from a config and a command line, or only the settings that they come to."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.utilities import rank_zero_only
 
+from nst_lightning._compat import CLIHooks, is_about_settings, is_peer_failure, is_second_interrupt, silence_lightning
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, run_folder
 from nst_lightning.callbacks.image_writer import ImageWriter
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.fast_transfer_data import FastTransferData
+from nst_lightning.data.folder_images import FolderImages
+from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError
-from nst_lightning.runs.compatibility import check_belong_together
+from nst_lightning.errors import UserError, one_line
 from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
-from nst_lightning.runs.error_messages import is_about_settings
-from nst_lightning.runs.ranks import check_launch, exit_code, is_another_ones_end, left_to_the_first
+from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.run_folder import RUNS, RunFolder, check_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, result_of
+from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
+from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import check_writable
 
@@ -36,15 +38,22 @@ _log = logging.getLogger(__name__)
 
 _PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16", "64-true": "float64"}
 
+_LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
+    StyleTransfer: TransferData,
+    FastStyleTransfer: FastTransferData,
+    EncoderDistillation: FolderImages,
+}
+_OWN_DATA = (TransferData, FolderImages, PredictData)
+
 _Command = TypeVar("_Command", bound="NSTCommand")
 
 
-class NSTCommand(LightningCLI):
+class NSTCommand(CLIHooks, LightningCLI):
     """LightningCLI with the project's defaults, run folders and one-line errors.
 
     Attributes:
-        default_config: The shipped config that stands for none.
-        config_keeper: Keeps the config beside what a run leaves; `None` where it leaves no run.
+        default_config: Name of the shipped config that is used if none is given.
+        config_keeper: Callback that keeps the config beside what a run leaves; `None` where it leaves no run.
     """
 
     default_config = "starry"
@@ -54,8 +63,8 @@ class NSTCommand(LightningCLI):
         """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
 
         Args:
-            args: The command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
-            callbacks: Watch the run beside those of the config.
+            args: Command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
+            callbacks: Callbacks beside those of the config.
         """
         self.folder = RunFolder(Path(RUNS), "run")
         super().__init__(
@@ -90,13 +99,12 @@ class NSTCommand(LightningCLI):
         parser.add_lightning_class_args(CheckpointWriter, "checkpoint")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse without the base's warning that `sys.argv` is not empty: the words come from there."""
+        """Parse without the base's warning that `sys.argv` is not empty: the arguments come from there."""
         assert isinstance(args, list)  # __init__ makes it
         self.config = parser.parse_args(args)
 
-    def _parse_ckpt_path(self) -> None:
-        # LightningCLI would let hyper-parameters of the checkpoint override the command line, silently. Ours
-        # come from the config alone; here the checkpoint is found and its run goes on in the same folder.
+    def resolve_checkpoint(self) -> None:
+        """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""
         config = self.config[self.config.subcommand]
         config.name = config.name or config_name(config.config)
         check_name(config.name)
@@ -107,11 +115,12 @@ class NSTCommand(LightningCLI):
             checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
             config.ckpt_path = str(checkpoint)
 
-    def _set_seed(self) -> None:
+    def set_seed(self) -> None:
+        """Seed; an impossible seed is the user's mistake."""
         try:
-            super()._set_seed()
+            super().set_seed()
         except ValueError as error:
-            raise UserError(f"seed_everything: {' '.join(str(error).split())}.") from error
+            raise UserError(f"seed_everything: {one_line(error)}.") from error
 
     def instantiate_classes(self) -> None:
         """Instantiate; a mistake that a class reports comes through as its own line."""
@@ -124,29 +133,30 @@ class NSTCommand(LightningCLI):
             if cause is not None:
                 raise cause from None
             if is_about_settings(error):
-                raise UserError(" ".join(str(error).split())) from error
+                raise UserError(one_line(error)) from error
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let `build_trainer` make the Trainer from the parsed settings."""
-        checkpoint = self._get(self.config, "ckpt_path")
+        checkpoint = self.setting("ckpt_path")
         checkpoint = None if checkpoint is None else Path(checkpoint)
         self.trainer_class = partial(build_trainer, self.model, self.folder, checkpoint=checkpoint)
         trainer = super().instantiate_trainer(**kwargs)
         check_launch(trainer)
         return trainer
 
-    def _run_subcommand(self, subcommand: str) -> None:
+    def run_subcommand(self, subcommand: str) -> None:
+        """Run; of several processes that meet the same error, the first one alone reports it."""
         try:
-            super()._run_subcommand(subcommand)
+            super().run_subcommand(subcommand)
         except UserError:
-            if left_to_the_first(self.trainer):  # it tells the error, and its exit code is that of the run
+            if wait_for_rank_zero(self.trainer):  # whose exit code is that of the run
                 raise SystemExit(0) from None
             raise
 
     def before_fit(self) -> None:
-        """Say what runs, and which encoder, before minutes are spent on it."""
-        check_belong_together(self.model, self.datamodule)
+        """Log what runs, and with which encoder, before minutes are spent on it."""
+        check_compatible(self.model, self.datamodule)
         if isinstance(self.datamodule, FastTransferData) and isinstance(self.trainer.val_check_interval, int):
             # Lightning refuses a training that is shorter.
             self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
@@ -168,7 +178,7 @@ class NSTCommand(LightningCLI):
         )
 
     def after_fit(self) -> None:
-        """Say where the picture is, or the trained network."""
+        """Log where the image is, or the trained network."""
         if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
             if (last := run_folder(self.trainer) / FOLDER / LAST).exists() and self.trainer.is_global_zero:
                 _log.info("checkpoint: %s", last)
@@ -188,57 +198,92 @@ class NSTCommand(LightningCLI):
             _log.info("picture: %s", result.path)
 
 
-def quieten() -> None:
-    """Let Lightning say what matters alone."""
-    # Lightning's greetings and tips would bury the one line that says where the picture is. It sets its level
-    # when it is imported, so this comes after.
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
-    if getattr(rank_zero_only, "rank", 0):  # of several processes the first says what there is to say
-        logging.getLogger("nst_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+def check_compatible(model: LightningModule, data: LightningDataModule | None) -> None:
+    """Refuse one of our models with data that are meant for another; those of the user's own are trusted.
+
+    Args:
+        model: Model to be fitted.
+        data: Data that it is to be fitted to.
+
+    Raises:
+        UserError: With the name of the class that the model learns from.
+    """
+    for kind, wanted in _LEARNS_FROM.items():
+        if isinstance(model, kind) and isinstance(data, _OWN_DATA) and not isinstance(data, wanted):
+            raise UserError(
+                f"{kind.__name__} learns from {wanted.__name__}, but data is {type(data).__name__}; set --data "
+                f"{wanted.__name__}, or give the --config that belongs to the model."
+            )
 
 
-def run_command(words: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
+class _ParsedCommand(NSTCommand):
+    """`nst fit` up to the point where something would be made or run."""
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+
+def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
+    """Parse `nst fit …` without making or running anything.
+
+    Args:
+        args: Command and its options.
+
+    Returns:
+        Every setting in force, as `config.yaml` would hold them.
+
+    Raises:
+        UserError: If an option or a config can't be read.
+    """
+    silence_lightning()
+    command = _ParsedCommand(args)
+    text = command.subcommand_parser().dump(command.config[str(command.subcommand)])
+    settings: dict[str, Any] = yaml.safe_load(text)
+    return settings
+
+
+def run_command(args: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
     """Run `nst fit …`.
 
     Args:
-        words: The command and its options.
-        callbacks: Watch the run beside those of the config.
+        args: Command and its options.
+        callbacks: Callbacks beside those of the config.
 
     Returns:
-        As `exit_code` says.
+        The exit code, see `exit_code`.
 
     Raises:
         UserError: If something the user gave can't be used.
     """
-    command = run_to_the_end(NSTCommand, words, callbacks)
+    command = run_to_the_end(NSTCommand, args, callbacks)
     return exit_code(command.trainer)
 
 
-def run_to_the_end(kind: type[_Command], words: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
-    """Parse a command line and do what it says; what ends it from outside is told as every command does.
+def run_to_the_end(kind: type[_Command], args: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
+    """Parse a command line and run it; whatever ends it from outside becomes one of the errors below.
 
     Args:
-        kind: Of command.
-        words: The command and its options.
-        callbacks: Watch the run beside those of the config.
+        kind: Class of the command.
+        args: Command and its options.
+        callbacks: Callbacks beside those of the config.
 
     Raises:
         UserError: If something the user gave can't be used, memory does not suffice, or another process has died.
         KeyboardInterrupt: If it was interrupted.
     """
-    quieten()
+    silence_lightning()
     try:
-        return kind(words, callbacks)
+        return kind(args, callbacks)
     except torch.OutOfMemoryError as error:
         raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
     except RuntimeError as error:
-        if not is_another_ones_end(error):
+        if not is_peer_failure(error):
             raise
         raise UserError("another process of the run has ended; go on with --ckpt_path last.") from error
     except SystemExit as stop:
-        if stop.code == 1:  # how Lightning ends a run on a second Ctrl-C
+        if is_second_interrupt(stop):
             raise KeyboardInterrupt from stop
         raise

@@ -1,10 +1,9 @@
-"""`nst predict`: pictures and videos painted in one pass by a trained network."""
+"""`nst predict`: images and videos stylized in one pass by a trained network."""
 
 from __future__ import annotations
 
 import logging
 import signal
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from nst_lightning._compat import allow_idle_ranks, callbacks_of
 from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.trainer import build_predictor
@@ -19,15 +19,14 @@ from nst_lightning.tasks.fast_stylizer import FastStylizer
 
 _log = logging.getLogger(__name__)
 
-
 _TERMINATED = 128 + signal.SIGTERM
 
 
 class PredictCommand(NSTCommand):
-    """`nst fit`'s ways with configs and mistakes, for what leaves pictures but no run.
+    """`nst predict`, which reads configs and reports mistakes as `nst fit` does, but leaves no run behind.
 
     Attributes:
-        failed: Pictures and videos that could not be painted, of all processes; set at the end.
+        failed: Number of images and videos that could not be stylized, over all processes; set at the end.
     """
 
     default_config = "fast_predict"
@@ -43,8 +42,8 @@ class PredictCommand(NSTCommand):
         """Add the options of the writer."""
         parser.add_lightning_class_args(PredictionWriter, "output")
 
-    def _parse_ckpt_path(self) -> None:
-        # A checkpoint of a training holds another class: its network is what is wanted, and a small file serves too.
+    def resolve_checkpoint(self) -> None:
+        """Make a `ckpt_path` the model's network: a training's checkpoint holds another class, a small file none."""
         config = self.config[self.config.subcommand]
         settings = config.model.get("init_args")
         if config.ckpt_path is not None and settings is not None and "network" in settings:
@@ -55,26 +54,25 @@ class PredictCommand(NSTCommand):
         self.trainer_class = build_predictor
         return LightningCLI.instantiate_trainer(self, **kwargs)
 
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        # Lightning would keep all pictures in memory.
-        return {**super()._prepare_subcommand_kwargs(subcommand), "return_predictions": False}
+    def subcommand_arguments(self, subcommand: str) -> dict[str, Any]:
+        """Return no predictions: Lightning would keep all images in memory."""
+        return {**super().subcommand_arguments(subcommand), "return_predictions": False}
 
     @property
     def writer(self) -> PredictionWriter:
-        """What writes the pictures and videos."""
-        callbacks: list[object] = getattr(self.trainer, "callbacks")  # noqa: B009 - unknown to type checkers
-        return next(callback for callback in callbacks if isinstance(callback, PredictionWriter))
+        """Callback that writes the images and videos."""
+        return next(callback for callback in callbacks_of(self.trainer) if isinstance(callback, PredictionWriter))
 
     def before_predict(self) -> None:
-        """Say in which styles is painted."""
-        warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")  # or of one
+        """Log the styles."""
+        allow_idle_ranks()
         if isinstance(self.model, FastStylizer):
             weights = self.model.style_weights.tolist()
             styles = [f"{name} {weight:.3g}" for name, weight in zip(self.model.styles, weights, strict=True)]
             _log.info("style: %s", ", ".join(styles))
 
     def after_predict(self) -> None:
-        """Add up over all processes, and say where the paintings are."""
+        """Add up over all processes, and log where the results are."""
         counts = torch.tensor([self.writer.painted, len(self.writer.failed)], device=self.trainer.strategy.root_device)
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, torch.Tensor)
@@ -85,21 +83,21 @@ class PredictCommand(NSTCommand):
             _log.error("%s that could not be painted: %d, for the reasons above", kinds, self.failed)
 
 
-def run_predict(words: Sequence[str]) -> int:
+def run_predict(args: Sequence[str]) -> int:
     """Run `nst predict …`.
 
     Args:
-        words: The command and its options.
+        args: Command and its options.
 
     Returns:
-        0, 1 if a picture or video could not be painted, or 143 after SIGTERM.
+        0, 1 if an image or video could not be stylized, or 143 after SIGTERM.
 
     Raises:
         UserError: If something the user gave can't be used.
         KeyboardInterrupt: If it was interrupted.
     """
     try:
-        done = run_to_the_end(PredictCommand, words)
+        done = run_to_the_end(PredictCommand, args)
         # Lightning kills the first process when another ends with an error.
         return 1 if done.failed and done.trainer.is_global_zero else 0
     except SystemExit as stop:

@@ -1,36 +1,79 @@
-"""Processes that run one command together: that they are as many as was asked for, and how they end."""
+"""Processes that run one command together: their strategy, their number, and how they end."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import re
 import signal
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 
+from nst_lightning._compat import rendezvous_store, start_method
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.errors import UserError
 
 _ENDED = "nst_lightning/ended"
 _PATIENCE = timedelta(minutes=10)
-"""How long the first process may take to write what there is after an error: huge pictures take minutes."""
+"""How long rank zero may take to write what there is after an error: huge images take minutes."""
 
-_ANOTHER_ENDED = re.compile(
-    r"by (remote )?peer|broken pipe|connection was likely closed|remote process exited|communicator was aborted", re.I
+
+class SharedImageStrategy(DDPStrategy):
+    """Lightning's DDP without its wrapper: processes, devices and nodes, but no reducer; `shared_picture` by name.
+
+    The objective deals its tiles out and adds statistics and gradient up itself (`losses/tiling/`): every process has
+    the gradient of the whole image. DistributedDataParallel would average what is complete already, would not see
+    the parameter that each pyramid level puts in the place of the first, and would broadcast the encoder at every
+    step.
+    """
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
+
+
+StrategyRegistry.register(
+    "shared_picture", SharedImageStrategy, description="one picture, its tiles dealt out to all processes"
 )
-"""How gloo, NCCL and the processes' common store say that a connection broke."""
+
+
+def choose_strategy(settings: dict[str, Any]) -> Any:
+    """Return the strategy for one image: the one asked for, with `SharedImageStrategy` in the place of Lightning's DDP.
+
+    Args:
+        settings: Arguments of `lightning.Trainer`, `devices` among them.
+
+    Raises:
+        UserError: If an image can't be shared as was asked.
+    """
+    wanted = settings.get("strategy") or "auto"
+    if (settings["devices"] == 1 and settings.get("num_nodes") in (None, 1)) or wanted == "shared_picture":
+        return wanted
+    placing = {key: settings[key] for key in ("accelerator", "devices", "num_nodes", "strategy") if settings.get(key)}
+    # Lightning alone knows how many devices "auto" and the like are.
+    found = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, **placing)
+    if found.world_size == 1 or isinstance(found.strategy, SharedImageStrategy):
+        return wanted
+    if type(found.strategy) is not DDPStrategy:
+        raise UserError(f"a picture can't be shared with --trainer.strategy {wanted}; use auto.")
+    if multiprocessing.parent_process() is not None:
+        # Lightning would start the other processes with this one's command line, which is not the run's.
+        raise UserError(
+            f"each run of a sweep is painted on one device, but {found.world_size} were asked for; "
+            "set --trainer.devices 1."
+        )
+    return SharedImageStrategy(start_method=start_method(found.strategy))
 
 
 def check_launch(trainer: Trainer) -> None:
     """Refuse to let each process of a launcher run the whole command.
 
     Args:
-        trainer: Says how many processes there are to be.
+        trainer: Trainer, which knows how many processes are wanted.
 
     Raises:
         UserError: If torchrun or SLURM has started another number of them.
@@ -57,13 +100,13 @@ def check_launch(trainer: Trainer) -> None:
 
 
 def exit_code(trainer: Trainer) -> int:
-    """Give the exit code of a run that came to no error.
+    """Return the exit code of a run that met no error.
 
-    Of several processes that share a picture the first one's is that of the run: Lightning and torchrun kill it as soon
-    as another ends with anything but 0, while it may still be writing the picture.
+    Of several processes that share an image rank zero's is that of the run: Lightning and torchrun kill it as soon
+    as another ends with anything but 0, while it may still be writing the image.
 
     Args:
-        trainer: Of the run.
+        trainer: Trainer of the run.
 
     Returns:
         0, or 128 and the signal's number after a run that was stopped. After one that was complete when the signal
@@ -83,21 +126,21 @@ def _is_listened_to(number: signal.Signals) -> bool:
     return callable(handler) and handler is not signal.default_int_handler
 
 
-def left_to_the_first(trainer: Trainer) -> bool:
-    """Wait after an error that other processes may have met as well, until the first one has kept what there is.
+def wait_for_rank_zero(trainer: Trainer) -> bool:
+    """Wait after an error that other processes may have met as well, until rank zero has kept what there is.
 
     That goes through the store by which they found each other, not through a collective: one that did not meet the
-    error waits in another. If the first one dies, the wait is over at once.
+    error waits in another. If rank zero dies, the wait is over at once.
 
     Args:
-        trainer: Its run has ended with an error; all its hooks are done.
+        trainer: Trainer of a run that has ended with an error; all its hooks are done.
 
     Returns:
-        Whether the first one, which is not this one, has ended by such an error too.
+        Whether rank zero, which is another process than this one, has met such an error too.
     """
     if trainer.world_size == 1 or not dist.is_initialized():
         return False
-    store = dist.distributed_c10d._get_default_store()
+    store = rendezvous_store()
     try:
         if trainer.is_global_zero:
             store.set(_ENDED, "")
@@ -106,8 +149,3 @@ def left_to_the_first(trainer: Trainer) -> bool:
     except dist.DistError:
         return False
     return True
-
-
-def is_another_ones_end(error: RuntimeError) -> bool:
-    """Tell whether an exchange failed because another process is gone."""
-    return _ANOTHER_ENDED.search(str(error)) is not None

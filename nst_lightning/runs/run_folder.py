@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, did_you_mean, user_path
 
 RUNS = "lightning_logs"
 
@@ -19,9 +18,9 @@ class RunFolder:
     """One run: `ROOT/NAME/VERSION`.
 
     Attributes:
-        root: The folder of all runs, `lightning_logs` by default.
-        name: Of the config, by which runs are grouped.
-        version: `version_N`; `None` for the next free number.
+        root: Folder of all runs, `lightning_logs` by default.
+        name: Name that runs are grouped under, by default the config's.
+        version: Name of the run's own folder, `version_N`; `None` for the next free number.
     """
 
     root: Path
@@ -44,10 +43,10 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
 
     Args:
         wanted: `last` for the latest checkpoint among the runs of the same name, or a file.
-        runs: Where this run would live if it were new.
+        runs: Folder that this run would have if it were new.
 
     Returns:
-        The checkpoint, and the folder of the run that wrote it; a new folder if that run has another name.
+        The checkpoint, and the folder of the run that wrote it; `runs` if that run has another name.
 
     Raises:
         UserError: If there is no such checkpoint.
@@ -78,6 +77,7 @@ def _check_readable(checkpoint: Path) -> None:
 
 def _hint(checkpoint: Path, group: Path) -> str:
     beside = [path.name for path in checkpoint.parent.glob("*.ckpt")] if checkpoint.parent.is_dir() else []
-    if nearest := difflib.get_close_matches(checkpoint.name, beside, n=1, cutoff=0.0):
-        return f"did you mean {checkpoint.parent / nearest[0]}?"
-    return f"give last, or a file such as {group / 'version_0' / FOLDER / LAST}."
+    otherwise = f"give last, or a file such as {group / 'version_0' / FOLDER / LAST}."
+    return did_you_mean(
+        checkpoint.name, beside, otherwise, shown=lambda name: str(checkpoint.parent / name), cutoff=0.0
+    )

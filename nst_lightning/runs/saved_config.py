@@ -1,4 +1,4 @@
-"""Keeps each run's config beside its pictures."""
+"""The config that each run keeps beside its images, and how it differs from another."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.utils.renamed import with_current_paths
 
 _log = logging.getLogger(__name__)
 
 
 class ConfigKeeper(SaveConfigCallback):
-    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and says what changed."""
+    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and logs what changed."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save; that of a resumed run waits until its checkpoint has been accepted."""
+        """Save; a resumed run waits until its checkpoint has been accepted."""
         if not self.config.ckpt_path:
             super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save a resumed run's, once: a step was done under it."""
+        """Save the config of a resumed run, once: a step was done under it."""
         self._save_resumed(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save a resumed run's that had no step left."""
+        """Save the config of a resumed run that had no step left."""
         self._save_resumed(trainer, pl_module)
 
     def _save_resumed(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -42,7 +43,7 @@ class ConfigKeeper(SaveConfigCallback):
         super().setup(trainer, pl_module, "fit")
 
     def _free_name(self, trainer: Trainer) -> str | None:
-        """Give the file to write; `None` if the latest one holds the same settings."""
+        """Return the file to write; `None` if the latest one holds the same settings."""
         earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
         if not earlier:
             return self.config_filename
@@ -63,16 +64,17 @@ class ConfigKeeper(SaveConfigCallback):
 
 
 def changed_settings(before: Any, after: Any, key: str = "") -> list[str]:
-    """Tell what differs between two configs, apart from the checkpoint they start from.
+    """Return what differs between two configs, apart from the checkpoint they start from and old class paths.
 
     Args:
-        before: Settings, nested.
-        after: The same, later.
-        key: Of both, where they are part of something.
+        before: Earlier settings, nested.
+        after: Later settings, nested.
+        key: Dotted key of both, where they are part of something.
 
     Returns:
-        Such as `model.average 0.99 → 0.9`, sorted.
+        Changes such as `model.average 0.99 → 0.9`, sorted.
     """
+    before, after = with_current_paths(before), with_current_paths(after)
     if isinstance(before, dict) and isinstance(after, dict):
         found = []
         for name in before.keys() | after.keys():

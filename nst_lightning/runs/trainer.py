@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +17,7 @@ from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
+from nst_lightning._compat import callbacks_of, keep_buffers_local, set_timeout
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
 from nst_lightning.callbacks.image_writer import ImageWriter, painted
@@ -25,9 +25,8 @@ from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingPr
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
-from nst_lightning.runs.ranks import check_launch
+from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.run_folder import RUNS, RunFolder, find_checkpoint
-from nst_lightning.runs.strategy import SharedPictureStrategy
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
@@ -38,10 +37,10 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,  # one parameter: the picture
 }
-"""Where they differ from Lightning's."""
+"""Settings of the Trainer where the default is not Lightning's."""
 
 _PATIENCE = timedelta(days=7)
-"""How long a process that has painted its share waits for the others: one may have got the long video."""
+"""How long a process that has done its share waits for the others: one may have got the long video."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,9 @@ class Result:
     """What a run leaves.
 
     Attributes:
-        picture: sRGB in [0, 1], `(1, 3, H, W)`, on the CPU.
-        path: The picture's file: the one asked for, or `stylized.png` in the run's folder.
-        folder: The run's folder, with checkpoints and TensorBoard's files.
+        picture: Image, sRGB in [0, 1], `(1, 3, H, W)`, on the CPU.
+        path: File of the image: the one asked for, or `stylized.png` in the run's folder.
+        folder: Folder of the run, with checkpoints and TensorBoard's files.
         complete: Whether all steps were done; `False` after Ctrl-C or `max_steps`.
     """
 
@@ -67,17 +66,17 @@ def build_trainer(
     """Make the Trainer for a model.
 
     Args:
-        model: Callbacks that watch a picture are left out unless it is a `StyleTransfer`.
-        folder: Where the run lives, unless the settings bring a logger or turn logging off.
-        checkpoint: What the run goes on from; `None` for a new run.
-        **settings: Arguments of `lightning.Trainer`. An image for which no precision is asked is painted in that of
+        model: Model to be fitted; callbacks that watch an image are left out unless it is a `StyleTransfer`.
+        folder: Folder of the run, unless the settings bring a logger or turn logging off.
+        checkpoint: Checkpoint that the run goes on from; `None` for a new run.
+        **settings: Arguments of `lightning.Trainer`. An image for which no precision is asked is optimized in that of
             the checkpoint, or in `default_precision`.
 
     Returns:
         A trainer with our progress bar, checkpoint writer and TensorBoard logger where none was given.
 
     Raises:
-        UserError: If a picture is to be painted with settings that make no sense.
+        UserError: If the settings make no sense for an image.
     """
     settings = {**TRAINER_DEFAULTS, **settings}
     paints = isinstance(model, StyleTransfer)
@@ -105,22 +104,22 @@ def build_trainer(
     if isinstance(model, StyleTransfer):
         _check_painting(settings)
         settings["precision"] = _choose_precision(model, settings, checkpoint)
-        settings["strategy"] = _choose_strategy(settings)
+        settings["strategy"] = choose_strategy(settings)
     trainer = Trainer(**settings)
     if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
         # Its only buffers are the frozen encoder's, which DDP would send around at every step.
-        trainer.strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+        keep_buffers_local(trainer.strategy)
     return trainer
 
 
 def build_predictor(**settings: Any) -> Trainer:
-    """Make the Trainer that uses a network: it leaves no run behind, neither log nor checkpoint.
+    """Make the Trainer of a trained network: it leaves no run behind, neither log nor checkpoint.
 
     Args:
         **settings: Arguments of `lightning.Trainer`.
 
     Raises:
-        UserError: If the network can't paint at the precision.
+        UserError: If networks don't run at the precision.
     """
     settings = {**TRAINER_DEFAULTS, **settings}
     _check_precision(settings, ["32-true", "bf16-mixed", "16-mixed"])
@@ -129,29 +128,8 @@ def build_predictor(**settings: Any) -> Trainer:
         wanted.append(PredictProgressBar())
     trainer = Trainer(**{**settings, "callbacks": wanted, "logger": settings.get("logger") or False})
     if isinstance(trainer.strategy, DDPStrategy):
-        trainer.strategy._timeout = _PATIENCE  # not a setting: the strategy may be Lightning's own choice
+        set_timeout(trainer.strategy, _PATIENCE)  # not a setting: the strategy may be Lightning's own choice
     return trainer
-
-
-def _choose_strategy(settings: dict[str, Any]) -> Any:
-    """Give the strategy asked for; in the place of Lightning's DDP our own, launched in the same way."""
-    wanted = settings.get("strategy") or "auto"
-    if (settings["devices"] == 1 and settings.get("num_nodes") in (None, 1)) or wanted == "shared_picture":
-        return wanted
-    placing = {key: settings[key] for key in ("accelerator", "devices", "num_nodes", "strategy") if settings.get(key)}
-    # Lightning alone knows how many devices "auto" and the like are.
-    found = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, **placing)
-    if found.world_size == 1 or isinstance(found.strategy, SharedPictureStrategy):
-        return wanted
-    if type(found.strategy) is not DDPStrategy:
-        raise UserError(f"a picture can't be shared with --trainer.strategy {wanted}; use auto.")
-    if multiprocessing.parent_process() is not None:
-        # Lightning would start the other processes with this one's command line, which is not the run's.
-        raise UserError(
-            f"each run of a sweep is painted on one device, but {found.world_size} were asked for; "
-            "set --trainer.devices 1."
-        )
-    return SharedPictureStrategy(start_method=found.strategy._start_method)
 
 
 def _choose_precision(model: StyleTransfer, settings: dict[str, Any], checkpoint: Path | None) -> Any:
@@ -235,9 +213,8 @@ def fit(
 
 
 def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
-    """Gather what a finished or stopped run left."""
-    callbacks = list(getattr(trainer, "callbacks"))  # noqa: B009 - set by a connector, unknown to type checkers
-    writer = next((callback for callback in callbacks if isinstance(callback, ImageWriter)), None)
+    """Return what a finished or stopped run left."""
+    writer = next((callback for callback in callbacks_of(trainer) if isinstance(callback, ImageWriter)), None)
     return Result(
         picture=painted(trainer, model).cpu(),
         path=writer.written if writer is not None else None,

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nst_lightning._compat import leave_epoch_open
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
@@ -215,7 +216,7 @@ class FastStyleTransfer(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an exact resume needs beside the network and the optimizer's state."""
         # Whether this was the last batch, data.steps says that the run is resumed under: it may be more.
-        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        leave_epoch_open(checkpoint)
         checkpoint[CHECKPOINT_KEY] = {
             **self.card().as_dict(),
             "pictures": self._styles_digest,

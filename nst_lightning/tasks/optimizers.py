@@ -16,7 +16,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from nst_lightning.errors import UserError
+from nst_lightning._compat import rebuild_optimizers
+from nst_lightning.errors import UserError, one_line
 
 
 def make_optimizer(
@@ -34,7 +35,7 @@ def make_optimizer(
     try:
         return make(parameters)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"model.optimizer can't be made: {_in_one_line(error)}.") from error
+        raise UserError(f"model.optimizer can't be made: {one_line(error).rstrip('.')}.") from error
 
 
 def with_schedule(optimizer: Optimizer, lr_scheduler: LRSchedulerCallable | None) -> OptimizerLRScheduler:
@@ -53,7 +54,7 @@ def with_schedule(optimizer: Optimizer, lr_scheduler: LRSchedulerCallable | None
     try:
         scheduler = lr_scheduler(optimizer)
     except (TypeError, ValueError) as error:
-        raise UserError(f"model.lr_scheduler can't be made: {_in_one_line(error)}.") from error
+        raise UserError(f"model.lr_scheduler can't be made: {one_line(error).rstrip('.')}.") from error
     if isinstance(scheduler, ReduceLROnPlateau):
         raise UserError("model.lr_scheduler can't wait for a metric, which not every step has; use CosineAnnealingLR.")
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -75,10 +76,6 @@ def check_schedules(trainer: Trainer) -> None:
             raise UserError(
                 f"model.lr_scheduler ends after {last} steps, but the run has {steps}; set its total_steps to {steps}."
             )
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
 
 
 @contextmanager
@@ -114,7 +111,7 @@ def renew_optimizer(trainer: Trainer, size: tuple[int, int]) -> None:
     """
     old = trainer.optimizers[0]
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
-    trainer.strategy.setup_optimizers(trainer)
+    rebuild_optimizers(trainer)
     new = trainer.optimizers[0]
     for before, config in zip(schedulers, trainer.lr_scheduler_configs, strict=True):
         config.scheduler.load_state_dict(before.state_dict())
@@ -255,7 +252,7 @@ def _replay_changed_schedule(
         except ValueError as error:
             raise UserError(
                 f"the checkpoint is {steps} steps into its training, but model.lr_scheduler ends before: "
-                f"{' '.join(str(error).split())}; make it longer, or start without --ckpt_path."
+                f"{one_line(error)}; make it longer, or start without --ckpt_path."
             ) from error
     checkpoint["lr_schedulers"] = [] if schedule is None else [schedule.state_dict()]
     groups = checkpoint["optimizer_states"][0]["param_groups"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.precision import MixedPrecision
 
+from nst_lightning._compat import cpu_capabilities
 from nst_lightning.errors import UserError
 
 ENCODER_DTYPES = {
@@ -24,7 +23,7 @@ def native_bfloat16() -> bool:
 
     Where it does not, PyTorch emulates them, slower than float32. A PyTorch too old to say counts as no.
     """
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = cpu_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

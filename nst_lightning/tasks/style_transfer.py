@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nst_lightning._compat import leave_epoch_open
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.encoders.guide_propagation import Propagation
 from nst_lightning.encoders.vgg19 import VGG19
@@ -290,7 +291,7 @@ class StyleTransfer(ImageOptimization):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what a byte-identical resume needs beside the image and the optimizer's state."""
         # Whether this was the last batch, the schedule says that the run is resumed under: it may be longer.
-        checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        leave_epoch_open(checkpoint)
         checkpoint[_KEY] = {
             "level": self.level,
             "encoder": self.objectives.digest,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, one_line
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(target)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+        reason = error.strerror or one_line(error)
         raise UserError(f"cannot write {target} ({reason}); choose another place for it") from error
     finally:
         # a parent that is a file, or that cannot be entered, holds no temporary file either

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, one_line
 from nst_lightning.utils.hashing import file_sha256
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def fetch(source: Source) -> Path:
                 _download(source)
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         raise UserError(
             f"expected the encoder's weights at {path} or {source.url}, found neither ({reason}); use the "
             "VGG19 that is installed with this program (--model.encoder.weights vgg19), or get that URL by other means "

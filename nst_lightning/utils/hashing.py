@@ -2,19 +2,23 @@
 
 import hashlib
 from pathlib import Path
+from typing import BinaryIO
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(file: Path | BinaryIO) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal; the file is read block by block.
 
     Args:
-        path: The file.
+        file: Path of the file, or the open file, which is read from its beginning.
 
     Raises:
         OSError: If it can't be read.
     """
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return file_sha256(opened)
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()

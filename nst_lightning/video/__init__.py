@@ -1,1 +1,1 @@
-"""Videos: reading frames, writing them with their sound, motion between them, and flicker."""
+"""Videos: reading frames, writing them with sound, optical flow and warping, and animated images."""

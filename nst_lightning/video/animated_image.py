@@ -1,36 +1,39 @@
-"""Animations out of frames on disk: WebP, GIF, APNG and MP4, written whole or not at all."""
+"""Animations out of image files: WebP, GIF, APNG and MP4, written whole or not at all."""
 
 import importlib.util
 import io
 import itertools
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+from nst_lightning._compat import hold_pixels
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.icc import srgb_profile
+from nst_lightning.images.png import PNG_SIGNATURE, png_chunk
 from nst_lightning.images.resize import fit_long_side
 from nst_lightning.utils.atomic import atomic_path, check_writable
-from nst_lightning.video.apng import write_apng
 from nst_lightning.video.writing import VideoWriter
 
 _SUFFIXES = (".webp", ".gif", ".png", ".apng", ".mp4")
 _GIF_TICKS = 100  # per second, of the format
 _GIF_FASTEST = 50  # browsers take a shorter duration than two ticks for a mistake and show a tenth of a second
-_PALETTE_COLOURS = 255  # and one for Pillow to mark what has not changed since the frame before
+_PALETTE_COLORS = 255  # and one for Pillow to mark what has not changed since the frame before
 _PALETTE_SAMPLES = 12  # frames that a GIF's palette is made from
-_PALETTE_SIDE = 64  # their long side, pixels; 160 takes seven times as long and gives no better colours
+_FOREVER = 0  # number of plays, of APNG
+_PALETTE_SIDE = 64  # their long side, pixels; 160 takes seven times as long and gives no better colors
 
 
 def check_animation(path: str | os.PathLike[str], fps: int) -> None:
     """Refuse what `write_animation` could not write, before anything is painted.
 
     Args:
-        path: The file to be written.
+        path: File to be written.
         fps: Frames per second.
 
     Raises:
@@ -54,15 +57,15 @@ def check_animation(path: str | os.PathLike[str], fps: int) -> None:
 
 
 def frame_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Give the size of the frames of a picture: `long_side` at its longer side, never larger than the picture.
+    """Return the size of the frames of an image: `long_side` at its longer side, never larger than the image.
 
     Args:
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
         long_side: Wanted length of the frames' longer side, pixels.
 
     Returns:
-        `(height, width)`, in the picture's aspect ratio.
+        `(height, width)`, in the image's aspect ratio.
     """
     return fit_long_side(height, width, min(long_side, max(height, width)))
 
@@ -71,7 +74,7 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
     """Write an animation that plays forever; the same frames give the same bytes.
 
     The suffix names the format. WebP is lossy (quality 80), APNG (`.png` or `.apng`) lossless, GIF has one
-    palette of 255 colours for all frames, MP4 is what `nst_lightning.video.writing.VideoWriter` writes: an odd last
+    palette of 255 colors for all frames, MP4 is what `nst_lightning.video.writing.VideoWriter` writes: an odd last
     row or column is cut off. All but MP4 are sRGB; MP4 is BT.709.
 
     One frame is in memory at a time; with it, WebP has the file, GIF a byte for each pixel of each frame, and MP4
@@ -83,27 +86,27 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
             the last one are given its size.
         fps: Frames per second. GIF and the others count in hundredths and thousandths of a second: the
             durations of single frames are rounded so that their sum is not.
-        hold: How long the last frame stays, in seconds up to 60; at least as long as any other.
+        hold: Duration of the last frame, seconds, up to 60; it stays at least as long as any other.
 
     Raises:
         UserError: If a frame can't be read, or the file system refuses.
     """
     target = user_path(path)
     if target.suffix.lower() == ".mp4":  # whose writer renames the file itself
-        _write_mp4(target, _Reel(frames), fps, hold)
+        _write_mp4(target, _FrameSequence(frames), fps, hold)
         return
     write = {".webp": _write_webp, ".gif": _write_gif}.get(target.suffix.lower(), _write_png)
     with atomic_path(target) as temporary:
-        write(temporary, _Reel(frames), fps, hold)
+        write(temporary, _FrameSequence(frames), fps, hold)
 
 
-class _Reel(Image.Image):
+class _FrameSequence(Image.Image):
     """Frames as one image of many, which Pillow's writers step through by `seek`; it holds the present one.
 
     Pillow's WebP writer makes a list of what it is given, so a generator of frames would end up in memory.
 
     Args:
-        frames: Picture files. The last one gives the size.
+        frames: Image files. The last one gives the size.
     """
 
     def __init__(self, frames: Sequence[Path]) -> None:
@@ -111,15 +114,14 @@ class _Reel(Image.Image):
         self.files = frames
         self.n_frames = len(frames)
         with Image.open(frames[-1]) as last:
-            self._size = last.size
-        self._mode = "RGB"
+            hold_pixels(self, last.convert("RGB"))
         self.seek(0)
 
     def seek(self, frame: int) -> None:
         if not 0 <= frame < self.n_frames:
             raise EOFError
         self._index = frame
-        self.im = self.frame(frame).im
+        hold_pixels(self, self.frame(frame))
 
     def tell(self) -> int:
         return self._index
@@ -142,46 +144,76 @@ class _Reel(Image.Image):
         return [*shown, max(round(hold * ticks), round(ticks / fps))]
 
 
-def _write_webp(path: Path, reel: _Reel, fps: int, hold: float) -> None:
-    durations = reel.durations(fps, hold, 1000)
+def _write_webp(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+    durations = sequence.durations(fps, hold, 1000)
     profile = srgb_profile()
-    reel.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=80, method=4, icc_profile=profile)
+    sequence.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=80, method=4, icc_profile=profile)
 
 
-def _write_png(path: Path, reel: _Reel, fps: int, hold: float) -> None:
-    write_apng(path, (reel.png(index) for index in range(reel.n_frames)), reel.durations(fps, hold, 1000))
+def _write_png(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+    """Write an animated PNG (PNG third edition, W3C 2025) that plays forever.
+
+    Pillow would hold all frames, decoded, until the last one has come: the chunks of PNG files are copied instead. A
+    reader that knows nothing of animations shows the first frame.
+    """
+    numbers = itertools.count()  # one sequence for control and data chunks together
+    durations = sequence.durations(fps, hold, 1000)
+    with path.open("wb") as file:
+        for index, duration in enumerate(durations):
+            chunks = list(_chunks(sequence.png(index)))
+            if index == 0:
+                size = chunks[0][1][:8]
+                before = chunks[: [kind for kind, _ in chunks].index(b"IDAT")]
+                file.write(PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in before))
+                file.write(png_chunk(b"acTL", struct.pack(">II", len(durations), _FOREVER)))
+            # offset (0, 0), leave the frame in place, overwrite the one before
+            where_and_when = size + struct.pack(">IIHHBB", 0, 0, duration, 1000, 0, 0)
+            file.write(png_chunk(b"fcTL", struct.pack(">I", next(numbers)) + where_and_when))
+            for content in (content for kind, content in chunks if kind == b"IDAT"):
+                numbered = struct.pack(">I", next(numbers)) + content if index else content
+                file.write(png_chunk(b"fdAT" if index else b"IDAT", numbered))
+        file.write(png_chunk(b"IEND", b""))
 
 
-def _write_gif(path: Path, reel: _Reel, fps: int, hold: float) -> None:
-    palette = _palette(reel)
-
-    def colours(index: int) -> Image.Image:
-        return reel.frame(index).quantize(palette=palette, dither=Image.Dither.NONE)
-
-    rest = (colours(index) for index in range(1, reel.n_frames))
-    durations = [10 * ticks for ticks in reel.durations(fps, hold, _GIF_TICKS)]
-    colours(0).save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and data of each chunk."""
+    offset = len(PNG_SIGNATURE)
+    while offset < len(png):
+        length, kind = struct.unpack_from(">I4s", png, offset)
+        yield kind, png[offset + 8 : offset + 8 + length]
+        offset += 12 + length
 
 
-def _palette(reel: _Reel) -> Image.Image:
-    """Choose the colours from a sheet of frames spread evenly from the first to the last.
+def _write_gif(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+    palette = _palette(sequence)
+
+    def colors(index: int) -> Image.Image:
+        return sequence.frame(index).quantize(palette=palette, dither=Image.Dither.NONE)
+
+    rest = (colors(index) for index in range(1, sequence.n_frames))
+    durations = [10 * ticks for ticks in sequence.durations(fps, hold, _GIF_TICKS)]
+    colors(0).save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def _palette(sequence: _FrameSequence) -> Image.Image:
+    """Return the colors of a sheet of frames spread evenly from the first to the last.
 
     One palette for all frames, since a palette for each makes the file 2.5 times as large and flickers; dithering
-    makes it 1.7 times as large. K-means after the median cut saves the colours of small things.
+    makes it 1.7 times as large. K-means after the median cut saves the colors of small things.
     """
-    count = min(reel.n_frames, _PALETTE_SAMPLES)
-    height, width = frame_size(reel.height, reel.width, _PALETTE_SIDE)
+    count = min(sequence.n_frames, _PALETTE_SAMPLES)
+    height, width = frame_size(sequence.height, sequence.width, _PALETTE_SIDE)
     sheet = Image.new("RGB", (width, height * count))
     for row in range(count):
-        index = row * (reel.n_frames - 1) // max(1, count - 1)
-        sheet.paste(reel.frame(index).resize((width, height), Image.Resampling.NEAREST), (0, row * height))
-    return sheet.quantize(_PALETTE_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1)
+        index = row * (sequence.n_frames - 1) // max(1, count - 1)
+        sheet.paste(sequence.frame(index).resize((width, height), Image.Resampling.NEAREST), (0, row * height))
+    return sheet.quantize(_PALETTE_COLORS, method=Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def _write_mp4(path: Path, reel: _Reel, fps: int, hold: float) -> None:
-    with VideoWriter(path, reel.height, reel.width, Fraction(fps), crf=18) as writer:
-        for index in range(reel.n_frames):
-            pixels = pil_to_tensor(reel.frame(index)).unsqueeze(0) / 255
-            is_last = index == reel.n_frames - 1
-            for moment in range(index, index + (max(1, round(hold * fps)) if is_last else 1)):
-                writer.write(pixels, Fraction(moment, fps))
+def _write_mp4(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+    with VideoWriter(path, sequence.height, sequence.width, Fraction(fps), crf=18) as writer:
+        for index in range(sequence.n_frames):
+            pixels = pil_to_tensor(sequence.frame(index)).unsqueeze(0) / 255
+            is_last = index == sequence.n_frames - 1
+            for number in range(index, index + (max(1, round(hold * fps)) if is_last else 1)):
+                writer.write(pixels, Fraction(number, fps))

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nst_lightning.errors import UserError
-from nst_lightning.video.container import open_video, reason
-from nst_lightning.video.reading import first_moment
+from nst_lightning.video.reading import first_frame_time, open_video, reason
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -29,20 +28,20 @@ _OPUS_RATE = 48_000  # Hz; Opus knows no 44.1 kHz
 
 
 @contextmanager
-def carry_sound(source: Path, container: OutputContainer) -> Iterator[Sound]:
-    """Begin to carry the sound of a video over into a container that is being written.
+def copy_audio(source: Path, container: OutputContainer) -> Iterator[Sound]:
+    """Copy the sound of a video into a container that is being written.
 
     Args:
-        source: The video whose sound it is; it may have none.
-        container: Where it goes. Its picture's stream is there already, its header is not written yet.
+        source: Video whose sound it is; it may have none.
+        container: Container that is written. Its video stream is there already, its header is not written yet.
 
     Yields:
-        What writes the sound as the picture goes on.
+        Writer of the sound, to be called as the frames go on.
 
     Raises:
         UserError: If the source cannot be opened, or FFmpeg cannot decode what has to be coded anew.
     """
-    first_frame = first_moment(source)
+    first_frame = first_frame_time(source)
     with open_video(source) as (file, _):
         yield Sound(source, file, first_frame, container)
 
@@ -52,14 +51,14 @@ class Sound:
 
     Packets are copied byte for byte. Where the container does not take their codec they are decoded and coded as
     AAC, in WebM as Opus: mono as mono, anything else as stereo; a packet that cannot be decoded leaves a gap.
-    Nothing is cut off or appended, and the sound keeps its distance in time from the picture. It is read only as
-    far as the picture has come, so the sound of a long video is never in memory.
+    Nothing is cut off or appended, and the sound keeps its distance in time from the frames. It is read only as
+    far as the frames have come, so the sound of a long video is never in memory.
 
     Args:
-        source: The video, for messages.
-        file: The same, opened.
-        first_frame: When its first frame is shown, in seconds on its own clock.
-        container: Where the sound goes.
+        source: Path of the video, for messages.
+        file: Opened video.
+        first_frame: Time at which its first frame is shown, in seconds on its own clock.
+        container: Container that the sound is written to.
 
     Attributes:
         delay: Seconds from the beginning of the new file to its first frame: more than 0 if the sound begins earlier.

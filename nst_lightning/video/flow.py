@@ -1,4 +1,4 @@
-"""Optical flow between two pictures: by torchvision's RAFT where its weights can be had, by OpenCV's DIS elsewhere."""
+"""Optical flow between two images: by torchvision's RAFT where its weights can be had, by OpenCV's DIS elsewhere."""
 
 import logging
 import math
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 
-from nst_lightning.errors import UserError
-from nst_lightning.images.luminance import luminance
+from nst_lightning.errors import UserError, one_line
+from nst_lightning.images.color_spaces import luminance
 from nst_lightning.images.resize import resize
 from nst_lightning.utils.hashing import file_sha256
 
@@ -30,11 +30,11 @@ _SILENCE = 10.0  # seconds without a byte after which the server counts as out o
 _RAFT_SIDE = 128  # the least that RAFT's pyramid of correlations takes, pixels
 _RAFT_STEP = 8  # RAFT's sides are multiples of it
 _RAFT_PIXELS = 1 << 20  # its correlations grow with the square of the pixels: 1.4 GB here
-_DIS_SIDE = 32  # pixels; DIS refuses pictures below 12
+_DIS_SIDE = 32  # pixels; DIS refuses images below 12
 
 
 class FlowEstimator(Protocol):
-    """Finds out how the pixels of one picture move to another.
+    """Estimates how the pixels of one image move to another.
 
     Attributes:
         name: `raft` or `dis`.
@@ -43,15 +43,15 @@ class FlowEstimator(Protocol):
     name: str
 
     def estimate(self, first: Tensor, second: Tensor) -> Tensor:
-        """Estimate the flow from one picture to another.
+        """Return the flow from one image to another.
 
         Args:
-            first: sRGB in [0, 1], `(1, 3, H, W)`; from one pixel on.
-            second: The same of the same size.
+            first: sRGB in [0, 1], `(1, 3, H, W)`, of at least one pixel.
+            second: sRGB in [0, 1], `(1, 3, H, W)`.
 
         Returns:
-            What is at `p` in *first* is at `p + flow(p)` in *second*; in pixels, channel 0 along x and channel 1 along
-            y, float32 of shape `(1, 2, H, W)`, without gradient, on *first*'s device.
+            Flow in pixels, channel 0 along x and channel 1 along y: what is at `p` in *first* is at `p + flow(p)` in
+            *second*. Float32 of shape `(1, 2, H, W)`, without gradient, on *first*'s device.
 
         Raises:
             ValueError: If the shapes are others.
@@ -60,12 +60,12 @@ class FlowEstimator(Protocol):
 
 
 def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -> FlowEstimator:
-    """Make an estimator of optical flow.
+    """Return an estimator of optical flow.
 
     RAFT is torchvision's `raft_large` (Teed and Deng 2020, weights `C_T_SKHT_V2`, 20 MB, downloaded once into torch
     hub's cache), with its 12 updates. `raft_small` takes a third of the time but has 1.4 times the endpoint error on
     Sintel's clean pass (torchvision's table), and either is quick beside the painting of a frame by optimisation: a
-    flow of 512×384 pixels takes 4.3 s on one core. Pictures of more than 1024² pixels are reduced to that for RAFT and
+    flow of 512×384 pixels takes 4.3 s on one core. Images of more than 1024² pixels are reduced to that for RAFT and
     the flow is enlarged, because memory grows with the square of the number of pixels.
 
     DIS is OpenCV's (Kroeger et al. 2016, "Fast optical flow using dense inverse search"), its preset `medium` but down
@@ -76,10 +76,7 @@ def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -
     Args:
         method: `raft`, `dis`, or `auto` for RAFT where its weights are in the cache or can be downloaded (a silent
             server is given up after 10 seconds) and DIS elsewhere; why is then logged.
-        device: What RAFT computes on, always in float32; DIS uses the CPU.
-
-    Returns:
-        The estimator.
+        device: Device on which RAFT computes, always in float32; DIS uses the CPU.
 
     Raises:
         UserError: If RAFT is asked for and its weights can't be had, or if DIS is to be used and OpenCV is missing.
@@ -90,7 +87,7 @@ def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -
         weights = _weights_file()
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error)
         if method == "raft":
             raise UserError(
                 f"expected RAFT's weights at {_weights_path()} or {_URL}, found neither ({reason}); use the optical "
@@ -106,7 +103,7 @@ class _Raft:
 
     def __init__(self, weights: Path, device: torch.device) -> None:
         state = torch.load(weights, map_location="cpu", weights_only=True)
-        with torch.device("meta"):  # an initialisation would take random numbers that the run counts on
+        with torch.device("meta"):  # an initialization would take random numbers that the run counts on
             network = raft_large()
         network.load_state_dict(state, assign=True)
         self._network = network.eval().requires_grad_(False).to(device)
@@ -117,7 +114,7 @@ class _Raft:
         height, width = first.shape[-2:]
         scale = min(1.0, math.sqrt(_RAFT_PIXELS / (height * width)))
         reduced = (max(1, int(height * scale)), max(1, int(width * scale)))
-        pair = [self._prepared(picture, reduced) for picture in (first, second)]
+        pair = [self._prepared(image, reduced) for image in (first, second)]
         with torch.no_grad(), torch.autocast(self._device.type, enabled=False):
             flow: Tensor = self._network(*pair)[-1]
             flow = flow[..., : reduced[0], : reduced[1]]
@@ -126,9 +123,9 @@ class _Raft:
                 flow = flow * flow.new_tensor([width / reduced[1], height / reduced[0]])[:, None, None]
         return flow.to(first.device).contiguous()
 
-    def _prepared(self, picture: Tensor, size: tuple[int, int]) -> Tensor:
-        picture = resize(picture.detach().to(self._device, torch.float32), size)
-        return _padded(picture, _RAFT_SIDE, _RAFT_STEP) * 2 - 1
+    def _prepared(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        image = resize(image.detach().to(self._device, torch.float32), size)
+        return _padded(image, _RAFT_SIDE, _RAFT_STEP) * 2 - 1
 
 
 class _Dis:
@@ -147,34 +144,34 @@ class _Dis:
     def estimate(self, first: Tensor, second: Tensor) -> Tensor:
         _check(first, second)
         height, width = first.shape[-2:]
-        grey = [
-            _padded(luminance(picture.detach().float()).cpu(), _DIS_SIDE).mul(255).round().clamp(0, 255).byte()[0, 0]
-            for picture in (first, second)
+        gray = [
+            _padded(luminance(image.detach().float()).cpu(), _DIS_SIDE).mul(255).round().clamp(0, 255).byte()[0, 0]
+            for image in (first, second)
         ]
-        flow = torch.from_numpy(self._dis.calc(grey[0].numpy(), grey[1].numpy(), None))
+        flow = torch.from_numpy(self._dis.calc(gray[0].numpy(), gray[1].numpy(), None))
         return flow.movedim(-1, 0)[None, :, :height, :width].to(first.device).contiguous()
 
 
 def _check(first: Tensor, second: Tensor) -> None:
     if first.ndim != 4 or first.shape[:2] != (1, 3) or first.shape != second.shape:
         raise ValueError(
-            f"expected two pictures (1, 3, H, W) of one size, got {tuple(first.shape)} and {tuple(second.shape)}"
+            f"expected two images (1, 3, H, W) of one size, got {tuple(first.shape)} and {tuple(second.shape)}"
         )
 
 
-def _padded(picture: Tensor, least: int, step: int = 1) -> Tensor:
-    """Repeat the border to the right and below until the sides are long enough and multiples of a step."""
-    height, width = (max(least, -(-side // step) * step) for side in picture.shape[-2:])
-    return F.pad(picture, (0, width - picture.shape[-1], 0, height - picture.shape[-2]), mode="replicate")
+def _padded(image: Tensor, least: int, step: int = 1) -> Tensor:
+    """Return an image, its border repeated until both sides are long enough and multiples of a step."""
+    height, width = (max(least, -(-side // step) * step) for side in image.shape[-2:])
+    return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]), mode="replicate")
 
 
 def _weights_path() -> Path:
-    """Tell where torch hub, and so torchvision, keeps the weights; `TORCH_HOME` moves it."""
+    """Return where torch hub, and so torchvision, keeps the weights; `TORCH_HOME` moves it."""
     return Path(torch.hub.get_dir()) / "checkpoints" / _URL.rsplit("/", 1)[-1]
 
 
 def _weights_file() -> Path:
-    """Give the file of RAFT's weights with the right content, downloading it if it is missing or damaged."""
+    """Return the file of RAFT's weights with the right content, downloaded if it is missing or damaged."""
     path = _weights_path()
     digest = path.stem.rsplit("-", 1)[-1]
     if path.exists() and file_sha256(path).startswith(digest):

@@ -1,4 +1,4 @@
-"""Motion between frames: pictures moved along a flow, and where the flow is to be believed."""
+"""Warping: images moved along an optical flow, and the mask of where the flow is to be trusted."""
 
 import torch
 import torch.nn.functional as F
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    r"""Move a picture along a flow: :math:`O(p) = I(p + w(p))`.
+    r"""Return an image moved along a flow: :math:`O(p) = I(p + w(p))`.
 
-    With the flow from the present frame to the previous one it brings the previous frame's painting to the present
-    frame. A pixel's centre is its integer index; between centres the picture is bilinear; beyond the outermost
-    centres the border is repeated.
+    With the flow from the present frame to the previous one it brings the previous frame's output to the present
+    frame. A pixel's center is its integer index; between centers the image is bilinear; beyond the outermost
+    centers the border is repeated.
 
     Args:
-        image: Picture, or any map, of shape `(N, C, H, W)`, floating point.
-        flow: In pixels, channel 0 along x and channel 1 along y, `(N, 2, H, W)` or `(1, 2, H, W)` for all, of the
-            picture's dtype and on its device.
+        image: Image, or any map, of shape `(N, C, H, W)`, floating point.
+        flow: Flow in pixels, channel 0 along x and channel 1 along y, `(N, 2, H, W)` or `(1, 2, H, W)` for all, of the
+            image's dtype and on its device.
 
     Returns:
         A new tensor of shape `(N, C, H, W)`, differentiable in both arguments.
@@ -25,9 +25,9 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     _check_flow(flow)
     if image.ndim != 4 or image.shape[-2:] != flow.shape[-2:] or flow.shape[0] not in (1, image.shape[0]):
-        raise ValueError(f"expected a picture of the flow's size, got {tuple(image.shape)} and {tuple(flow.shape)}")
+        raise ValueError(f"expected an image of the flow's size, got {tuple(image.shape)} and {tuple(flow.shape)}")
     height, width = flow.shape[-2:]
-    # grid_sample's -1 and 1 are the centres of the outermost pixels; max() for a side of one pixel
+    # grid_sample's -1 and 1 are the centers of the outermost pixels; max() for a side of one pixel
     scale = flow.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1)])
     grid = _origins(flow).movedim(1, -1) * scale - 1
     grid = grid.expand(image.shape[0], -1, -1, -1)
@@ -35,13 +35,13 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def inside(flow: Tensor) -> Tensor:
-    """Tell which pixels come from within the picture.
+    """Return which pixels come from within the image.
 
     Args:
-        flow: In pixels, `(N, 2, H, W)`, as for `warp`.
+        flow: Flow in pixels, `(N, 2, H, W)`, as for `warp`.
 
     Returns:
-        1 where `p + flow(p)` lies between the centres of the outermost pixels, them included, and 0 elsewhere;
+        1 where `p + flow(p)` lies between the centers of the outermost pixels, them included, and 0 elsewhere;
         `(N, 1, H, W)`, of the flow's dtype.
     """
     _check_flow(flow)
@@ -52,14 +52,14 @@ def inside(flow: Tensor) -> Tensor:
 
 
 def reliability(backward: Tensor, forward: Tensor) -> Tensor:
-    r"""Tell where the flow from the present frame to the previous one is to be trusted.
+    r"""Return where the flow from the present frame to the previous one is to be trusted.
 
     With :math:`\hat w = (\hat u, \hat v)` the backward flow and :math:`\tilde w(p) = w(p + \hat w(p))` the forward flow
     brought to the present frame, a pixel is not trusted where
 
     * it was hidden before: :math:`|\tilde w + \hat w|^2 > 0.01\,(|\tilde w|^2 + |\hat w|^2) + 0.5`;
     * motions meet: :math:`|\nabla\hat u|^2 + |\nabla\hat v|^2 > 0.01\,|\hat w|^2 + 0.002`;
-    * it was not in the picture: :math:`p + \hat w(p)` lies outside.
+    * it was not in the image: :math:`p + \hat w(p)` lies outside.
 
     The first two are equations 5 and 6 of Ruder, Dosovitskiy and Brox 2016, "Artistic style transfer for videos"
     (arXiv 1604.08610), with the numbers of Sundaram, Brox and Keutzer 2010; the third is not in the paper but in its
@@ -91,7 +91,7 @@ def _check_flow(flow: Tensor) -> None:
 
 
 def _origins(flow: Tensor) -> Tensor:
-    """Give the points `p + flow(p)`, x before y, `(N, 2, H, W)`."""
+    """Return the points `p + flow(p)`, x before y, `(N, 2, H, W)`."""
     height, width = flow.shape[-2:]
     y, x = torch.meshgrid(
         torch.arange(height, dtype=flow.dtype, device=flow.device),
@@ -106,7 +106,7 @@ def _squared(flow: Tensor) -> Tensor:
 
 
 def _squared_gradient(flow: Tensor) -> Tensor:
-    """Sum the squares of the four central differences; the border is repeated."""
+    """Return the sum of the squares of the four central differences; the border is repeated."""
     padded = F.pad(flow, (1, 1, 1, 1), mode="replicate")
     along_x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     along_y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.utils.atomic import atomic_path, check_writable
-from nst_lightning.video.audio import Sound, carry_sound
-from nst_lightning.video.container import check_pyav, reason
-from nst_lightning.video.rgb_frames import Encodable
+from nst_lightning.video.audio import Sound, copy_audio
+from nst_lightning.video.reading import check_pyav, reason
+from nst_lightning.video.rgb_frames import RGBToFrame
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -32,13 +32,13 @@ _THREADS = 4  # a fixed number, because x264's result depends on it
 
 
 def written_suffix(source_suffix: str) -> str:
-    """Give the suffix of the file that is written for a video with another one: its own where that is written.
+    """Return the suffix of the file that is written for a video: its own where that can be written.
 
     Args:
-        source_suffix: With its dot, as `Path.suffix` gives it.
+        source_suffix: Suffix of the video with its dot, as `Path.suffix` has it.
 
     Returns:
-        `.mp4` in place of `.avi` and of anything unknown.
+        Suffix; `.mp4` in place of `.avi` and of anything unknown.
     """
     suffix = source_suffix.lower()
     return suffix if suffix in _FORMATS else ".mp4"
@@ -48,7 +48,7 @@ def check_video_target(path: Path) -> None:
     """Refuse what `VideoWriter` could not write, before anything is painted.
 
     Args:
-        path: The file to be written.
+        path: File to be written.
 
     Raises:
         UserError: If the suffix is unknown, PyAV or the encoder is not installed, or the folder can't be written to.
@@ -67,7 +67,7 @@ class VideoWriter:
     """Writes a video; a context manager, at whose end the file appears, unless there was an exception.
 
     MP4 (the index first, so that a browser plays while it loads), M4V, MOV and MKV hold H.264, or MPEG-4 where
-    PyAV has no H.264 encoder; WebM holds VP9. Colours are 4:2:0 in BT.709, limited range, tagged as such; an odd
+    PyAV has no H.264 encoder; WebM holds VP9. Colors are 4:2:0 in BT.709, limited range, tagged as such; an odd
     last row or column is cut off. The frames are taken to be upright: no rotation is noted. Times are exact to
     1/60,000 s, in MKV and WebM to a millisecond, which is all that these can say.
 
@@ -76,10 +76,10 @@ class VideoWriter:
 
     Args:
         path: File to write; missing folders are created.
-        height: Of the frames, pixels.
-        width: Of the frames, pixels.
+        height: Height of the frames, pixels.
+        width: Width of the frames, pixels.
         rate: Frames per second, on average; the last frame is shown for 1/rate.
-        sound_from: A video whose sound is carried over as `nst_lightning.video.audio.Sound` says; the first frame
+        sound_from: Video whose sound is copied as `nst_lightning.video.audio.Sound` says; the first frame
             written (`time` 0) takes the place of its first one. None for a silent video.
         crf: Constant rate factor of H.264, 0 (lossless) to 51; 17 is held to be visually lossless. For VP9, whose
             scale goes to 63, it is stretched.
@@ -104,7 +104,7 @@ class VideoWriter:
         self._rate = Fraction(rate).limit_denominator(_LARGEST_DENOMINATOR)
         self._sound_from = None if sound_from is None else user_path(sound_from)
         self._crf = crf
-        self._encodable = Encodable(height, width)
+        self._to_frame = RGBToFrame(height, width)
         # a whole number of ticks to a frame, if there are enough of them
         ticks = _TICKS // self._rate.numerator * self._rate.numerator or _TICKS
         self._tick = Fraction(1, ticks)
@@ -114,7 +114,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         import av
 
-        with ExitStack() as opened, _told_in_a_line(self._target):
+        with ExitStack() as opened, _ffmpeg_errors_as_user_errors(self._target):
             temporary = opened.enter_context(atomic_path(self._target))
             # +bitexact: no versions, no dates, no random numbers
             options = {"fflags": "+bitexact"}
@@ -125,7 +125,7 @@ class VideoWriter:
             self._container = opened.enter_context(container)
             self._stream = self._add_stream()
             if self._sound_from is not None:
-                self._sound = opened.enter_context(carry_sound(self._sound_from, container))
+                self._sound = opened.enter_context(copy_audio(self._sound_from, container))
             container.start_encoding()  # so that a container's refusal comes before the first frame is painted
             self._opened = opened.pop_all()
         return self
@@ -135,7 +135,7 @@ class VideoWriter:
     ) -> bool | None:
         if kind is not None:
             return self._opened.__exit__(kind, error, trace)
-        with _told_in_a_line(self._target), self._opened:
+        with _ffmpeg_errors_as_user_errors(self._target), self._opened:
             if self._last is None:
                 raise ValueError("expected a frame to be written, got none")
             self._mux(self._stream.encode(None))
@@ -148,19 +148,19 @@ class VideoWriter:
 
         Args:
             pixels: sRGB in [0, 1] of shape `(1, 3, height, width)`, on any device.
-            time: When it is shown, in seconds since the first frame of the video whose sound it gets.
+            time: Time at which it is shown, in seconds since the first frame of the video whose sound it gets.
 
         Raises:
-            ValueError: If the shape is another one, a value is no number, or the time does not come after the
+            ValueError: If the shape is another one, a value is not finite, or the time does not come after the
                 last frame's.
             UserError: If the file system or the container refuses, or the sound cannot be read.
         """
         if self._last is not None and self._ticks(time) <= self._ticks(self._last):
             raise ValueError(f"expected a time after the last frame's {self._last} s, got {time} s")
-        frame = self._encodable.frame(pixels)
+        frame = self._to_frame.frame(pixels)
         frame.pts, frame.time_base = self._ticks(time), self._tick
         self._last = time
-        with _told_in_a_line(self._target):
+        with _ffmpeg_errors_as_user_errors(self._target):
             self._mux(self._stream.encode(frame))
 
     def _ticks(self, time: Fraction) -> int:
@@ -178,7 +178,7 @@ class VideoWriter:
         stream = self._container.add_stream(
             codec, rate=self._rate, time_base=self._tick, options=_quality(codec, self._crf)
         )
-        stream.width, stream.height, stream.pix_fmt = self._encodable.width, self._encodable.height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = self._to_frame.width, self._to_frame.height, "yuv420p"
         context = stream.codec_context
         context.thread_count, context.thread_type = _THREADS, "FRAME"
         context.max_b_frames = 0  # an MP4 adds up times in decoding order: it would seem to end before a late frame
@@ -188,7 +188,7 @@ class VideoWriter:
 
 
 def _codec(target: Path) -> _Codec:
-    """Give the name of the encoder for a file."""
+    """Return the name of the encoder for a file."""
     import av
 
     wanted: tuple[_Codec, ...] = ("libvpx-vp9",) if target.suffix.lower() == ".webm" else ("libx264", "mpeg4")
@@ -206,7 +206,7 @@ def _quality(codec: _Codec, crf: int) -> dict[str, str]:
 
 
 @contextmanager
-def _told_in_a_line(target: Path) -> Iterator[None]:
+def _ffmpeg_errors_as_user_errors(target: Path) -> Iterator[None]:
     import av
 
     try:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.app.conftest import Served
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need Playwright (extra dev)")
 
@@ -94,7 +94,7 @@ def download(tab: Page) -> tuple[str, Image.Image]:
 
 def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_path: Path) -> None:
     tab = visit()
-    tab.get_by_label("Photo file").set_input_files(make_picture(tmp_path / "me.png", 60, 40, seed=1))
+    tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
     playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
     tab.get_by_role("button", name="Mosaic").click()
     start(tab, "Fine")

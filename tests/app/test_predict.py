@@ -15,7 +15,7 @@ from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions, read_options
 from nst_lightning.app.process import predict
 from nst_lightning.cli.main import main
-from nst_lightning.networks import shipped
+from nst_lightning.networks import network_file as shipped
 from nst_lightning.networks.network_file import save_network
 from nst_lightning.networks.transformer import TransformerNet
 

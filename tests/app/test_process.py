@@ -17,7 +17,7 @@ from nst_lightning.app import process
 from nst_lightning.app.job_queue import Job, PaintingProcess
 from nst_lightning.app.options import JobRequest, PaintOptions
 from nst_lightning.runs import fit_command
-from nst_lightning.runs.resolved_settings import resolve_settings
+from nst_lightning.runs.fit_command import resolve_settings
 
 
 class Thread:

@@ -12,14 +12,14 @@ import torch
 from nst_lightning.data.fast_transfer_data import FastTransferData, SeededDataset
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.errors import UserError
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> str:
     (tmp_path / "photos").mkdir()
     for index in range(7):
-        make_picture(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
+        make_image(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
     return str(tmp_path / "photos")
 
 

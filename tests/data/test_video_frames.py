@@ -17,8 +17,8 @@ from nst_lightning.data.predict_data import (
     VideoFrames,
     find_media,
 )
-from tests.clips import make_clip, moving_frames
-from tests.conftest import make_picture
+from tests.helpers.clips import make_clip, moving_frames
+from tests.helpers.inputs import make_image
 
 pytest.importorskip("av")
 
@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
     """Videos of 3 and 2 frames and two pictures."""
     make_clip(tmp_path / "in/a.mkv", moving_frames(3))
     make_clip(tmp_path / "in/b.mkv", moving_frames(2))
-    make_picture(tmp_path / "in/c.png", 9, 7, seed=1)
-    make_picture(tmp_path / "in/d.png", 9, 7, seed=2)
+    make_image(tmp_path / "in/c.png", 9, 7, seed=1)
+    make_image(tmp_path / "in/d.png", 9, 7, seed=2)
     return tmp_path / "in"
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 from nst_lightning import VGG19, ContentLoss, StyleTransfer, TransferData, UserError, fit
 from nst_lightning.images.files import read_image
 from nst_lightning.losses import TemporalLoss
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 
 
 @pytest.fixture
 def warped(tmp_path: Path) -> str:
     """A picture of the content's size."""
-    return make_picture(tmp_path / "warped.png", 40, 30, seed=8)
+    return make_image(tmp_path / "warped.png", 40, 30, seed=8)
 
 
 @pytest.fixture

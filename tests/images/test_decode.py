@@ -28,7 +28,7 @@ UPRIGHT = {
 
 
 def decode(image, file_format="PNG", *, max_pixels=1000, **options):
-    """Save with Pillow, then decode; colours as (H, W, 3) and alpha as (H, W)."""
+    """Save with Pillow, then decode; colors as (H, W, 3) and alpha as (H, W)."""
     file = io.BytesIO()
     image.save(file, file_format, **options)
     return decode_bytes(file.getvalue(), max_pixels)

@@ -5,7 +5,8 @@ from PIL import Image
 from scipy.optimize import linprog
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.luminance import luminance, match_luminance, with_chrominance, with_luminance
+from nst_lightning.images.color_matching import match_luminance, with_chrominance, with_luminance
+from nst_lightning.images.color_spaces import luminance
 
 
 def random_picture(seed, channels=3):
@@ -13,7 +14,7 @@ def random_picture(seed, channels=3):
 
 
 def corners():
-    """All colours of the 5×5×5 grid: the surface of the RGB cube with its corners, and some inside."""
+    """All colors of the 5×5×5 grid: the surface of the RGB cube with its corners, and some inside."""
     levels = torch.linspace(0, 1, 5)
     return torch.cartesian_prod(levels, levels, levels).T.reshape(1, 3, 5, 25)
 
@@ -34,7 +35,7 @@ def test_luminance_of_primaries_and_grey():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_luminance_gets_the_references_mean_and_deviation(weighted):
     picture, reference = random_picture(0) * 0.3, random_picture(1) ** 2
-    weights = {"picture_weights": random_picture(2, 1), "reference_weights": random_picture(3, 1)} if weighted else {}
+    weights = {"image_weights": random_picture(2, 1), "reference_weights": random_picture(3, 1)} if weighted else {}
     matched = match_luminance(picture, reference, **weights)
     source, target = (luminance(image).double().numpy().ravel() for image in (picture, reference))
     source_weights, target_weights = (
@@ -122,7 +123,7 @@ def test_full_strength_is_original_colors_of_neural_style_inside_the_cube():
     assert 0.1 < inside.mean() < 0.9
     found = with_chrominance(result, content, 1)[0].flatten(1).numpy()
     np.testing.assert_allclose(found[:, inside], expected[:, inside], atol=3e-5)  # U and V have 5 decimals
-    assert np.abs(found - expected.clip(0, 1))[:, ~inside].max() > 0.1  # clipping would give other colours
+    assert np.abs(found - expected.clip(0, 1))[:, ~inside].max() > 0.1  # clipping would give other colors
 
 
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nst_lightning.cli.main import main
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 from tests.runs.conftest import fit_words
 
 
@@ -45,10 +45,10 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     (folder / "photos/trip").mkdir(parents=True)
     (folder / "paintings").mkdir()
-    make_picture(folder / "photos/me.png", 40, 30, seed=1)
-    make_picture(folder / "photos/trip/sea.jpg", 30, 40, seed=2)
-    make_picture(folder / "paintings/waves.png", 36, 36, seed=3)
-    make_picture(folder / "paintings/dots.png", 36, 30, seed=4)
+    make_image(folder / "photos/me.png", 40, 30, seed=1)
+    make_image(folder / "photos/trip/sea.jpg", 30, 40, seed=2)
+    make_image(folder / "paintings/waves.png", 36, 36, seed=3)
+    make_image(folder / "paintings/dots.png", 36, 30, seed=4)
     monkeypatch.chdir(folder)
     return folder
 

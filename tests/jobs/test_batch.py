@@ -23,8 +23,8 @@ from nst_lightning.encoders import encoder_weights as weights
 from nst_lightning.images.files import read_image
 from nst_lightning.jobs import batch_painter
 from nst_lightning.jobs.worker import Watcher
-from tests.conftest import make_picture
-from tests.processes import Command
+from tests.helpers.inputs import make_image
+from tests.helpers.processes import Command
 
 RUNS = Path("lightning_logs/many")
 PAIRS = ["--contents", "photos", "--styles", "paintings/dots.png"]
@@ -143,7 +143,7 @@ def test_other_settings_and_other_pictures_are_refused(
     Path("pairs.csv").write_text(f"{HEADER}{ROW},me.png,3,\n")
     os.utime("photos/me.png", (1, 1))  # as a copy has another time
     assert batch(*words) == 0
-    make_picture(Path("photos/me.png"), 40, 30, seed=9)
+    make_image(Path("photos/me.png"), 40, 30, seed=9)
     assert batch(*words) == 1
     said = capsys.readouterr().err
     assert "failed: me × dots: the content photos/me.png has changed since; remove lightning_logs/many/me to" in said
@@ -167,7 +167,7 @@ def test_bad_files_are_reported_and_the_others_painted(
     assert statuses() == ["failed", "complete", "failed", "complete"]
     assert table()[2]["message"].startswith("expected a picture (")
     before = files("out")
-    make_picture(Path("photos/text.png"), 30, 30, seed=5)
+    make_image(Path("photos/text.png"), 30, 30, seed=5)
     assert batch(*words) == 1  # tried again
     assert statuses() == ["failed", "complete", "complete", "complete"]
     assert files("out").items() >= before.items()
@@ -201,7 +201,7 @@ def test_without_a_style_it_asks_for_one(pictures: Path, capsys: pytest.CaptureF
 @pytest.mark.usefixtures("pictures")
 def test_a_file_whose_name_is_no_text_does_not_hold_up_the_others(batch_words: list[str]) -> None:
     """In a process of its own: what it says can't be sent between pytest's."""
-    make_picture(Path(os.fsdecode(b"photos/\xff.png")), 40, 30, seed=1)
+    make_image(Path(os.fsdecode(b"photos/\xff.png")), 40, 30, seed=1)
     code, said = Command([*batch_words, *PAIRS]).end()
     assert code == 1, said
     assert sorted(statuses()) == ["complete", "complete", "failed"]

@@ -15,7 +15,7 @@ from nst_lightning.jobs.batch_pairs import Pair, Source
 from nst_lightning.jobs.batch_place import Place
 from nst_lightning.jobs.batch_request import read_batch_request
 from nst_lightning.jobs.worker import FAILED, Job
-from nst_lightning.runs.resolved_settings import resolve_settings
+from nst_lightning.runs.fit_command import resolve_settings
 
 
 def place_of(content: str, style: str) -> Place:

@@ -19,7 +19,7 @@ from nst_lightning.jobs.batch_request import read_batch_request
 from nst_lightning.jobs.batch_settings import keep_settings
 from nst_lightning.jobs.batch_share import claim
 from nst_lightning.jobs.worker import FAILED, RESULT
-from tests.processes import Command
+from tests.helpers.processes import Command
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "2"}
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "paint"}

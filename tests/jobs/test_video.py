@@ -20,7 +20,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.jobs.video_request import read_video_request
 from nst_lightning.jobs.video_start import Motion
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 from tests.jobs.test_batch import contents_of, wait_for
 
 pytest.importorskip("av")
@@ -50,8 +50,8 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    make_picture(folder / "painting.png", 36, 30, seed=4)
-    wide = read_image(make_picture(tmp_path / "wide.png", 44, 24, seed=1)).pixels
+    make_image(folder / "painting.png", 36, 30, seed=4)
+    wide = read_image(make_image(tmp_path / "wide.png", 44, 24, seed=1)).pixels
     write_clip("clip.mkv", [wide[..., 2 * number : 2 * number + 32] for number in range(3)])
     return read_clip("clip.mkv")
 
@@ -179,7 +179,7 @@ def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys:
     assert video(*options, "--frame_steps", "5", "--data.size", "64") == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "out.mkv.frames holds frames of other settings: data.init_args.size 512 → 64; frame_steps 6 → 5; " in message
-    make_picture(Path("painting.png"), 36, 30, seed=5)
+    make_image(Path("painting.png"), 36, 30, seed=5)
     assert video(*options, "--frame_steps", "6") == 2
     assert "of other settings: sha256 of.painting.png " in capsys.readouterr().err
 
@@ -197,7 +197,7 @@ def test_a_finished_video_is_left_alone_unless_it_is_to_be_overwritten(
 
 
 def test_after_a_cut_it_begins_anew(video: Callable[..., int], words: list[str], tmp_path: Path) -> None:
-    pictures = [read_image(make_picture(tmp_path / f"{seed}.png", 32, 24, seed=seed)).pixels for seed in (11, 12)]
+    pictures = [read_image(make_image(tmp_path / f"{seed}.png", 32, 24, seed=seed)).pixels for seed in (11, 12)]
     write_clip("clip.mkv", [pictures[0], pictures[1]])
     assert video("--keep_frames") == 0
     write_image("content.png", read_clip("clip.mkv")[1])

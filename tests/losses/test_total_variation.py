@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.opponent import opponent_colors
+from nst_lightning.images.color_spaces import opponent_colors
 from nst_lightning.losses import TotalVariationLoss
 from nst_lightning.losses.total_variation import total_variation, variation_of_rows
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import cover, fit_long_side, resize
 from nst_lightning.losses import ContentLoss, GramStyleLoss, Loss
-from nst_lightning.networks.network_file import load_network
-from nst_lightning.networks.shipped import network_path
+from nst_lightning.networks.network_file import load_network, network_path
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_it_paints_in_the_manner_of_its_sample_and_keeps_the_photograph() -> None:
     network, card = load_network(network_path("starry"))

@@ -25,7 +25,7 @@ def make_network(blocks: int = 2, dtype: torch.dtype = torch.float64) -> Transfo
 
 
 def pictures(height: int, width: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Two pictures, brighter to the right: a tile's own moments are not the picture's."""
+    """Two images, brighter to the right: a tile's own moments are not the picture's."""
     generator = torch.Generator().manual_seed(height * width)
     noise = torch.rand(2, 3, height, width, generator=generator, dtype=dtype)
     return noise * torch.linspace(0.1, 1, width, dtype=dtype)
@@ -63,7 +63,7 @@ def white_with_a_dot() -> Tensor:
 
 @pytest.mark.parametrize("picture", [sky, white_with_a_dot])
 def test_what_is_nearly_flat_is_painted_as_in_double_precision(picture: Callable[[], Tensor]) -> None:
-    """Each normalisation blows up rounding, the first by as much as the map's mean lies above its deviation."""
+    """Each normalization blows up rounding, the first by as much as the map's mean lies above its deviation."""
     network, images = make_network(5), picture().float().double()
     weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
     with torch.no_grad():

@@ -28,7 +28,7 @@ def pictures(*shape: int, seed: int = 1) -> torch.Tensor:
 
 
 def reference(network: TransformerNet, images: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
-    """The network out of torch's own layers, with one scale and shift for each normalisation."""
+    """The network out of torch's own layers, with one scale and shift for each normalization."""
 
     def layer(index: int) -> nn.Sequential:
         stage = network.stages[index]
@@ -135,7 +135,7 @@ def test_gradients_are_those_of_torch() -> None:
 
 
 def test_stages_over_tiles_equal_the_whole(network: TransformerNet) -> None:
-    """Two tiles, each with its neighbours' rows, and moments gathered over both: what exact tiling will do."""
+    """Two tiles, each with its neighbors' rows, and moments gathered over both: what exact tiling will do."""
     images = pictures(1, 3, 32, 24)
     mixture = network.mixture(torch.tensor([[0.5, 0.5]], dtype=torch.float64))
     x = entered = images
@@ -150,7 +150,7 @@ def test_stages_over_tiles_equal_the_whole(network: TransformerNet) -> None:
             skipped = entered.chunk(2, dim=2) if stage.block == "closes" else (None, None)
             finished = [stage.finish(t, mixture, moments, s) for t, s in zip(tiles, skipped, strict=True)]
             x = torch.cat(finished, dim=2)
-        torch.testing.assert_close(network.leave(x, images, mixture), network(images))
+        torch.testing.assert_close(network.blend(x, images, mixture), network(images))
 
 
 def convolve_halves(stage: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -192,6 +192,7 @@ def test_files_that_hold_no_network(name: str, tmp_path, encoder_file: str) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_torch_export_with_sizes_that_vary() -> None:
     network = TransformerNet(styles=2, width=2, blocks=0).eval()
     dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}

@@ -11,8 +11,8 @@ import torch
 
 from nst_lightning.cli.main import main
 from nst_lightning.networks.network_file import load_network
-from tests.conftest import make_picture
-from tests.processes import together
+from tests.helpers.inputs import make_image
+from tests.helpers.processes import together
 from tests.runs.conftest import CONFIGS
 
 
@@ -20,7 +20,7 @@ from tests.runs.conftest import CONFIGS
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str) -> list[str]:
     (tmp_path / "photos").mkdir()
     for index in range(4):
-        make_picture(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
+        make_image(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
     monkeypatch.chdir(tmp_path)
     return [
         *("fit", "--config", str(CONFIGS / "fast_starry.yaml"), "--trainer.accelerator", "cpu"),

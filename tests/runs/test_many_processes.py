@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from nst_lightning.cli.main import main
-from tests.processes import together
+from tests.helpers.processes import together
+from tests.helpers.shared_image import paint, paint_all
 
 from .conftest import fit_words
-from .shared_picture import paint, paint_all
 
 WHOLE = ["adam-none", "adam-16", "lbfgs-32", "wasserstein-none"]
 HERE = Path(__file__).parent

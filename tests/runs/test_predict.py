@@ -17,7 +17,7 @@ from nst_lightning.images import files
 from nst_lightning.images.files import read_image
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
-from tests.processes import together
+from tests.helpers.processes import together
 
 NAMES = ["a.jpg", "b.png", "deep/c.webp", "deep/d.bmp"]
 

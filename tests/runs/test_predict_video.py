@@ -18,9 +18,9 @@ from nst_lightning.cli.main import main
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.video.reading import read_frames, read_info
-from tests.clips import make_clip, moving_frames, sound_packets
-from tests.conftest import make_picture
-from tests.processes import together
+from tests.helpers.clips import make_clip, moving_frames, sound_packets
+from tests.helpers.inputs import make_image
+from tests.helpers.processes import together
 
 pytest.importorskip("av")
 
@@ -101,7 +101,7 @@ def test_frames_are_painted_one_by_one(
 
 
 def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    make_picture(Path("in/a.jpg"), 31, 20, seed=1)
+    make_image(Path("in/a.jpg"), 31, 20, seed=1)
     make_clip(Path("in/deep/other.avi"), moving_frames(2), with_sound=False)
     assert predict("--output.format", "png", "--data.size", "16") == 0
     assert written() == ["a.png", "clip.mp4", "deep/other.avi.mp4"]
@@ -121,7 +121,7 @@ def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.C
 def test_broken_videos_are_reported_and_the_rest_is_painted(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_picture(Path("in/a.png"), 31, 20, seed=1)
+    make_image(Path("in/a.png"), 31, 20, seed=1)
     Path("in/b.mp4").write_text("no video")
     make_clip(Path("in/c.mkv"), moving_frames(12))
     Path("in/c.mkv").write_bytes(Path("in/c.mkv").read_bytes()[: Path("in/c.mkv").stat().st_size * 2 // 3])
@@ -139,7 +139,7 @@ def test_broken_videos_are_reported_and_the_rest_is_painted(
 
 def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
     """The first has a picture and a video, the second a video that breaks off."""
-    make_picture(Path("in/a.png"), 31, 20, seed=1)
+    make_image(Path("in/a.png"), 31, 20, seed=1)
     make_clip(Path("in/z.mkv"), moving_frames(12))
     Path("in/z.mkv").write_bytes(Path("in/z.mkv").read_bytes()[: Path("in/z.mkv").stat().st_size * 2 // 3])
     codes, said = together(2, ["predict", *words(), "--trainer.devices", "2"])

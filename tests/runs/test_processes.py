@@ -17,13 +17,14 @@ import torch
 import torch.distributed as dist
 
 from nst_lightning import VGG19, StyleTransfer, TotalVariationLoss, TransferData, UserError, fit
+from nst_lightning._compat import is_peer_failure
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.runs.fit_command import run_command
-from nst_lightning.runs.ranks import is_another_ones_end, left_to_the_first
+from nst_lightning.runs.ranks import wait_for_rank_zero
 
 from .conftest import fit_words
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
 SLURM = {"SLURM_NTASKS": "6", "SLURM_NTASKS_PER_NODE": "3", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "paint"}
 
@@ -90,9 +91,9 @@ def test_no_process_ends_the_first_while_it_writes(tmp_path: Path, encoder_file:
     written = tmp_path / "written"
     words = fit_words("starry", encoder_file, content, style)
     done = subprocess.run(
-        [sys.executable, str(HERE / "ending_together.py"), str(written), *words, "--trainer.devices", "2"],
+        [sys.executable, str(HELPERS / "ending_together.py"), str(written), *words, "--trainer.devices", "2"],
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1])},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HELPERS.parents[1])},
         stderr=subprocess.PIPE,
         text=True,
         timeout=200,
@@ -114,19 +115,19 @@ def test_only_the_first_says_that_the_run_was_stopped(first: bool, code: int, mo
     assert run_command([]) == code
 
 
-def test_an_error_is_left_to_the_first_only_if_it_has_met_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_wait_for_rank_zero_only_if_it_has_met_it(monkeypatch: pytest.MonkeyPatch) -> None:
     store = dist.HashStore()
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
     monkeypatch.setattr("nst_lightning.runs.ranks._PATIENCE", store.timeout / 3000)
     first, second = (SimpleNamespace(world_size=2, is_global_zero=zero) for zero in (True, False))
-    assert not left_to_the_first(second)  # type: ignore[arg-type]
-    assert not left_to_the_first(SimpleNamespace(world_size=1, is_global_zero=True))  # type: ignore[arg-type]
-    assert not left_to_the_first(second)  # type: ignore[arg-type]
+    assert not wait_for_rank_zero(second)  # type: ignore[arg-type]
+    assert not wait_for_rank_zero(SimpleNamespace(world_size=1, is_global_zero=True))  # type: ignore[arg-type]
+    assert not wait_for_rank_zero(second)  # type: ignore[arg-type]
     monkeypatch.setattr("nst_lightning.runs.ranks._PATIENCE", store.timeout)
-    late = threading.Timer(0.2, left_to_the_first, [first])
+    late = threading.Timer(0.2, wait_for_rank_zero, [first])
     late.start()
-    assert left_to_the_first(second)  # type: ignore[arg-type]
+    assert wait_for_rank_zero(second)  # type: ignore[arg-type]
     late.join()
 
 
@@ -144,7 +145,7 @@ def test_an_error_is_left_to_the_first_only_if_it_has_met_it(monkeypatch: pytest
     ],
 )
 def test_a_broken_connection_is_another_processs_end(message: str) -> None:
-    assert is_another_ones_end(RuntimeError(message))
+    assert is_peer_failure(RuntimeError(message))
 
 
 @pytest.mark.parametrize(
@@ -156,4 +157,4 @@ def test_a_broken_connection_is_another_processs_end(message: str) -> None:
     ],
 )
 def test_other_errors_are_not(message: str) -> None:
-    assert not is_another_ones_end(RuntimeError(message))
+    assert not is_peer_failure(RuntimeError(message))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nst_lightning.images.files import read_image
-from tests.processes import Command
+from tests.helpers.processes import Command
 from tests.runs.conftest import fit_words
 
 RUNS = Path("lightning_logs")

@@ -14,7 +14,7 @@ from nst_lightning.data.schedule import Level
 from nst_lightning.encoders.topology import CONVOLUTIONS
 from nst_lightning.losses.objective import References
 from nst_lightning.tasks.image_optimization import resize_iterate
-from tests.conftest import make_encoder
+from tests.helpers.inputs import make_encoder
 from tests.tasks.test_style_transfer import make_model, run
 
 SIZES: dict[str, Any] = {"sizes": [24, 34, 48], "steps": [3, 2, 2]}

@@ -24,14 +24,14 @@ from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.runs.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer, strength_of_step
-from tests.conftest import make_picture
+from tests.helpers.inputs import make_image
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> str:
     (tmp_path / "photos").mkdir()
     for index in range(7):
-        make_picture(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
+        make_image(tmp_path / "photos" / f"{index}.png", 40, 36, seed=10 + index)
     return str(tmp_path / "photos")
 
 

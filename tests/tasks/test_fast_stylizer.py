@@ -60,7 +60,7 @@ def test_mistakes_about_the_network(network_file: str) -> None:
 
 
 def test_a_shipped_network_is_found_by_its_name(network_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nst_lightning.networks.shipped._FOLDER", Path(network_file).parent)
+    monkeypatch.setattr("nst_lightning.networks.network_file.SHIPPED_FOLDER", Path(network_file).parent)
     assert FastStylizer("tiny").styles == ("dawn", "dusk")
     with pytest.raises(UserError, match="did you mean 'tiny'"):
         FastStylizer("tinny")

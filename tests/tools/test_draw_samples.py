@@ -48,6 +48,7 @@ def test_names_and_drawings_are_the_same_set():
     assert list(DRAWINGS) == list(SAMPLES)
 
 
+@pytest.mark.processes
 def test_importing_the_samples_does_not_load_the_drawing_code():
     program = (
         "import sys, nst_lightning.images.samples\n"
@@ -57,6 +58,7 @@ def test_importing_the_samples_does_not_load_the_drawing_code():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "likeness"), [("still_life", 0.9), ("woodcut", 0.8)])
 def test_drawing_repeats_itself_and_gives_the_shipped_picture(name, likeness):
     first, second = DRAWINGS[name](WIDTH), DRAWINGS[name](WIDTH)

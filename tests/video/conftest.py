@@ -1,4 +1,4 @@
-"""Tiny clips made with PyAV alone: moving smooth colours, and a tone."""
+"""Tiny clips made with PyAV alone: moving smooth colors, and a tone."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WELL_ROUNDED = 0x2 | 0x2000 | 0x4000 | 0x40000  # of libswscale
 
 
 class Clips:
-    """Writes clips of a second into the test's folder, with FFmpeg's own conversion of colours."""
+    """Writes clips of a second into the test's folder, with FFmpeg's own conversion of colors."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @staticmethod
     def picture(index: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.float64]:
-        """Smooth colours from 0 to 255 that move; no two of the sides look alike."""
+        """Smooth colors from 0 to 255 that move; no two of the sides look alike."""
         y, x = np.mgrid[:height, :width] / WIDTH
         phase = index / 8
         waves = [np.sin(5 * x + phase), np.sin(4 * y - phase), np.cos(3 * x + 6 * y + phase)]
@@ -55,13 +55,13 @@ class Clips:
         """Write a clip; by default without loss but for the conversion to BT.601 of limited range.
 
         Args:
-            name: Of the file; the suffix says the container.
-            frames: How many, or when each is shown, in milliseconds.
-            codec: Of the picture.
-            pixels: The pixel format.
-            options: Of the codec.
-            size: Height and width.
-            flat: Y', Cb and Cr, in place of moving colours.
+            name: Name of the file; the suffix says the container.
+            frames: Number of frames, or times at which they are shown, in milliseconds.
+            codec: Codec of the video.
+            pixels: Pixel format.
+            options: Options of the codec.
+            size: Height and width, pixels.
+            flat: Y', Cb and Cr, in place of moving colors.
             tags: FFmpeg's numbers of matrix and range.
             aspect: Width of a pixel by its height.
             sound: Codec of the sound, if there is any.

@@ -20,7 +20,7 @@ HEIGHT, WIDTH, COUNT = 31, 45, 7
 
 
 def smooth_frame(index: int, height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
-    """A picture that turns from one smooth pattern into another."""
+    """An image that turns from one smooth pattern into another."""
     generator = torch.Generator().manual_seed(5)
     first, last = (torch.rand(1, 3, 3, 4, generator=generator) for _ in range(2))
     mixed = first.lerp(last, index / (COUNT - 1)) * 0.7 + 0.15
@@ -43,7 +43,7 @@ def pixels(image: Image.Image | Path) -> np.ndarray:
 
 
 def read_back(path: Path) -> tuple[list[np.ndarray], list[float]]:
-    """Give the frames and how long each is shown, in milliseconds."""
+    """Return the frames and how long each is shown, in milliseconds."""
     shown, durations = [], []
     with Image.open(path) as image:
         assert image.info["loop"] == 0  # forever
@@ -73,7 +73,7 @@ def test_frames_and_durations(suffix: str, fps: int, expected: list[int], frames
         error = np.abs(seen - pixels(file))
         if "png" in suffix:
             assert error.max() == 0
-        else:  # 80 of 100 in quality; 255 colours
+        else:  # 80 of 100 in quality; 255 colors
             assert error.mean() < 6
             others = [np.abs(seen - pixels(other)).mean() for other in frames]
             assert frames[int(np.argmin(others))] == file
@@ -148,7 +148,7 @@ def test_mp4(codec: str, frames: list[Path], tmp_path: Path, monkeypatch: pytest
         assert seen.shape == (HEIGHT - 1, WIDTH - 1, 3)  # even, cut off
         wanted = pixels(frames[min(index, COUNT - 1)])[: HEIGHT - 1, : WIDTH - 1]
         assert np.abs(seen - wanted).mean() < 5
-        assert np.abs((seen - wanted).mean(axis=(0, 1))).max() < 2  # BT.601 read as BT.709 shifts saturated colours
+        assert np.abs((seen - wanted).mean(axis=(0, 1))).max() < 2  # BT.601 read as BT.709 shifts saturated colors
 
 
 def test_mp4_says_how_its_colours_are_meant(tmp_path: Path) -> None:

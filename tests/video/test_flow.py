@@ -138,6 +138,7 @@ def cache(tmp_path):
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["raft", "auto"])
 def test_the_weights_are_fetched_once(server, cache, weights, method, capsys):
     before = torch.get_rng_state()
@@ -184,6 +185,7 @@ def test_auto_turns_to_dis_and_says_why(server, cache, monkeypatch, caplog, trou
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_raft_gets_what_it_was_trained_on(server, network):
     first, second = torch.rand(1, 3, 131, 40), torch.rand(1, 3, 131, 40)
     with torch.autocast(

@@ -1,4 +1,4 @@
-"""Frames read from clips made with PyAV alone are compared with the pictures the clips were made of."""
+"""Frames read from clips made with PyAV alone are compared with the images the clips were made of."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_frames_are_the_pictures_in_their_order(name: str, clips: Any) -> None:
     assert [frame.index for frame in frames] == list(range(COUNT))
     assert [frame.time for frame in frames] == [Fraction(index, 25) for index in range(COUNT)]
     for frame in frames:
-        # The codec has no loss. FFmpeg takes colour half a pixel off where it writes and not where it reads: red
-        # changes by 90 · 5/48 a pixel, all but 0.3 of it in colour: 3.3; rounding adds 0.6 and 1.
+        # The codec has no loss. FFmpeg takes color half a pixel off where it writes and not where it reads: red
+        # changes by 90 · 5/48 a pixel, all but 0.3 of it in color: 3.3; rounding adds 0.6 and 1.
         error = np.abs(values(frame) - clips.picture(frame.index))
         assert error[2:-2, 2:-2].max() < 6.5
         assert error.mean() < 2.5
@@ -69,7 +69,7 @@ def note_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
 
 @pytest.mark.parametrize("turn", [90, 180, 270, "mirrored"])
 def test_frames_are_turned_upright(turn: int | str, clips: Any) -> None:
-    """A stored place (x, y) is shown at (a·x + c·y, b·x + d·y), moved into the picture."""
+    """A stored place (x, y) is shown at (a·x + c·y, b·x + d·y), moved into the image."""
     path = clips.write("a.mp4", 1)
     stored = next(read_frames(path)).pixels
     a, b, c, d = CLOCKWISE[turn]

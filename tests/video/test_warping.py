@@ -16,7 +16,7 @@ def picture(size=(12, 16), channels=3, seed=0):
 
 
 def by_hand(image, flow):
-    """Bilinear look-up, pixel by pixel in float64, coordinates clamped to the picture."""
+    """Bilinear look-up, pixel by pixel in float64, coordinates clamped to the image."""
     image, flow = image.double().numpy(), flow.double().numpy()
     _, channels, height, width = image.shape
     out = np.empty((1, channels, height, width))
@@ -126,7 +126,7 @@ def test_the_bound_of_the_way_there_and_back(back, trusted):
     # (2 + back)^2 = 0.01 (2^2 + back^2) + 0.5 has the roots -2.7859 and -1.2545
     mask = reliability(uniform(0, 2), uniform(0, back))
     assert torch.equal(mask[..., :10, :], torch.full((1, 1, 10, 16), float(trusted)))
-    assert mask[..., 10:, :].sum() == 0  # from below the picture
+    assert mask[..., 10:, :].sum() == 0  # from below the image
 
 
 def test_the_bound_of_motion_boundaries():

@@ -49,7 +49,7 @@ def test_frames_come_back(suffix: str, pictures: list[Tensor], tmp_path: Path) -
     assert [frame.time for frame in frames] == [Fraction(index, 25) for index in range(COUNT)]
     for frame, pixels in zip(frames, pictures, strict=True):
         error = (frame.pixels - pixels)[..., 2:-2, 2:-2].abs() * 255
-        # rounding makes 0.7 on average, crf 17 twice as much; the reader takes VP9's colour half a pixel off: 3.3 · 2/π
+        # rounding makes 0.7 on average, crf 17 twice as much; the reader takes VP9's color half a pixel off: 3.3 · 2/π
         # in red, less in blue
         assert error.mean() < (2.6 if suffix == ".webm" else 2.2)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -196,7 +196,7 @@ def test_sound_that_the_container_does_not_take_is_coded_anew(
 
 
 def test_packets_of_sound_and_picture_alternate(clips: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sound is read as far as the picture has come: never the whole of it."""
+    """Sound is read as far as the image has come: never the whole of it."""
     from nst_lightning.video.audio import Sound
 
     original = clips.write("a.mp4", sound="aac")

@@ -1,4 +1,4 @@
-"""Redraw the built-in pictures: `python -m tools.draw_samples OUT_FOLDER [NAME ...]`."""
+"""Redraw the built-in images: `python -m tools.draw_samples OUT_FOLDER [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tools.draw_samples.album import DRAWINGS, save
 
 
 def main() -> None:
-    """Draw all pictures, or those named, into the folder."""
+    """Draw all images, or those named, into the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where to write; made if missing")
     parser.add_argument("names", nargs="*", default=list(DRAWINGS), help=f"of {', '.join(DRAWINGS)}; default all")

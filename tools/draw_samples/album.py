@@ -26,12 +26,12 @@ QUALITY = {"town": 91, "still_life": 93, "starry": 90, "woodcut": 90, "mosaic": 
 
 
 def save(name: str, folder: Path, width: int = 1024) -> Path:
-    """Draw one picture and write it as JPEG without colour subsampling.
+    """Draw one image and write it as JPEG without color subsampling.
 
     Args:
-        name: a key of `DRAWINGS`.
-        folder: must exist.
-        width: pixels of the long side.
+        name: A key of `DRAWINGS`.
+        folder: Must exist.
+        width: Pixels of the long side.
 
     Returns:
         The file's path, with the name it has in the package.

@@ -39,11 +39,11 @@ def bands(blocks: Blocks, wave: Wave, low: float, high: float, count: int) -> No
     """Dark bands that swell in the middle and thin out to the crest, with engraved lines between them.
 
     Args:
-        blocks: where to print.
-        wave: whose flow lines to follow.
-        low: share of the first band.
-        high: share of the last.
-        count: how many bands.
+        blocks: Where to print.
+        wave: Wave whose flow lines are followed.
+        low: Share of the first band.
+        high: Share of the last.
+        count: How many bands.
     """
     step = (high - low) / count
     for index in range(count):
@@ -67,12 +67,12 @@ def claws(x: float, y: float, heading: float, size: float, bend: float, rng: np.
     """One finger of foam that ends in a hook, with smaller fingers on its outer side.
 
     Args:
-        x: root, frame units.
-        y: root, frame units.
-        heading: first direction in radians, 0 to the right, growing clockwise on the picture.
-        size: length in frame units.
+        x: Root, frame units.
+        y: Root, frame units.
+        heading: First direction in radians, 0 to the right, growing clockwise on the image.
+        size: Length in frame units.
         bend: +1 hooks clockwise, -1 the other way.
-        rng: makes fingers differ.
+        rng: Makes fingers differ.
     """
     steps = 18
     t = np.linspace(0, 1, steps)
@@ -92,12 +92,12 @@ def foam(blocks: Blocks, line: Array, lean: float, size: float, bend: float, rng
     """A mass of foam along a line with claws on its left side, as one walks along it.
 
     Args:
-        blocks: where to print.
+        blocks: Where to print.
         line: `(n, 2)` where the foam breaks.
-        lean: how far the claws lean over from the line's normal, radians.
-        size: mean length of the claws.
-        bend: which way they hook, +1 or -1.
-        rng: places and sizes.
+        lean: How far the claws lean over from the line's normal, radians.
+        size: Mean length of the claws.
+        bend: Which way they hook, +1 or -1.
+        rng: Places and sizes.
     """
     tangent = np.gradient(line, axis=0)
     normal = np.arctan2(-tangent[:, 0], tangent[:, 1])

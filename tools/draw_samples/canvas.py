@@ -1,6 +1,6 @@
-"""What every drawing needs: pixel grids in frame units, blends, blur, and the way to 8-bit pictures.
+"""What every drawing needs: pixel grids in frame units, blends, blur, and the way to 8-bit images.
 
-Frame units: x runs from 0 to 1 over the picture's width, y downwards in the same unit, so a picture of 4:3
+Frame units: x runs from 0 to 1 over the image's width, y downwards in the same unit, so an image of 4:3
 ends at y = 0.75. Everything drawn is placed in these units and looks the same at every size.
 """
 
@@ -31,7 +31,7 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 
 
 def grid(width: int, height: int) -> tuple[Array, Array]:
-    """Frame coordinates of the pixel centres, two arrays of shape (height, width)."""
+    """Frame coordinates of the pixel centers, two arrays of shape (height, width)."""
     x = (np.arange(width, dtype=np.float32) + 0.5) / width
     y = (np.arange(height, dtype=np.float32) + 0.5) / width
     xs, ys = np.meshgrid(x, y)
@@ -45,17 +45,17 @@ def smoothstep(low: float, high: float, value: Array) -> Array:
 
 
 def mix(first: Array, second: Array, amount: Array) -> Array:
-    """Blend colours `(..., 3)` by `amount` `(...)`: 0 gives the first, 1 the second."""
+    """Blend colors `(..., 3)` by `amount` `(...)`: 0 gives the first, 1 the second."""
     return np.asarray(first + (second - first) * amount[..., None])
 
 
 def palette(*colors: str) -> Array:
-    """Colours `(n, 3)` in [0, 1] from hexadecimal strings such as "1b3a6b"."""
+    """Colors `(n, 3)` in [0, 1] from hexadecimal strings such as "1b3a6b"."""
     return np.array([[int(c[i : i + 2], 16) / 255 for i in (0, 2, 4)] for c in colors], np.float32)
 
 
 def ramp(colors: Array, position: Array) -> Array:
-    """Piecewise linear colour ramp: `position` 0 gives the first colour, 1 the last; adds an axis of 3."""
+    """Piecewise linear color ramp: `position` 0 gives the first color, 1 the last; adds an axis of 3."""
     at = np.clip(position, 0, 1) * (len(colors) - 1)
     low = np.minimum(at.astype(np.int32), len(colors) - 2)
     return mix(colors[low], colors[low + 1], at - low)
@@ -112,7 +112,7 @@ def to_srgb(light: Array) -> Array:
 
 
 def to_picture(color: Array, width: int) -> Image.Image:
-    """An sRGB array `(H, W, 3)` in [0, 1] as an 8-bit picture of the asked width, reduced by averaging."""
+    """An sRGB array `(H, W, 3)` in [0, 1] as an 8-bit image of the asked width, reduced by averaging."""
     pixels = np.round(np.clip(color, 0, 1) * 255).astype(np.uint8)
     height = round(width * color.shape[0] / color.shape[1])
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)

@@ -33,10 +33,10 @@ def draw(width: int = 1024) -> Image.Image:
     """Lay the mosaic.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
-        An RGB picture, the same bytes on every call.
+        An RGB image, the same bytes on every call.
     """
     rng = np.random.default_rng(526)
     plan, _ = cartoon(PLAN_WIDTH)
@@ -54,7 +54,7 @@ def draw(width: int = 1024) -> Image.Image:
 def _tile_colors(
     stones: np.ndarray[tuple[int, ...], np.dtype[np.int64]], places: Array, rng: np.random.Generator
 ) -> Array:
-    """Colour `(n, 3)` of every tile: its stone, darker or lighter in drifts and from tile to tile."""
+    """Color `(n, 3)` of every tile: its stone, darker or lighter in drifts and from tile to tile."""
     drift = fractal((5 * places[:, 0], 5 * places[:, 1]), seed=3, octaves=3)
     tone = 0.5 + 0.35 * drift + rng.normal(0, 0.22, len(places))
     colors = np.zeros((len(places), 3), np.float32)

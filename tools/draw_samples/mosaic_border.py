@@ -37,11 +37,11 @@ def _plait(design: Cartoon, across: float, length: float, loops: int, upright: b
     """Two strands that cross `loops` times, each on top in turn, with an eye in every loop.
 
     Args:
-        design: where to add.
-        across: the middle of the plait, x if upright, else y.
-        length: of this side of the picture; the corners are left free.
-        loops: number of crossings.
-        upright: along y instead of along x.
+        design: Where to add.
+        across: The middle of the plait, x if upright, else y.
+        length: Length of this side of the image; the corners are left free.
+        loops: Number of crossings.
+        upright: Along y instead of along x.
     """
 
     def place(outline: Array) -> Array:

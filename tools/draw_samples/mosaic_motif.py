@@ -36,7 +36,7 @@ def cartoon(width: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Draw the design.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
         `(H, W)` number of the shape at each pixel, and `(k,)` index into `STONES` of each shape.

@@ -2,7 +2,7 @@
 
 Technique: Perlin, "An image synthesizer" (1985) and "Improving noise" (2002, the quintic fade). The noise is
     a function
-of coordinates, not of pixels, so a picture keeps its clouds when it is drawn at another size.
+of coordinates, not of pixels, so an image keeps its clouds when it is drawn at another size.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def perlin(coordinates: Sequence[Array], seed: int) -> Array:
     """Gradient noise over any number of dimensions.
 
     Args:
-        coordinates: one array per dimension, all of one shape; one unit is one noise cell.
-        seed: picks the permutation and the gradients.
+        coordinates: One array per dimension, all of one shape; one unit is one noise cell.
+        seed: Picks the permutation and the gradients.
 
     Returns:
         Values of about [-0.7, 0.7], zero at every integer point, of the coordinates' shape.
@@ -52,9 +52,9 @@ def fractal(coordinates: Sequence[Array], seed: int, octaves: int = 5, gain: flo
     """Sum of noise octaves, each at twice the frequency and `gain` times the amplitude of the one before.
 
     Args:
-        coordinates: as for `perlin`, in cells of the coarsest octave.
-        seed: each octave uses `seed` plus its number.
-        octaves: how many.
+        coordinates: As for `perlin`, in cells of the coarsest octave.
+        seed: Each octave uses `seed` plus its number.
+        octaves: How many.
         gain: 0.5 is like clouds; above it the result is rougher.
 
     Returns:

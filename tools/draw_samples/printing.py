@@ -1,7 +1,7 @@
-"""A colour woodcut's mechanics: blocks that print shapes with contour lines, and how ink sits on paper.
+"""A color woodcut's mechanics: blocks that print shapes with contour lines, and how ink sits on paper.
 
 Shapes are collected in printing order and drawn three times too large; the wood's grain, the paper's fibres
-and a slight misfit between the colour blocks and the line block come afterwards.
+and a slight misfit between the color blocks and the line block come afterwards.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class Blocks:
         """Print the union of shapes in one ink with a contour around it.
 
         Args:
-            outlines: shapes that melt into one.
-            ink: of the inside.
-            line: thickness of the contour in frame units.
+            outlines: Shapes that melt into one.
+            ink: Ink of the inside.
+            line: Thickness of the contour in frame units.
         """
         self.prints += [(_grown(outline, line), "line") for outline in outlines]
         self.prints += [(outline, ink) for outline in outlines]
 
     def ink_map(self, width: int, height: int) -> Array:
-        """Colours `(height, width, 3)` in [0, 1] of the flat print, before pressing."""
+        """Colors `(height, width, 3)` in [0, 1] of the flat print, before pressing."""
         scale = 2
         image = Image.new("P", (width * scale, height * scale), 0)
         names = list(INKS)
@@ -82,7 +82,7 @@ def pressed(inks: Array) -> Array:
         inks: `(H, W, 3)` from `Blocks.ink_map`.
 
     Returns:
-        Colours `(H, W, 3)` in [0, 1].
+        Colors `(H, W, 3)` in [0, 1].
     """
     rows, columns = inks.shape[:2]
     x, y = grid(columns, rows)

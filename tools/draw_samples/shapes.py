@@ -1,4 +1,4 @@
-"""Outlines for pictures that are cut or laid, not painted: curves, ribbons, discs, in frame units."""
+"""Outlines for images that are cut or laid, not painted: curves, ribbons, discs, in frame units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def smooth(points: Points | Array, closed: bool = True, per_knot: int = 10) -> Array:
-    """Catmull-Rom curve `(n, 2)` through the points, `per_knot` pieces between neighbours."""
+    """Catmull-Rom curve `(n, 2)` through the points, `per_knot` pieces between neighbors."""
     knots = np.asarray(points, np.float32)
     count = len(knots) if closed else len(knots) - 1
     ring = np.concatenate([knots[-1:], knots, knots[:2]]) if closed else np.concatenate([knots[:1], knots, knots[-1:]])
@@ -53,5 +53,5 @@ def spiral(x: float, y: float, radius: float, start: float, turns: float) -> Arr
 
 
 def mirrored(points: Array) -> Array:
-    """The same outline on the other side of the picture's middle."""
+    """The same outline on the other side of the image's middle."""
     return np.stack([1 - points[:, 0], points[:, 1]], 1)

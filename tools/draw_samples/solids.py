@@ -22,12 +22,12 @@ class Solid:
     """Something round that stands in a scene; lengths in scene units (decimetres).
 
     Attributes:
-        name: picks the surface when the solid is shaded.
-        center: its origin in the scene.
-        bound: radius of a sphere around `middle` that holds all of it.
-        lift: height of that sphere's centre above `center`, along the solid's own axis.
-        axis: direction of its stalk or neck, need not be of unit length.
-        seed: makes the surfaces of two apples differ.
+        name: Picks the surface when the solid is shaded.
+        center: Its origin in the scene.
+        bound: Radius of a sphere around `middle` that holds all of it.
+        lift: Height of that sphere's center above `center`, along the solid's own axis.
+        axis: Direction of its stalk or neck, need not be of unit length.
+        seed: Makes the surfaces of two apples differ.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Solid:
 
     @property
     def middle(self) -> Array:
-        """Centre of the bounding sphere, `(3,)`."""
+        """Center of the bounding sphere, `(3,)`."""
         return np.asarray(np.asarray(self.center, np.float32) + self.lift * self._frame[1])
 
     @property
@@ -65,10 +65,10 @@ class Polar(Solid):
     """A solid of revolution given by its radius over the angle from its axis.
 
     Attributes:
-        radii: radius at equal steps of the polar angle, from the top to the bottom.
-        shell: above 0 makes it hollow with a wall of this thickness.
-        cut: hollow solids end at this height above their centre.
-        slack: factor for the distance, below the inverse of its steepest slope.
+        radii: Radius at equal steps of the polar angle, from the top to the bottom.
+        shell: Above 0 makes it hollow with a wall of this thickness.
+        cut: Hollow solids end at this height above their center.
+        slack: Factor for the distance, below the inverse of its steepest slope.
     """
 
     radii: tuple[float, ...] = (1.0, 1.0)
@@ -93,9 +93,9 @@ class Lathe(Solid):
     """A vessel given by its radius over its height.
 
     Attributes:
-        radii: radius at equal steps of the height, from the foot to the rim.
-        tall: height of the rim above `center`.
-        slack: as for `Polar`.
+        radii: Radius at equal steps of the height, from the foot to the rim.
+        tall: Height of the rim above `center`.
+        slack: As for `Polar`.
     """
 
     radii: tuple[float, ...] = (1.0, 1.0)
@@ -119,10 +119,10 @@ class Handle(Solid):
     """Part of a flattened ring, upright in its own first and second coordinate, cut off on one side.
 
     Attributes:
-        ring: radius of the ring's centre line.
-        thick: radius of its section.
-        keep: only what lies beyond this first coordinate is there.
-        stretch: height of the ring over its width.
+        ring: Radius of the ring's center line.
+        thick: Radius of its section.
+        keep: Only what lies beyond this first coordinate is there.
+        stretch: Height of the ring over its width.
     """
 
     ring: float = 0.5

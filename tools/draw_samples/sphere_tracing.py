@@ -36,11 +36,11 @@ def camera_rays(eye: Array, target: Array, spread: float, width: int, height: in
     """Unit directions `(height * width, 3)` of a pinhole camera.
 
     Args:
-        eye: position, `(3,)`.
-        target: what the middle of the picture shows, `(3,)`.
-        spread: width of the picture over its distance from the eye.
-        width: pixels.
-        height: pixels.
+        eye: Position, `(3,)`.
+        target: What the middle of the image shows, `(3,)`.
+        spread: Width of the image over its distance from the eye.
+        width: Pixels.
+        height: Pixels.
     """
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross((0.0, 1.0, 0.0), forward)
@@ -97,11 +97,11 @@ def shadow(solids: Sequence[Solid], points: Array, light: Array, softness: float
     """How much of a lamp each point sees.
 
     Args:
-        solids: what may stand in the way.
+        solids: What may stand in the way.
         points: `(n, 3)`, lifted a little off their own surface.
-        light: position of the lamp, `(3,)`.
-        softness: radius of the lamp over its distance.
-        steps: limits the march.
+        light: Position of the lamp, `(3,)`.
+        softness: Radius of the lamp over its distance.
+        steps: Limits the march.
 
     Returns:
         `(n,)` in [0, 1], 1 where nothing is in the way.
@@ -133,13 +133,13 @@ class _Fat(Solid):
 
 
 def occlusion(spheres: Array, tints: Array, points: Array, facing: Array) -> tuple[Array, Array]:
-    """Ambient light that spheres hide from a surface, and the colour they send instead.
+    """Ambient light that spheres hide from a surface, and the color they send instead.
 
     Technique: the closed form for a sphere over a plane, cos(angle) * (radius / distance)^2.
 
     Args:
-        spheres: `(k, 4)`, centre and radius.
-        tints: `(k, 3)`, linear colour of each.
+        spheres: `(k, 4)`, center and radius.
+        tints: `(k, 3)`, linear color of each.
         points: `(n, 3)`.
         facing: `(n, 3)` unit normals.
 

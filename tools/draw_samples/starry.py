@@ -21,7 +21,7 @@ FIELD_WIDTH = 640
 
 @dataclass(frozen=True)
 class Stage:
-    """One going-over: a brush, the distance between strokes in frame units, how far their colours stray."""
+    """One going-over: a brush, the distance between strokes in frame units, how far their colors stray."""
 
     brush: Brush
     spacing: float
@@ -41,13 +41,13 @@ LAND_STAGES = (
 
 
 def draw(width: int = 1024) -> Image.Image:
-    """Paint the picture.
+    """Paint the image.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
-        An RGB picture, the same bytes on every call.
+        An RGB image, the same bytes on every call.
     """
     rng = np.random.default_rng(1889)
     columns = 2 * width
@@ -68,7 +68,7 @@ def draw(width: int = 1024) -> Image.Image:
 
 
 def _go_over(canvas: Canvas, layer: Layer, stage: Stage, rng: np.random.Generator) -> None:
-    """Cover the layer once: seeds on a shaken grid, in random order, coloured from where they start."""
+    """Cover the layer once: seeds on a shaken grid, in random order, colored from where they start."""
     spacing = stage.spacing * layer.fineness
     brush = Brush(
         stage.brush.width * layer.fineness,
@@ -90,7 +90,7 @@ def _go_over(canvas: Canvas, layer: Layer, stage: Stage, rng: np.random.Generato
 
 
 def _strayed(colors: Array, stray: float, rng: np.random.Generator) -> Array:
-    """Colours `(n, 3)` as a painter mixes them: each a little off in lightness and a little in hue."""
+    """Colors `(n, 3)` as a painter mixes them: each a little off in lightness and a little in hue."""
     lightness = rng.normal(0, stray, (len(colors), 1))
     hue = rng.normal(0, 0.35 * stray, colors.shape)
     return np.clip(colors * (1 + 1.2 * lightness) + 0.25 * lightness + hue, 0, 1)

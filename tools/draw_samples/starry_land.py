@@ -20,7 +20,7 @@ class Layer:
         mask: `(H, W)`, where its strokes start; above 0.5 is inside.
         flow: `(H, W, 2)` unit directions of its strokes.
         color: `(H, W, 3)` in [0, 1].
-        fineness: multiplies the brushes' width and length.
+        fineness: Multiplies the brushes' width and length.
     """
 
     mask: Array

@@ -1,4 +1,4 @@
-"""The night sky that `starry` paints: which way the air flows and what colour it has where."""
+"""The night sky that `starry` paints: which way the air flows and what color it has where."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GLOW = palette("2a62b8", "6fb0cf", "c9dcb8", "f2e6a0", "f8d45a", "fbeaa0", "fffb
 
 @dataclass(frozen=True)
 class Vortex:
-    """A whirl: centre and radius in frame units, `spin` +1 clockwise or -1."""
+    """A whirl: center and radius in frame units, `spin` +1 clockwise or -1."""
 
     x: float
     y: float
@@ -36,7 +36,7 @@ class Vortex:
 
 @dataclass(frozen=True)
 class Star:
-    """A light with a halo: centre, radius of the light and of the halo in frame units."""
+    """A light with a halo: center, radius of the light and of the halo in frame units."""
 
     x: float
     y: float
@@ -93,8 +93,8 @@ def _streaks(flow: Array, seed: int, reach: float) -> Array:
 
     Args:
         flow: `(H, W, 2)` unit directions.
-        seed: of the noise.
-        reach: how far to smear to either side, frame units.
+        seed: Seed of the noise.
+        reach: How far to smear to either side, frame units.
     """
     height, width = flow.shape[:2]
     x, y = grid(width, height)
@@ -113,7 +113,7 @@ def _streaks(flow: Array, seed: int, reach: float) -> Array:
 
 
 def sky_color(flow: Array) -> Array:
-    """Colours `(H, W, 3)` in [0, 1] of the sky over which `flow` blows."""
+    """Colors `(H, W, 3)` in [0, 1] of the sky over which `flow` blows."""
     height, width = flow.shape[:2]
     x, y = grid(width, height)
     streaks = _streaks(flow, seed=5, reach=0.07)

@@ -38,7 +38,7 @@ PORTION = 1 << 15
 
 @dataclass
 class Surface:
-    """What the rays met: per ray a place, a unit normal, a linear colour, and how it mirrors.
+    """What the rays met: per ray a place, a unit normal, a linear color, and how it mirrors.
 
     Attributes:
         points: `(n, 3)` decimetres.
@@ -56,13 +56,13 @@ class Surface:
 
 
 def draw(width: int = 1024) -> Image.Image:
-    """Trace the picture at twice the width and reduce it.
+    """Trace the image at twice the width and reduce it.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
-        An RGB picture, the same bytes on every call.
+        An RGB image, the same bytes on every call.
     """
     columns = 2 * width
     rows = 2 * round(width * ASPECT)
@@ -151,7 +151,7 @@ def _meet_solid(surface: Surface, thing: Solid, at: np.ndarray[tuple[int, ...], 
 
 
 def _blockers(things: list[Solid]) -> tuple[Array, Array]:
-    """Spheres `(k, 4)` that stand in for the solids in ambient light, and their colours `(k, 3)`."""
+    """Spheres `(k, 4)` that stand in for the solids in ambient light, and their colors `(k, 3)`."""
     spheres, tints = [], []
     for thing in things:
         size = 0.62 if thing.bound > 1 else 0.78

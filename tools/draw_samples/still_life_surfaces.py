@@ -1,4 +1,4 @@
-"""The skins of `still_life`: colour, gloss and bumps of fruit, glaze, glass, wood, linen and plaster."""
+"""The skins of `still_life`: color, gloss and bumps of fruit, glaze, glass, wood, linen and plaster."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ BUMPS = {
 
 
 def solid_color(solid: Solid, points: Array) -> Array:
-    """Linear colour `(n, 3)` of a solid at scene points `(n, 3)`."""
+    """Linear color `(n, 3)` of a solid at scene points `(n, 3)`."""
     p = solid.local(points)
     return to_linear(np.clip(_PAINTERS[solid.name](solid, p), 0, 1))
 
@@ -180,7 +180,7 @@ _PAINTERS: dict[str, Callable[[Solid, Array], Array]] = {
 
 
 def table_color(x: Array, z: Array) -> Array:
-    """Linear colour of an old oak table top: planks, grain, knots."""
+    """Linear color of an old oak table top: planks, grain, knots."""
     plank = np.floor((z + 0.35) / 1.1)
     shift = 3.7 * plank
     warp = 0.35 * fractal((0.35 * x + shift, 1.2 * z), 71, 3)
@@ -193,7 +193,7 @@ def table_color(x: Array, z: Array) -> Array:
 
 
 def cloth_cover(x: Array, z: Array) -> tuple[Array, Array]:
-    """The linen runner: distance inside its outline in decimetres, and its linear colour."""
+    """The linen runner: distance inside its outline in decimetres, and its linear color."""
     along, across = 0.94 * x + 0.34 * z, -0.34 * x + 0.94 * z
     inside = np.minimum(1.75 - np.abs(across + 0.55), 3.35 - np.abs(along + 2.2))
     inside = inside + 0.05 * fractal((1.5 * x, 1.5 * z), 83, 2)
@@ -217,6 +217,6 @@ def cloth_height(x: Array, z: Array) -> Array:
 
 
 def wall_color(x: Array, y: Array) -> Array:
-    """Linear colour of lime plaster."""
+    """Linear color of lime plaster."""
     cloudy = fractal((0.5 * x, 0.5 * y), 91, 6, gain=0.62)
     return to_linear(ramp(palette("8d8878", "a9a391", "bdb6a2"), 0.5 + 0.45 * cloudy))

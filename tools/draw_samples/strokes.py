@@ -24,10 +24,10 @@ class Brush:
     """One size of brush; lengths in frame units.
 
     Attributes:
-        width: full width of a stroke at its thickest.
-        length: mean length; each stroke takes 0.6 to 1.4 of it.
-        thickness: height of the paint, in frame units times an arbitrary scale; 1 is heavy impasto.
-        streak: how far bristles vary in lightness, 0 to 1.
+        width: Full width of a stroke at its thickest.
+        length: Mean length; each stroke takes 0.6 to 1.4 of it.
+        thickness: Height of the paint, in frame units times an arbitrary scale; 1 is heavy impasto.
+        streak: How far bristles vary in lightness, 0 to 1.
     """
 
     width: float
@@ -38,7 +38,7 @@ class Brush:
 
 @dataclass
 class Canvas:
-    """Colour `(H, W, 3)` in [0, 1] and paint height `(H, W)`, changed in place by `paint`."""
+    """Color `(H, W, 3)` in [0, 1] and paint height `(H, W)`, changed in place by `paint`."""
 
     color: Array
     height: Array
@@ -51,7 +51,7 @@ def follow(seeds: Array, flow: Array, length: Array, steps: int) -> Array:
         seeds: `(n, 2)` frame coordinates.
         flow: `(H, W, 2)` unit directions; the sign must be continuous along a stroke.
         length: `(n,)` frame units.
-        steps: segments per half.
+        steps: Segments per half.
 
     Returns:
         Paths `(n, 2 * steps + 1, 2)` in frame units.
@@ -73,8 +73,8 @@ def _spread(path: Array, width: float, rng: np.random.Generator) -> tuple[Array,
 
     Args:
         path: `(k, 2)` pixels.
-        width: full width in pixels.
-        rng: for the ragged ends.
+        width: Full width in pixels.
+        rng: For the ragged ends.
 
     Returns:
         `points (a, b, 2)` in pixels, `along (a, 1)` in [0, 1], `across (1, b)` in [-1, 1], and `kept (a, b)`,
@@ -102,11 +102,11 @@ def paint(canvas: Canvas, paths: Array, colors: Array, brush: Brush, rng: np.ran
     """Lay strokes onto the canvas in the given order, each over what is there.
 
     Args:
-        canvas: changed in place.
+        canvas: Changed in place.
         paths: `(n, k, 2)` frame units.
         colors: `(n, 3)` in [0, 1].
-        brush: the size and the relief of all these strokes.
-        rng: bristles and small width changes.
+        brush: The size and the relief of all these strokes.
+        rng: Bristles and small width changes.
     """
     rows, columns = canvas.height.shape
     for path, color in zip(paths, colors, strict=True):
@@ -129,11 +129,11 @@ def lit(canvas: Canvas, strength: float) -> Array:
     """The canvas with raking light from the upper left on its relief.
 
     Args:
-        canvas: finished painting.
+        canvas: Finished painting.
         strength: 0 is flat; 1 is clearly visible impasto.
 
     Returns:
-        Colour `(H, W, 3)` in [0, 1].
+        Color `(H, W, 3)` in [0, 1].
     """
     height = blur(canvas.height, canvas.height.shape[1] / 2048 * 0.8)
     rise_y, rise_x = np.gradient(height)

@@ -24,7 +24,7 @@ def edge_distance(labels: NDArray[Any], reach: int) -> Array:
 
     Args:
         labels: `(H, W)` integers.
-        reach: power of two; distances up to it are right.
+        reach: Power of two; distances up to it are right.
     """
     rows, columns = labels.shape
     edge = np.zeros(labels.shape, bool)
@@ -80,11 +80,11 @@ def owners(sites: Array, homes: NDArray[Any], angles: Array, labels: NDArray[Any
     """Which tile owns each pixel.
 
     Args:
-        sites: `(n, 2)` tile centres in pixels.
+        sites: `(n, 2)` tile centers in pixels.
         homes: `(n,)` region of each tile; it owns pixels of no other.
         angles: `(n,)` turn of each tile.
         labels: `(H, W)` regions.
-        reach: farthest pixel from a centre to look at, in each direction.
+        reach: Farthest pixel from a center to look at, in each direction.
 
     Returns:
         `(H, W)` tile numbers, `n` where no tile reaches.
@@ -119,12 +119,12 @@ def lay(
     Args:
         labels: `(H, W)` regions.
         angle: `(H, W)` from `turns`.
-        spacing: mean distance between centres in pixels.
-        rounds: how often every tile moves to the middle of what it owns.
-        rng: the first places.
+        spacing: Mean distance between centers in pixels.
+        rounds: How often every tile moves to the middle of what it owns.
+        rng: The first places.
 
     Returns:
-        Centres `(n, 2)` in pixels and regions `(n,)`.
+        Centers `(n, 2)` in pixels and regions `(n,)`.
     """
     rows, columns = labels.shape
     axis_x, axis_y = np.arange(spacing / 2, columns, spacing), np.arange(spacing / 2, rows, spacing)
@@ -148,7 +148,7 @@ def lay(
 
 
 def _orphans(tiles: NDArray[np.int64], nobody: int, spacing: float) -> Array:
-    """A new centre in every patch that no tile owns: regions too small for any centre so far."""
+    """A new center in every patch that no tile owns: regions too small for any center so far."""
     y, x = np.nonzero(tiles == nobody)
     cells = np.floor(y / spacing) * tiles.shape[1] + np.floor(x / spacing)
     _, first = np.unique(cells, return_index=True)

@@ -32,13 +32,13 @@ WATER = np.array((0.020, 0.034, 0.026))
 
 
 def draw(width: int = 1024) -> Image.Image:
-    """Render the picture at twice the width and reduce it.
+    """Render the image at twice the width and reduce it.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
-        An RGB picture, the same bytes on every call.
+        An RGB image, the same bytes on every call.
     """
     columns, rows = 2 * width, 2 * round(width * ASPECT)
     model = build()
@@ -63,7 +63,7 @@ def _upside_down(behind: Array, camera: Camera) -> Array:
 
 
 def _shaded(model: Model, seen: Seen, camera: Camera, sun: Sun, shadows: Seen, behind: Array) -> Array:
-    """Linear colours `(H, W, 3)` of what a camera sees."""
+    """Linear colors `(H, W, 3)` of what a camera sees."""
     color = behind.copy()
     order = np.argsort(seen.number, axis=None, kind="stable")
     numbers = seen.number.reshape(-1)[order]

@@ -29,14 +29,14 @@ def house(
     """One house.
 
     Args:
-        model: where to build.
-        corner: left front corner on the ground.
-        along: the front edge, left to right.
-        deep: from the front to the back.
-        tall: height of the eaves.
-        skin: kind and colour of the walls.
-        rng: roof colour, chimneys, dormers.
-        gable_in_front: the ridge runs to the back; otherwise along the front.
+        model: Where to build.
+        corner: Left front corner on the ground.
+        along: The front edge, left to right.
+        deep: From the front to the back.
+        tall: Height of the eaves.
+        skin: Kind and color of the walls.
+        rng: Roof color, chimneys, dormers.
+        gable_in_front: The ridge runs to the back; otherwise along the front.
     """
     if not gable_in_front:
         # the same house, seen as if its left side were the front

@@ -16,11 +16,11 @@ class Skin:
     """How a face is painted.
 
     Attributes:
-        kind: the painter, a key of `town_surfaces.PAINTERS`.
-        color: sRGB in [0, 1].
-        size: width and height of the whole wall in metres, for the places of its windows.
-        peak: height of a gable above `size[1]`, 0 for none.
-        seed: makes walls differ.
+        kind: The painter, a key of `town_surfaces.PAINTERS`.
+        color: SRGB in [0, 1].
+        size: Width and height of the whole wall in metres, for the places of its windows.
+        peak: Height of a gable above `size[1]`, 0 for none.
+        seed: Makes walls differ.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Face:
         origin: `(3,)` where the skin's coordinates start.
         along: `(3,)` unit vector of the skin's first coordinate.
         upward: `(3,)` unit vector of its second.
-        skin: how it is painted.
+        skin: How it is painted.
     """
 
     corners: Array
@@ -57,7 +57,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Ball:
-    """A tuft of leaves: centre, radius, the crown's outward direction there, sRGB colour."""
+    """A tuft of leaves: center, radius, the crown's outward direction there, sRGB color."""
 
     center: Array
     radius: float

@@ -17,12 +17,12 @@ HAZE_REACH = 1900.0
 
 
 def hazed(color: Array, distance: Array) -> Array:
-    """Linear colour seen through air: bluish, and warmer on the picture's left is left to the sky itself."""
+    """Linear color seen through air: bluish, and warmer on the image's left is left to the sky itself."""
     return mix(color, np.broadcast_to(HAZE, color.shape), 1 - np.exp(-distance / HAZE_REACH))
 
 
 def _sky(x: Array, y: Array, horizon: float) -> Array:
-    """Linear sky colour: deep blue above, pale and warm near the horizon, cumulus lit from the left."""
+    """Linear sky color: deep blue above, pale and warm near the horizon, cumulus lit from the left."""
     height = np.clip((horizon - y) / horizon, 0, 1)
     color = mix(np.array((0.66, 0.70, 0.72)), np.array((0.10, 0.24, 0.55)), smoothstep(-0.05, 1.0, height) ** 0.8)
     glow = np.exp(-3.2 * height) * smoothstep(1.0, -0.1, x)
@@ -49,9 +49,9 @@ def _terrain(x: Array, z: Array) -> Array:
 
 
 def backdrop(camera: Camera) -> Array:
-    """Linear colours `(H, W, 3)` of sky and hills where nothing stands in front.
+    """Linear colors `(H, W, 3)` of sky and hills where nothing stands in front.
 
-    Hills by marching all columns of the picture outwards at once over a height field ("voxel space", as in
+    Hills by marching all columns of the image outwards at once over a height field ("voxel space", as in
     Comanche, 1992), in steps that grow with the distance.
     """
     x, y = grid(camera.width, camera.height)
@@ -75,7 +75,7 @@ def backdrop(camera: Camera) -> Array:
 
 
 def _ground_color(x: Array, z: Array, height: Array) -> Array:
-    """Linear colour of woods and meadows, lit by the sun, seen through air; shapes as the terrain's grid."""
+    """Linear color of woods and meadows, lit by the sun, seen through air; shapes as the terrain's grid."""
     step = 5.0
     rise_x = (_terrain(x + step, z) - _terrain(x - step, z)) / (2 * step)
     rise_z = (_terrain(x, z + step) - _terrain(x, z - step)) / (2 * step)

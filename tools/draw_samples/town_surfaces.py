@@ -19,7 +19,7 @@ PITCH = 2.15
 
 
 def face_color(skin: Skin, u: Array, v: Array) -> Array:
-    """Linear colour `(n, 3)` at skin coordinates in metres: `u` along the wall, `v` up."""
+    """Linear color `(n, 3)` at skin coordinates in metres: `u` along the wall, `v` up."""
     return to_linear(np.clip(PAINTERS[skin.kind](skin, u, v), 0, 1))
 
 
@@ -32,7 +32,7 @@ def _plain(skin: Skin, u: Array, v: Array) -> Array:
 
 
 def _windows(skin: Skin, u: Array, v: Array, color: Array, shutters: bool) -> Array:
-    """Windows in rows over a wall's colour, as many as fit under the eaves and the gable."""
+    """Windows in rows over a wall's color, as many as fit under the eaves and the gable."""
     wide, tall = skin.size
     count = max(int((wide - 0.8) / PITCH), 1)
     column = np.clip(np.floor((u - wide / 2) / PITCH + count / 2), 0, count - 1)

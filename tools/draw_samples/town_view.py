@@ -1,6 +1,6 @@
 """From geometry to pixels: which face each pixel of a view sees first, and how far away it is.
 
-A z-buffer holds a number and a depth per pixel; colours come later, from the number (deferred shading,
+A z-buffer holds a number and a depth per pixel; colors come later, from the number (deferred shading,
 Deering et al. 1988). The sun's view of the same model gives the shadows (Williams, "Casting curved shadows on
 curved surfaces", 1978).
 """
@@ -43,12 +43,12 @@ class View:
 
 @dataclass(frozen=True)
 class Camera(View):
-    """A level pinhole camera that looks along z, its horizon anywhere in the picture, as with a shift lens.
+    """A level pinhole camera that looks along z, its horizon anywhere in the image, as with a shift lens.
 
     Attributes:
-        eye: position, metres.
-        horizon: frame units from the top.
-        mirror: shows the scene upside down about the water, as its reflection appears in the same pixels.
+        eye: Position, metres.
+        horizon: Frame units from the top.
+        mirror: Shows the scene upside down about the water, as its reflection appears in the same pixels.
     """
 
     eye: tuple[float, float, float] = (0.0, 7.0, 0.0)
@@ -86,9 +86,9 @@ class Sun(View):
     """A view along parallel rays of the sun.
 
     Attributes:
-        toward: unit vector to the sun.
-        center: what the middle of the view shows.
-        spread: metres across the view.
+        toward: Unit vector to the sun.
+        center: What the middle of the view shows.
+        spread: Metres across the view.
     """
 
     toward: tuple[float, float, float] = (0.0, 1.0, 0.0)
@@ -156,7 +156,7 @@ def _clipped(corners: Array) -> Array:
 
 
 def _window(view: View, low: Array, high: Array) -> tuple[slice, slice] | None:
-    """Rows and columns between two pixel positions, or None outside the picture."""
+    """Rows and columns between two pixel positions, or None outside the image."""
     left, top = (int(max(0, np.floor(v))) for v in low)
     right = int(min(view.width, np.ceil(high[0]) + 1))
     bottom = int(min(view.height, np.ceil(high[1]) + 1))

@@ -19,10 +19,10 @@ def draw(width: int = 1024) -> Image.Image:
     """Cut the blocks and print them.
 
     Args:
-        width: pixels; the height is three quarters of it.
+        width: Pixels; the height is three quarters of it.
 
     Returns:
-        An RGB picture, the same bytes on every call.
+        An RGB image, the same bytes on every call.
     """
     rng = np.random.default_rng(1831)
     blocks = Blocks()
@@ -45,7 +45,7 @@ def _flow(points: list[tuple[float, float]]) -> Array:
 
 
 def _sky(blocks: Blocks) -> None:
-    """Grey air, a low sun, and lines that grow thicker towards the top."""
+    """Gray air, a low sun, and lines that grow thicker towards the top."""
     blocks.fill(np.array([(0, 0), (1, 0), (1, 0.75), (0, 0.75)]), "paper")
     blocks.fill(np.array([(0, 0), (1, 0), (1, 0.30), (0, 0.30)]), "grey")
     x = np.linspace(-0.02, 1.02, 60)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.encoders.weight_files import read_checkpoint
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, Teacher, fold, normalize_activations
 from nst_lightning.tasks.optimizers import make_optimizer, with_schedule
 from nst_lightning.tasks.precision import ENCODER_DTYPES
@@ -94,7 +94,7 @@ class EncoderDistillation(LightningModule):
         try:
             unknown = self.load_state_dict({key: state[key] for key in self.state_dict() if key in state}, strict=False)
         except RuntimeError as error:  # a tensor of another shape
-            raise _not_initial(path, str(error)) from error
+            raise _not_initial(path, error) from error
         used = LAYERS[: deepest(s for s, _, _ in self.terms)]
         if lacking := [key for key in unknown.missing_keys if key.startswith("student.") and key.split(".")[2] in used]:
             raise _not_initial(path, f"it lacks {lacking[0]}")
@@ -214,13 +214,13 @@ def _read_initial(path: Path) -> dict[str, Tensor]:
         state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         return dict(state)
     except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
-        raise _not_initial(path, str(error)) from error
+        raise _not_initial(path, error) from error
 
 
-def _not_initial(path: Path, reason: str) -> UserError:
+def _not_initial(path: Path, reason: Exception | str) -> UserError:
     return UserError(
         "expected in model.initial a checkpoint of a distillation, or an encoder (.safetensors), with the same widths, "
-        f"found {path} ({' '.join(reason.split())[:200]}); give another, or leave it out."
+        f"found {path} ({one_line(reason)[:200]}); give another, or leave it out."
     )
 
 

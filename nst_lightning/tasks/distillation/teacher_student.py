@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from nst_lightning.encoders.encoder_weights import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS, check_layers, deepest
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, one_line
 
 _HARDLY_ACTIVE = 1e-3
 
@@ -59,7 +59,7 @@ class Teacher(nn.Module):
             network = get_model(model, weights=None if is_file else weights)
             self.body = create_feature_extractor(network, return_nodes=self.layers)
         except (ValueError, KeyError) as error:  # torchvision's words for an unknown model, weights or layer
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise UserError(f"the teacher can't be built ({reason}); see torchvision's documentation.") from error
         if is_file:
             self._load(Path(weights), rename or {})
@@ -85,7 +85,7 @@ class Teacher(nn.Module):
         try:
             self.body.load_state_dict({key: renamed[key] for key in self.body.state_dict()})
         except RuntimeError as error:  # a tensor of another shape
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise UserError(f"the weights in {path} are not the model's ({reason}); give its own.") from error
 
     def train(self, mode: bool = True) -> Teacher:

@@ -1,12 +1,12 @@
-"""Contact sheets: every picture where it belongs, and no text on it."""
+"""Contact sheets: every image where it belongs, and no text on it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.resize import resize
-from nst_lightning.images.sheets.contact_sheet import Cell, contact_sheet
 
 RED, GREEN, BLUE, YELLOW = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 0.0)
 TITLES = {
@@ -22,7 +22,7 @@ def plain(colour, height=48, width=64):
 
 
 def place(sheet, colour):
-    """Give left, top, right and bottom of what has this colour, which must be a full rectangle."""
+    """Return left, top, right and bottom of what has this color, which must be a full rectangle."""
     hit = ((sheet[0] - torch.tensor(colour).view(3, 1, 1)).abs() < 1e-5).all(0)  # resizing rounds
     rows, columns = hit.nonzero(as_tuple=True)
     left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
@@ -77,7 +77,7 @@ def test_a_narrow_picture_stands_in_the_middle_of_its_column():
 
 
 def test_no_text_on_a_picture():
-    """Titles move the pictures, but change no pixel of them, nor do they touch the sheet's edge."""
+    """Titles move the images, but change no pixel of them, nor do they touch the sheet's edge."""
     bare = contact_sheet(grid(), cell_size=64)
     rows = [[*row, Cell(None, "failed")] for row in grid("loss 0.123456789, and much more than fits (jgpq)")]
     sheet = contact_sheet(rows, cell_size=64, **TITLES)

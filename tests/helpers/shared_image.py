@@ -1,4 +1,4 @@
-"""What each of several processes does that paint a picture together; for test_many_processes.py."""
+"""Program of each of several processes that optimize one image together; for tests/runs/test_many_processes.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lbfgs(params: Any) -> torch.optim.Optimizer:
 
 
 def paint(picture: Path, files: list[str], devices: int) -> None:
-    """Paint what a name such as `adam-16-cut` asks for: optimiser, tile size, and what else; in its folder."""
+    """Run what a name such as `adam-16-cut` asks for: optimizer, tile size, and what else; in its folder."""
     encoder, content, style = files
     folder, name = picture.parent, picture.name
     method, tile_size, *extra = name.split("-")
@@ -54,7 +54,7 @@ def paint(picture: Path, files: list[str], devices: int) -> None:
 
 
 def paint_all(words: list[str]) -> int:
-    """Paint each picture of ENCODER CONTENT STYLE PROCESSES FOLDER/NAME [FOLDER/NAME ...]."""
+    """Run each name of ENCODER CONTENT STYLE PROCESSES FOLDER/NAME [FOLDER/NAME ...]."""
     encoder, content, style, processes, *pictures = words
     for picture in pictures:
         paint(Path(picture), [encoder, content, style], int(processes))

@@ -1,4 +1,4 @@
-"""Text for pictures: nothing is wider than its room, no glyph is missing, both ends of a name survive."""
+"""Text for images: nothing is wider than its room, no glyph is missing, both ends of a name survive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from nst_lightning.images.sheets.text import Lettering
+from nst_lightning.images.text import Font
 
 
 @pytest.fixture(params=["FreeType", "bitmap"])
@@ -21,7 +21,7 @@ def font(request, monkeypatch):
             return load()
 
         monkeypatch.setattr(ImageFont, "load_default", without_freetype)
-    return Lettering(16)
+    return Font(16)
 
 
 def inked(block):
@@ -33,7 +33,7 @@ def inked(block):
 
 
 def test_every_glyph_said_to_be_there_is():
-    font = Lettering(20)
+    font = Font(20)
     missing = bytes(font.font.getmask("\uffff"))
     for glyph in font.glyphs - {" "}:
         assert bytes(font.font.getmask(glyph)) != missing, glyph
@@ -51,10 +51,10 @@ def test_every_glyph_said_to_be_there_is():
     ],
 )
 def test_missing_glyphs_are_spelt(text, spelt):
-    assert " ".join(Lettering(16).block(text, 1000, 1).lines) == spelt
+    assert " ".join(Font(16).block(text, 1000, 1).lines) == spelt
 
 
-@pytest.mark.parametrize("align", ["left", "centre", "right"])
+@pytest.mark.parametrize("align", ["left", "center", "right"])
 def test_ink_stays_in_the_block(font, align):
     for width in (20, 60, 150):
         for lines in (1, 2, 3):
@@ -71,11 +71,11 @@ def test_ink_stays_in_the_block(font, align):
 
 def test_alignment(font):
     blocks = {
-        align: font.block("wwwwwwww i", font.width("wwwwwwww"), 2, align) for align in ("left", "centre", "right")
+        align: font.block("wwwwwwww i", font.width("wwwwwwww"), 2, align) for align in ("left", "center", "right")
     }
     assert {block.lines for block in blocks.values()} == {("wwwwwwww", "i")}
     long, short = font.width("wwwwwwww"), font.width("i")
-    for align, indent in (("left", 0), ("centre", (long - short) // 2), ("right", long - short)):
+    for align, indent in (("left", 0), ("center", (long - short) // 2), ("right", long - short)):
         canvas = Image.new("L", (200, 100), 255)
         blocks[align].draw(ImageDraw.Draw(canvas), 0, 0, "black")
         second = np.asarray(canvas)[font.pitch :]

@@ -1,4 +1,4 @@
-"""Text in pictures: wrapped, shortened, and in a font that is on every machine."""
+"""Text in images: wrapped, shortened, and in a font that is on every machine."""
 
 from __future__ import annotations
 
@@ -14,44 +14,15 @@ from typing import Literal
 from PIL import ImageFont
 from PIL.ImageDraw import ImageDraw
 
-Align = Literal["left", "centre", "right"]
+Align = Literal["left", "center", "right"]
 
 _ASCII = f"{ascii_letters}{digits}{punctuation} "
 _GLYPHS = _ASCII + "©«°±´·»‘’“”…‹›⁄™"  # all that the font inside Pillow has
 _RAISED = re.compile("[⁰¹²³⁴-⁾ⁱⁿ]+")
-_SPELLINGS = {
-    "×": "x",
-    "−": "-",
-    "‐": "-",
-    "‑": "-",
-    "–": "-",
-    "—": "-",
-    "→": "->",
-    "←": "<-",
-    "↔": "<->",
-    "√": "sqrt",
-    "≤": "<=",
-    "≥": ">=",
-    "≠": "!=",
-    "≈": "~",
-    "∞": "inf",
-    "µ": "u",
-    "ß": "ss",
-    "ø": "o",
-    "Ø": "O",
-    "æ": "ae",
-    "Æ": "AE",
-    "œ": "oe",
-    "Œ": "OE",
-    "ł": "l",
-    "Ł": "L",
-    "‘": "'",
-    "’": "'",
-    "“": '"',
-    "”": '"',
-    "·": "|",
-    "⁄": "/",
-}
+_GLYPHS_SPELLED = (  # each glyph with what is written for it
+    "×x −- ‐- ‑- –- —- →-> ←<- ↔<-> √sqrt ≤<= ≥>= ≠!= ≈~ ∞inf µu ßss øo ØO æae ÆAE œoe ŒOE łl ŁL ‘' ’' “\" ”\" ·| ⁄/"
+)
+_SPELLINGS = {pair[0]: pair[1:] for pair in _GLYPHS_SPELLED.split()}
 
 
 @dataclass(frozen=True)
@@ -59,43 +30,43 @@ class TextBlock:
     """Lines that fit a width.
 
     Attributes:
-        lines: Drawn one below the other; none for an empty text.
-        lettering: The font.
-        align: Where each line stands in the block.
+        lines: Lines from top to bottom; none for an empty text.
+        font: Font of all lines.
+        align: Side of the block at which each line stands.
     """
 
     lines: tuple[str, ...]
-    lettering: Lettering
+    font: Font
     align: Align = "left"
 
     @property
     def width(self) -> int:
         """Width of the longest line in pixels."""
-        return max(map(self.lettering.width, self.lines), default=0)
+        return max(map(self.font.width, self.lines), default=0)
 
     @property
     def height(self) -> int:
-        """From the top of the first line's tallest letter to the foot of the last line's lowest, in pixels."""
-        return (len(self.lines) - 1) * self.lettering.pitch + self.lettering.height if self.lines else 0
+        """Height from the top of the first line's tallest letter to the foot of the last line's lowest, in pixels."""
+        return (len(self.lines) - 1) * self.font.pitch + self.font.height if self.lines else 0
 
-    def draw(self, canvas: ImageDraw, left: int, top: int, ink: str) -> None:
+    def draw(self, canvas: ImageDraw, left: int, top: int, color: str) -> None:
         """Draw the lines.
 
         Args:
-            canvas: Drawn on.
-            left: Of the block's corner, in pixels.
-            top: Of the block's corner, in pixels.
-            ink: Colour as Pillow writes it.
+            canvas: Pillow's drawing of the image.
+            left: Left edge of the block, in pixels.
+            top: Top edge of the block, in pixels.
+            color: Color as Pillow writes it.
         """
         width = self.width
         for number, line in enumerate(self.lines):
-            room = width - self.lettering.width(line)
-            x = left + {"left": 0, "centre": room // 2, "right": room}[self.align]
-            y = top + number * self.lettering.pitch - self.lettering.rise
-            canvas.text((x, y), line, fill=ink, font=self.lettering.font)
+            room = width - self.font.width(line)
+            x = left + {"left": 0, "center": room // 2, "right": room}[self.align]
+            y = top + number * self.font.pitch - self.font.rise
+            canvas.text((x, y), line, fill=color, font=self.font.font)
 
 
-class Lettering:
+class Font:
     """The font inside Pillow, Aileron, at one size.
 
     No font of the system is used, so that a text looks the same on every machine; a Pillow without FreeType has one
@@ -119,20 +90,20 @@ class Lettering:
         self.pitch = round(1.15 * self.height)
 
     def width(self, text: str) -> int:
-        """Give the width of one line in pixels."""
+        """Return the width of one line in pixels."""
         return ceil(max(self.font.getlength(text), self.font.getbbox(text)[2])) if text else 0
 
     def block(self, text: str, width: int, lines: int, align: Align = "left") -> TextBlock:
-        """Break a text into lines that fit, of about the same length.
+        """Return a text broken into lines that fit, of about the same length.
 
         Lines break between words, and within a word that fits no line. A text that needs more lines than allowed
         loses the middle of the last one to an ellipsis: both ends tell names such as `starry/version_12` apart.
 
         Args:
             text: Any text; white space separates words.
-            width: Room in pixels.
+            width: Largest width of a line in pixels.
             lines: Largest number of lines.
-            align: Where each line stands in the block.
+            align: Side of the block at which each line stands.
         """
         words = self._spell(text).split()
         broken = self._wrap(words, width, lines)
@@ -143,11 +114,11 @@ class Lettering:
         return block
 
     def lines(self, texts: Iterable[str], width: int) -> TextBlock:
-        """Put texts below each other in the middle, each in one line, shortened if need be."""
-        return TextBlock(tuple(self._shorten(self._spell(text), width) for text in texts), self, "centre")
+        """Return texts below each other in the middle, each in one line, shortened if need be."""
+        return TextBlock(tuple(self._shorten(self._spell(text), width) for text in texts), self, "center")
 
     def _wrap(self, words: Sequence[str], width: int, lines: int) -> tuple[str, ...]:
-        """Fill one line after the other."""
+        """Return the lines, each filled before the next."""
         left = list(words)
         broken: list[str] = []
         while left and len(broken) < lines - 1:
@@ -163,14 +134,14 @@ class Lettering:
         return tuple(filter(None, broken))
 
     def _break(self, word: str, width: int) -> tuple[str, str]:
-        """Cut a word where it fills the line, if possible after a mark such as a slash."""
+        """Return a word cut where it fills the line, if possible after a mark such as a slash."""
         fitting = max(1, bisect_right(range(1, len(word)), width, key=lambda n: self.width(word[:n])))
         marks = [n for n in range(fitting // 2 + 1, fitting + 1) if word[n - 1] in "/_-.,=:"]
         cut = marks[-1] if marks else fitting
         return word[:cut], word[cut:]
 
     def _shorten(self, line: str, width: int) -> str:
-        """Replace as little as possible of the middle by an ellipsis."""
+        """Return a line with as little as possible of its middle replaced by an ellipsis."""
         if self.width(line) <= width:
             return line
         ellipsis = "…" if "…" in self.glyphs else "..."
@@ -183,7 +154,7 @@ class Lettering:
         return keep(most) if most >= 0 else ""
 
     def _spell(self, text: str) -> str:
-        """Write a text with the glyphs there are."""
+        """Return a text written with the glyphs there are."""
         if all(char in self.glyphs for char in text):
             return text
         raised = _RAISED.sub(lambda match: "^" + match.group(), unicodedata.normalize("NFC", text))

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from benchmarks.flicker_measures import flicker, warping_error
 from nst_lightning.errors import UserError
-from nst_lightning.video.flicker import flicker, warping_error
 
 
 @pytest.fixture

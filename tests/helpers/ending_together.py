@@ -1,4 +1,4 @@
-"""`nst fit` on two devices, where both meet an error and the first takes long to end; started by test_processes.py.
+"""`nst fit` on two devices, where both meet an error and the first takes long to end, as tests of runs start it.
 
 python ending_together.py FILE fit ...
 """

@@ -1,4 +1,4 @@
-"""How much a video flickers: what has changed between two frames apart from motion."""
+"""Measures of flicker: what has changed between two frames of a video apart from motion."""
 
 from torch import Tensor
 
@@ -7,22 +7,22 @@ from nst_lightning.video.warping import inside, warp
 
 
 def flicker(previous: Tensor, present: Tensor, flow: Tensor, mask: Tensor | None = None) -> float:
-    r"""Measure the flicker between two frames by the mean absolute difference.
+    r"""Return the flicker between two frames: the mean absolute difference.
 
     :math:`\sum_p m(p)\, \|x_t(p) - x_{t-1}(p + w(p))\|_1 \,/\, (C \sum_p m(p))`: 0 where the pixels just move along the
-    flow, 1 between black and white. The unit is that of the pixels, so 1/255 is one step of an 8-bit picture. Note
-    that a frame taken between pixel centres is a little softer, so that even the unpainted video's figure is not 0.
+    flow, 1 between black and white. The unit is that of the pixels, so 1/255 is one step of an 8-bit image. Note
+    that a frame taken between pixel centers is a little softer, so that even the original video's figure is not 0.
 
     Args:
-        previous: The frame before, sRGB in [0, 1], `(1, C, H, W)`.
-        present: The frame, sRGB in [0, 1], `(1, C, H, W)`.
-        flow: From the present frame to the previous one, pixels, `(1, 2, H, W)`. It should be that of the unpainted
-            video, the same for all paintings compared.
-        mask: How much each pixel counts, from 0 to 1, `(1, 1, H, W)`: 1 where the flow is to be trusted, as from
-            `warping.reliability`. By default all pixels count that come from within the picture.
+        previous: Frame before, sRGB in [0, 1], `(1, C, H, W)`.
+        present: Frame, sRGB in [0, 1], `(1, C, H, W)`.
+        flow: Flow from the present frame to the previous one, pixels, `(1, 2, H, W)`. It should be that of the original
+            video for all outputs compared.
+        mask: Weight of each pixel, from 0 to 1, `(1, 1, H, W)`: 1 where the flow is to be trusted, as from
+            `warping.reliability`. By default all pixels count that come from within the image.
 
     Returns:
-        The mean over the trusted pixels and the channels, at least 0.
+        Mean over the trusted pixels and the channels, at least 0.
 
     Raises:
         UserError: If no pixel is trusted.
@@ -32,7 +32,7 @@ def flicker(previous: Tensor, present: Tensor, flow: Tensor, mask: Tensor | None
 
 
 def warping_error(previous: Tensor, present: Tensor, flow: Tensor, mask: Tensor | None = None) -> float:
-    r"""Measure the flicker between two frames by the mean squared difference.
+    r"""Return the flicker between two frames: the mean squared difference.
 
     :math:`E_{warp}` of Lai et al. 2018, "Learning blind video temporal consistency" (arXiv 1808.00449), as computed by
     their program (`evaluate_WarpError.py`: over pixels and channels); there the next frame is warped to the present
@@ -40,13 +40,13 @@ def warping_error(previous: Tensor, present: Tensor, flow: Tensor, mask: Tensor 
     mean over its pairs of frames; that of Gao et al. 2018 (ReCoNet, arXiv 1807.01197) is that mean's square root.
 
     Args:
-        previous: As for `flicker`.
-        present: As for `flicker`.
-        flow: As for `flicker`.
-        mask: As for `flicker`.
+        previous: Frame before, as for `flicker`.
+        present: Frame, as for `flicker`.
+        flow: Flow, as for `flicker`.
+        mask: Weights, as for `flicker`.
 
     Returns:
-        The mean over the trusted pixels and the channels, at least 0.
+        Mean over the trusted pixels and the channels, at least 0.
 
     Raises:
         UserError: If no pixel is trusted.

@@ -1,4 +1,4 @@
-"""What the tests of weights and of checkpoint files both ask."""
+"""Checks of encoder weights, and a network widened without a change of its output."""
 
 import torch
 
@@ -17,7 +17,7 @@ def one_line(caught):
 
 
 def widen(state, factor):
-    """A wider network that computes the same: each channel repeated, what the next layer makes of it divided.
+    """Return the weights of a wider network of the same output: channels repeated, the next layer's weights divided.
 
     Net2WiderNet (Chen, Goodfellow, Shlens 2016), but each channel is copied equally often, not at random.
     """

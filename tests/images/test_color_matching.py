@@ -6,14 +6,14 @@ import torch
 from scipy.linalg import sqrtm
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.color import ColorMatching, match_colors
+from nst_lightning.images.color_matching import ColorMatching, match_colors
 
 METHODS = get_args(ColorMatching)
 AFFINE = [method for method in METHODS if method != "histogram"]
 
 
 def picture_of(seed, height=24, width=32):
-    """Correlated colours around a random mean, all different."""
+    """Correlated colors around a random mean, all different."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(3, 3)) * 0.1
     pixels = rng.uniform(0.3, 0.7, (3, 1)) + mixing @ rng.uniform(-1, 1, (3, height * width))
@@ -37,7 +37,7 @@ def moments(picture, weights=None):
 
 
 def matrix_of(picture, matched):
-    """The matrix A of matched = A picture + b, found by least squares."""
+    """The matrix A of matched = A image + b, found by least squares."""
     pixels = pixels_of(picture)
     design = np.vstack([pixels, np.ones(pixels.shape[1])]).T
     solution, residuals, rank, _ = np.linalg.lstsq(design, pixels_of(matched).T, rcond=None)
@@ -52,7 +52,7 @@ def test_mean_and_covariance_become_those_of_the_reference(method, weighted):
     picture, reference = picture_of(0), picture_of(1, 20, 28)
     weights = weights_of(2) if weighted else None
     reference_weights = weights_of(3, 20, 28) if weighted else None
-    matched = match_colors(picture, reference, method, picture_weights=weights, reference_weights=reference_weights)
+    matched = match_colors(picture, reference, method, image_weights=weights, reference_weights=reference_weights)
     mean, covariance = moments(matched, weights)
     wanted_mean, wanted_covariance = moments(reference, reference_weights)
     assert matched.dtype == torch.float32
@@ -74,7 +74,7 @@ def test_the_matrices_are_those_of_the_formulas():
     found = {method: matrix_of(picture, match_colors(picture, reference, method)) for method in AFFINE}
     for method in AFFINE:
         np.testing.assert_allclose(found[method], expected[method], atol=1e-5)
-        # between whitened colours each of them is a rotation or reflection
+        # between whitened colors each of them is a rotation or reflection
         rotation = np.linalg.inv(sqrtm(target)) @ found[method] @ root
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-4)
     np.testing.assert_allclose(found["cholesky"][np.triu_indices(3, 1)], 0, atol=1e-5)
@@ -129,7 +129,7 @@ def test_a_weight_of_two_counts_like_the_pixel_twice():
     weights = torch.ones(1, 1, 4, 6)
     weights[..., 3:] = 2
     for method in METHODS:
-        weighted = match_colors(picture, reference, method, picture_weights=weights, reference_weights=weights)
+        weighted = match_colors(picture, reference, method, image_weights=weights, reference_weights=weights)
         repeated = match_colors(*twice, method)[..., :6]
         torch.testing.assert_close(weighted, repeated, atol=1e-6, rtol=0)
 
@@ -139,10 +139,10 @@ def test_weights_of_zero_hide_pixels(method):
     picture, reference = picture_of(0), picture_of(1)
     left = torch.zeros(1, 1, 24, 32)
     left[..., :16] = 1
-    masked = match_colors(picture, reference, method, picture_weights=left, reference_weights=left)
+    masked = match_colors(picture, reference, method, image_weights=left, reference_weights=left)
     alone = match_colors(picture[..., :16], reference[..., :16], method)
     torch.testing.assert_close(masked[..., :16], alone, atol=1e-6, rtol=0)
-    assert (masked - picture)[..., 16:].abs().mean() > 0.01  # all pixels are recoloured
+    assert (masked - picture)[..., 16:].abs().mean() > 0.01  # all pixels are recolored
     if method == "histogram":
         seen = reference[..., :16]
         assert (masked <= seen.amax((2, 3), keepdim=True)).all()
@@ -163,7 +163,7 @@ def test_grey_pictures_get_the_mean_and_stay_smooth(method):
     matched = match_colors(grey, reference, method)
     if method != "histogram":
         np.testing.assert_allclose(moments(matched)[0], moments(reference)[0], atol=1e-6)
-    # one dimension of colour goes in and comes out: rounding errors are not blown up to colours
+    # one dimension of color goes in and comes out: rounding errors are not blown up to colors
     variances = np.linalg.eigvalsh(moments(match_colors(grey, grey.flip(3) * 0.5, method))[1])
     assert variances[1] < 1e-8
     assert variances[2] == pytest.approx(np.linalg.eigvalsh(moments(grey)[1])[2] / 4, abs=1e-5)
@@ -186,7 +186,7 @@ def test_a_constant_reference_leaves_less_than_a_level_of_contrast(method):
 
 
 def test_nearly_grey_pictures_get_no_coloured_noise():
-    # sepia with noise of a third of an 8-bit step: without a floor it would become as strong as the reference's colours
+    # sepia with noise of a third of an 8-bit step: without a floor it would become as strong as the reference's colors
     generator = torch.Generator().manual_seed(0)
     grey = picture_of(0)[:, :1].expand(-1, 3, -1, -1) + torch.randn(1, 3, 24, 32, generator=generator) / 255 / 3
     reference = picture_of(1)
@@ -210,7 +210,7 @@ def test_unknown_methods_are_refused_with_the_nearest_one():
         (torch.ones(1, 1, 32, 24), r"\(1, 1, 32, 24\)"),
     ],
 )
-@pytest.mark.parametrize("side", ["picture_weights", "reference_weights"])
+@pytest.mark.parametrize("side", ["image_weights", "reference_weights"])
 def test_unusable_weights_are_refused(side, weights, message):
     with pytest.raises(ValueError, match=message):
         match_colors(picture_of(0), picture_of(1), "pca", **{side: weights})
@@ -218,5 +218,5 @@ def test_unusable_weights_are_refused(side, weights, message):
 
 @pytest.mark.parametrize("shape", [(3, 24, 32), (2, 3, 24, 32), (1, 1, 24, 32)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match="expected two pictures"):
+    with pytest.raises(ValueError, match="expected two images"):
         match_colors(torch.zeros(shape), picture_of(0), "pca")

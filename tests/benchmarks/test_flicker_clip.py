@@ -1,26 +1,16 @@
 """The clip of known motion that benchmarks measure flicker on: its flows and masks are true."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-from nst_lightning.video.flicker import flicker
+from benchmarks.flicker_clip import FlickerClip
+from benchmarks.flicker_measures import flicker
 from nst_lightning.video.warping import reliability
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "flicker_clip.py"
 
 
 @pytest.fixture(scope="module")
 def clip():
-    spec = importlib.util.spec_from_file_location("flicker_clip", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["flicker_clip"] = module
-    spec.loader.exec_module(module)
-    yield module.FlickerClip(width=128, height=96)
-    del sys.modules["flicker_clip"]
+    return FlickerClip(width=128, height=96)
 
 
 @pytest.mark.parametrize("index", [1, 40, 77, 124])

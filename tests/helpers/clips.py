@@ -14,7 +14,7 @@ SOUND_RATE = 16000
 
 
 def moving_frames(count: int = 5, height: int = 24, width: int = 32) -> list[Tensor]:
-    """Smooth colours that shift from frame to frame, `(1, 3, H, W)`, in steps of 1/255."""
+    """Return smooth colors that shift from frame to frame, `(1, 3, H, W)`, in steps of 1/255."""
     rows, columns = torch.arange(height).view(-1, 1) / height, torch.arange(width) / width
     waves = [
         torch.stack([torch.sin(6 * (rows + columns * k) + t / 2 + k) for k in range(3)]).unsqueeze(0)
@@ -56,7 +56,7 @@ def make_clip(path: Path, frames: list[Tensor], *, with_sound: bool = True) -> N
 
 
 def sound_packets(path: Path) -> list[bytes]:
-    """Give the encoded sound of a video."""
+    """Return the encoded sound of a video."""
     import av
 
     with av.open(str(path)) as container:

@@ -20,23 +20,23 @@ class Command:
     """A command that runs in the background with one thread, as a shell or a launcher would have started it.
 
     Args:
-        words: The command's words, without its name.
+        argv: Arguments of the command, without its name.
         environment: Variables over those of this process.
-        program: What is called with the words and gives the exit code.
+        program: Function of the arguments that returns the exit code.
 
     Attributes:
-        process: The process.
+        process: Process of the command.
     """
 
     def __init__(
         self,
-        words: Sequence[str],
+        argv: Sequence[str],
         environment: Mapping[str, str] | None = None,
         program: Callable[[list[str]], int] = main,
     ) -> None:
         with NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
             self._output = Path(file.name)
-        task = (program, list(words), Path.cwd(), dict(environment or {}), self._output)
+        task = (program, list(argv), Path.cwd(), dict(environment or {}), self._output)
         self.process = worker_context().Process(target=_run, args=task)
         self.process.start()
 
@@ -44,43 +44,43 @@ class Command:
         """Wait for the end.
 
         Returns:
-            The exit code, negative for a signal's number, and what was said on standard error.
+            The exit code, negative for a signal's number, and what was written to standard error.
         """
         self.process.join(seconds)
         code = self.process.exitcode
         if code is None:
             self.process.kill()
             self.process.join()
-        said = self._output.read_text()
+        output = self._output.read_text()
         self._output.unlink()
-        assert code is not None, f"no end after {seconds} s:\n{said}"
-        return code, said
+        assert code is not None, f"no end after {seconds} s:\n{output}"
+        return code, output
 
 
-def together(processes: int, words: Sequence[str], program: Callable[[list[str]], int] = main) -> tuple[list[int], str]:
-    """Run a command in several processes that are told of each other as Lightning's launcher tells them.
+def together(processes: int, argv: Sequence[str], program: Callable[[list[str]], int] = main) -> tuple[list[int], str]:
+    """Run a command in several processes that find each other by the variables of Lightning's launcher.
 
     Returns:
-        Their exit codes, the first's first, and what they said one after the other.
+        Their exit codes, the first's first, and what they wrote to standard error one after the other.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    told = {**meeting, "WORLD_SIZE": str(processes), "NODE_RANK": "0"}
-    started = [Command(words, {**told, "LOCAL_RANK": str(rank)}, program) for rank in range(processes)]
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environment = {**address, "WORLD_SIZE": str(processes), "NODE_RANK": "0"}
+    started = [Command(argv, {**environment, "LOCAL_RANK": str(rank)}, program) for rank in range(processes)]
     ends = [command.end() for command in started]
-    return [code for code, _ in ends], "".join(said for _, said in ends)
+    return [code for code, _ in ends], "".join(output for _, output in ends)
 
 
 def _run(
-    program: Callable[[list[str]], int], words: list[str], folder: Path, environment: dict[str, str], output: Path
+    program: Callable[[list[str]], int], argv: list[str], folder: Path, environment: dict[str, str], output: Path
 ) -> None:
-    # Nobody's child: a run of a sweep, which the program sees in that, may do less than a command.
+    # Not a child process: a run of a sweep, which the program recognizes by that, may do less than a command.
     multiprocessing.process._parent_process = None  # type: ignore[attr-defined]
     os.chdir(folder)
     os.environ.update(environment)
     with output.open("w") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
     torch.set_num_threads(1)
-    sys.argv = ["nst", *words]
-    sys.exit(program(words))
+    sys.argv = ["nst", *argv]
+    sys.exit(program(argv))

@@ -1,15 +1,36 @@
-"""Opponent colors: brightness apart from color, in an orthonormal basis."""
+"""Other coordinates for RGB: luminance, and opponent colors with their inverse."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-_ROWS = (
+_BT601 = (0.299, 0.587, 0.114)
+_OPPONENT = (
     (3**-0.5, 3**-0.5, 3**-0.5),
     (2**-0.5, 0.0, -(2**-0.5)),
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
+
+
+def luminance(image: Tensor) -> Tensor:
+    """Return the luminance 0.299 R + 0.587 G + 0.114 B.
+
+    This is Y of YIQ, YUV and YCbCr (ITU-R BT.601) of gamma-encoded sRGB, as in Gatys et al. 2016 (arXiv 1606.05897).
+    torchvision's `rgb_to_grayscale` has 0.2989 for red, so that its white is 0.9999.
+
+    Args:
+        image: sRGB in [0, 1], `(N, 3, H, W)`.
+
+    Returns:
+        Luminance in [0, 1], `(N, 1, H, W)`.
+
+    Raises:
+        ValueError: If the shape is another.
+    """
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"expected an image (N, 3, H, W), got {tuple(image.shape)}")
+    return (image * image.new_tensor(_BT601)[:, None, None]).sum(1, keepdim=True)
 
 
 def opponent_colors(image: Tensor, chroma: float = 1.0) -> Tensor:
@@ -17,7 +38,7 @@ def opponent_colors(image: Tensor, chroma: float = 1.0) -> Tensor:
 
     Its channels, :math:`(R + G + B) / \sqrt 3`, :math:`(R - B) / \sqrt 2` and :math:`(R - 2 G + B) / \sqrt 6`, are
     coordinates in an orthonormal basis (the :math:`I_1 I_2 I_3` of Ohta, Kanade and Sakai 1980, "Color information for
-    region segmentation", normalized): grey has no second and third component, and with *chroma* 1 squared distances
+    region segmentation", normalized): gray has no second and third component, and with *chroma* 1 squared distances
     stay what they are.
 
     Args:
@@ -28,8 +49,9 @@ def opponent_colors(image: Tensor, chroma: float = 1.0) -> Tensor:
         `(N, 3, H, W)`.
 
     Example:
-        >>> opponent_colors(torch.full((1, 3, 1, 1), 0.5)).flatten()
-        tensor([0.8660, 0.0000, 0.0000])
+        >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+        >>> opponent_colors(red).flatten()
+        tensor([0.5774, 0.7071, 0.4082])
     """
     return torch.einsum("oc,nchw->nohw", _matrix(image, chroma), image)
 
@@ -48,4 +70,4 @@ def rgb_colors(opponent: Tensor, chroma: float = 1.0) -> Tensor:
 
 
 def _matrix(like: Tensor, chroma: float) -> Tensor:
-    return like.new_tensor([[1.0], [chroma], [chroma]]) * like.new_tensor(_ROWS)
+    return like.new_tensor([[1.0], [chroma], [chroma]]) * like.new_tensor(_OPPONENT)

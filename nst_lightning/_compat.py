@@ -1,0 +1,305 @@
+"""Every touch of what other libraries keep private or may reword, in one place.
+
+Each function says which version it was read in. pyproject.toml bounds those libraries from above: a new release is let
+in when tests/test_compat.py passes with it. Lightning, uvicorn and the like are imported inside the functions, so that
+folders which have no use for them stay free of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import logging
+import re
+import traceback
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback, LightningDataModule, Trainer
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.strategies import DDPStrategy
+    from PIL.Image import Image
+
+    _CLI = LightningCLI
+else:
+    _CLI = object
+
+
+class CLIHooks(_CLI):
+    """Public names for private methods of `LightningCLI`, which commands override or call; to be named before it.
+
+    Read in Lightning 2.6.6 (`lightning/pytorch/cli.py`): `__init__` calls, in this order, `_parse_ckpt_path`,
+    `_set_seed`, `instantiate_classes` and `_run_subcommand`, which calls `_prepare_subcommand_kwargs`.
+    """
+
+    def _parse_ckpt_path(self) -> None:
+        self.resolve_checkpoint()
+
+    def resolve_checkpoint(self) -> None:
+        """Prepare the setting `ckpt_path`; Lightning's own lets a checkpoint override the command line."""
+
+    def _set_seed(self) -> None:
+        self.set_seed()
+
+    def set_seed(self) -> None:
+        """Seed the random generators as `seed_everything` says."""
+        super()._set_seed()
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        self.run_subcommand(subcommand)
+
+    def run_subcommand(self, subcommand: str) -> None:
+        """Call the hook before the subcommand, the Trainer's method of that name, and the hook after it."""
+        super()._run_subcommand(subcommand)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        return self.subcommand_arguments(subcommand)
+
+    def subcommand_arguments(self, subcommand: str) -> dict[str, Any]:
+        """Return the arguments of the Trainer's method: model, data and the subcommand's own settings."""
+        return super()._prepare_subcommand_kwargs(subcommand)
+
+    def setting(self, key: str) -> Any:
+        """Return a setting of the subcommand; `None` if it has none of that name."""
+        return self._get(self.config, key)
+
+    def subcommand_parser(self) -> LightningArgumentParser:
+        """Return the parser of the subcommand that was given."""
+        return self._parser(self.subcommand)
+
+
+def option_names(parser: ArgumentParser) -> list[str]:
+    """Return the names of a parser's options, without dashes (argparse of Python 3.10 to 3.13, `_actions`)."""
+    return [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+
+
+def unknown_option(message: str) -> str | None:
+    """Return the option that a parser does not know, without dashes (argparse and jsonargparse 4.53)."""
+    found = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message)
+    return found.group(1) if found else None
+
+
+def refused_key(message: str) -> str:
+    """Return the dotted key of the setting that jsonargparse refuses, or nothing (jsonargparse 4.53)."""
+    return ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+
+
+def unknown_setting(message: str) -> str | None:
+    """Return the key of a config, or argument of a class, that does not exist (jsonargparse 4.53)."""
+    found = re.search(r"Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected", message)
+    return (found.group(1) or found.group(2)).removeprefix("init_args.") if found else None
+
+
+def given_value(message: str) -> str:
+    """Return the value that jsonargparse refuses, or nothing (jsonargparse 4.53)."""
+    found = re.search(r"Given value: (.+)|Got value: (.+)", message)
+    return (found.group(1) or found.group(2)).strip() if found else ""
+
+
+def type_mismatches(message: str) -> list[str]:
+    """Return what jsonargparse says of each type that it tried, such as `expected int` (jsonargparse 4.53).
+
+    Args:
+        message: Tree of all types that were tried, over many lines.
+    """
+    return list(dict.fromkeys(filter(None, map(_type_mismatch, message.splitlines()))))
+
+
+def _type_mismatch(line: str) -> str:
+    """Return what a line of the tree says about the mistake, or nothing."""
+    noise = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given", "Expected a path")
+    text = re.sub(r'^(?:- |Parser key "[^"]+":\s*)+', "", line.strip())
+    if not text or text.startswith(noise) or "NoneType" in text:
+        return ""
+    text = re.sub(r"\. Got value: .*", "", text)
+    text = re.sub(r"typing\.Literal\[(.*)\]", lambda m: "one of " + m.group(1).replace("'", ""), text)
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+    return re.sub(r"^Expected (?:a )?", "expected ", text)
+
+
+def literal_choices(message: str) -> list[str]:
+    """Return the choices of the `Literal` types that jsonargparse tried (jsonargparse 4.53)."""
+    literals = re.findall(r"typing\.Literal(\[[^\]]*\])", message)
+    return [str(choice) for literal in literals for choice in ast.literal_eval(literal)]
+
+
+def is_about_settings(error: Exception) -> bool:
+    """Return whether Lightning refused what the user asked of a Trainer when it was made.
+
+    Lightning 2.6.6 refuses settings with errors of any kind; these are the files that do so.
+    """
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    places = (
+        "lightning/pytorch/trainer",
+        "lightning/fabric/accelerators",
+        "lightning/fabric/utilities/device_parser",
+        "lightning/fabric/plugins/environments",
+    )
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return isinstance(error, MisconfigurationException) or any(place in last for place in places)
+
+
+def silence_lightning() -> None:
+    """Silence Lightning's greetings, tips and false alarms; to be called after its import, which sets log levels.
+
+    They would bury the one line that says where the image is. Of several processes only the first reports anything.
+    Names of loggers, texts of warnings and `rank_zero_only.rank` were read in Lightning 2.6.6.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if getattr(rank_zero_only, "rank", 0):
+        logging.getLogger("nst_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+
+
+def allow_idle_ranks() -> None:
+    """Silence the warning of Lightning 2.6.6 that a process has nothing to predict: there may be few images."""
+    warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")
+
+
+def is_second_interrupt(stop: SystemExit) -> bool:
+    """Return whether a second Ctrl-C ended a run: Lightning 2.6.6 (`trainer/call.py`) exits with code 1 then."""
+    return stop.code == 1
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Return a Trainer's callbacks: an attribute that a connector sets, unknown to type checkers (Lightning 2.6.6)."""
+    return list(getattr(trainer, "callbacks"))  # noqa: B009
+
+
+def datamodule_of(trainer: Trainer) -> LightningDataModule | None:
+    """Return a Trainer's data module: an attribute that a connector sets when it runs (Lightning 2.6.6)."""
+    found: LightningDataModule | None = getattr(trainer, "datamodule", None)
+    return found
+
+
+def keep_buffers_local(strategy: DDPStrategy) -> None:
+    """Stop DDP from broadcasting buffers at every step.
+
+    `_ddp_kwargs` of Lightning 2.6.6: not an argument of the Trainer where Lightning itself chooses the strategy.
+    """
+    strategy._ddp_kwargs.setdefault("broadcast_buffers", False)
+
+
+def set_timeout(strategy: DDPStrategy, timeout: timedelta) -> None:
+    """Let processes wait that long for each other (`_timeout` of Lightning 2.6.6; see `keep_buffers_local`)."""
+    strategy._timeout = timeout
+
+
+def start_method(strategy: DDPStrategy) -> Any:
+    """Return how a strategy starts its processes: `popen`, `spawn`, `fork` (`_start_method` of Lightning 2.6.6)."""
+    return strategy._start_method
+
+
+def rebuild_optimizers(trainer: Trainer) -> None:
+    """Make a Trainer ask the module for its optimizer in the middle of a fit, after its parameter was replaced.
+
+    `setup_optimizers` of Lightning 2.6.6 is public, but nothing promises that it may be called more than once.
+    """
+    trainer.strategy.setup_optimizers(trainer)
+
+
+def leave_epoch_open(checkpoint: dict[str, Any]) -> None:
+    """Mark a checkpoint's last batch as not the epoch's last, so that a resumed run with more steps goes on with it.
+
+    Read in Lightning 2.6.6, whose loops keep their progress under `loops`.
+
+    Args:
+        checkpoint: Checkpoint as `on_save_checkpoint` gets it; changed in place.
+    """
+    checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+
+def rendezvous_store() -> Any:
+    """Return the store by which the processes of the default group found each other (torch 2.14, private)."""
+    return dist.distributed_c10d._get_default_store()
+
+
+def is_peer_failure(error: RuntimeError) -> bool:
+    """Return whether an exchange between processes failed because another process is gone.
+
+    The words of gloo, of NCCL 2.27 and of torch 2.14's store; there is no class of error for it.
+    """
+    words = "by (remote )?peer|broken pipe|connection was likely closed|remote process exited|communicator was aborted"
+    return re.search(words, str(error), re.IGNORECASE) is not None
+
+
+def winograd_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
+    """Convolve by Winograd's algorithm of NNPACK, which torch 2.14 has but does not choose by itself.
+
+    Args:
+        x: Contiguous maps `(N, inputs, H, W)`, float32, on the CPU.
+        weight: Weights `(outputs, inputs, 3, 3)`, contiguous.
+        bias: Bias `(outputs,)`.
+        padding: Rows and columns of zeros at each side.
+
+    Returns:
+        `(N, outputs, H - 2 + 2 * padding, W - 2 + 2 * padding)`.
+    """
+    return torch._nnpack_spatial_convolution(x, weight, bias, [padding, padding], [1, 1])
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """Return what a CPU can do by name, such as `avx512_bf16` (torch 2.14); nothing where torch is too old to say."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return capabilities
+
+
+def hold_pixels(image: Image, source: Image) -> None:
+    """Let an object of a subclass of Pillow's image hold the pixels of another, without a copy.
+
+    `_size`, `_mode` and `im` as Pillow 13.0's own file formats set them.
+    """
+    image._size, image._mode, image.im = source.size, source.mode, source.im
+
+
+def http_protocol_with_deadline(patience: Callable[[], float]) -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP/1.1 that closes connections which bring no whole head of a request.
+
+    Uvicorn itself waits for one for ever, and counts idle connections: some hundreds would keep everybody out. Read in
+    uvicorn 0.54 (`protocols/http/h11_impl.py`): `cycle`, `loop`, `timeout_keep_alive_handler`.
+
+    Args:
+        patience: Function that returns the seconds to wait.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class ImpatientProtocol(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watch()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._forget()
+
+        def _watch(self) -> None:
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._forget()
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(patience(), self.timeout_keep_alive_handler)
+
+        def _forget(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return ImpatientProtocol

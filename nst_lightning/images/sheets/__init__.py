@@ -1,1 +1,0 @@
-"""Contact sheets: rows of images with captions."""
