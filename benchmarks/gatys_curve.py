@@ -36,10 +36,12 @@ def read(path: str, side: int, how: str) -> Tensor:
     image = Image.open(path).convert("RGB")
     scale = side / min(image.size)
     size = (int(image.width * scale), int(image.height * scale))
+    pixels: Tensor
     if how == "plain":
         pixels = pil_to_tensor(image)[None].float() / 255
         return F.interpolate(pixels, (size[1], size[0]), mode="bilinear", antialias=False)
-    return pil_to_tensor(image.resize(size, Image.Resampling[how.upper()]))[None].float() / 255
+    pixels = pil_to_tensor(image.resize(size, Image.Resampling[how.upper()]))[None].float() / 255
+    return pixels
 
 
 def gram(maps: Tensor) -> Tensor:
