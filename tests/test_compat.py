@@ -345,6 +345,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.processes
 def test_is_peer_failure(tmp_path: Path) -> None:
     """What this torch's gloo says when the other process ends; other messages are in tests/runs/test_processes.py."""
     processes = [

@@ -288,6 +288,7 @@ def test_one_evaluation_per_step_takes_the_path_of_twenty(name: str) -> None:
     torch.testing.assert_close(run(60), twenties, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_step_with_the_override_that_the_header_names(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, style: str

@@ -23,7 +23,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".
 """Suffixes of the files that are taken for images where a folder is searched."""
 
 _OPTIONS = {"JPEG": {"subsampling": "4:4:4"}, "TIFF": {"compression": "tiff_adobe_deflate"}}
-_LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}  # limits of the formats, in pixels
+LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}
+"""Longest side that a format can hold, pixels; the others hold any."""
+
 _ROWS_AT_ONCE = 256  # bounds the float copies made while a large image is rounded
 
 
@@ -197,9 +199,9 @@ def _format_for(path: Path, bits: int, longest_side: int) -> str:
         )
     if bits == 16 and file_format != "PNG":
         raise UserError(f"expected a .png file for 16 bits per channel, found {path.name!r}; use .png or 8 bits")
-    if longest_side > _LONGEST_SIDES.get(file_format, longest_side):
+    if longest_side > LONGEST_SIDES.get(file_format, longest_side):
         raise UserError(
-            f"expected at most {_LONGEST_SIDES[file_format]} pixels a side in a {file_format} file, "
+            f"expected at most {LONGEST_SIDES[file_format]} pixels a side in a {file_format} file, "
             f"found {longest_side} for {path.name!r}; use .png or .tif"
         )
     return file_format

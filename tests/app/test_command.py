@@ -61,6 +61,8 @@ def is_prepared_for_ctrl_c(process: int) -> bool:
     return any(int(mask, 16) >> (signal.SIGINT - 1) & 1 for mask in masks)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_sigterm_deletes_everything(tmp_path: Path) -> None:
     own = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}  # torch sets it
     process = subprocess.Popen(

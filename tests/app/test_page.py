@@ -27,7 +27,10 @@ ARGUMENTS = [
 ]
 PATIENCE = 60_000  # ms, for a machine that is busy with other things
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need /usr/bin/chromium (Debian: chromium)")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need /usr/bin/chromium (Debian: chromium)"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions, read_options
 from nst_lightning.app.process import predict
 from nst_lightning.cli.main import main
-from nst_lightning.networks import network_file as shipped
 from nst_lightning.networks.network_file import save_network
 from nst_lightning.networks.transformer import TransformerNet
 
@@ -27,7 +26,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "networks"
     save_network(TransformerNet(styles=2, width=4, blocks=1), folder / "tiny.safetensors", ["starry", "other"], "")
     (folder / "broken.safetensors").write_bytes(b"nothing")
-    monkeypatch.setattr(shipped, "_FOLDER", folder)
+    monkeypatch.setattr("nst_lightning.networks.network_file.SHIPPED_FOLDER", folder)
     return "tiny"
 
 

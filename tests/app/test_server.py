@@ -52,6 +52,7 @@ def upload(client: Client, body: Any, name: str = "me.png") -> tuple[int, Any]:
     return status, told
 
 
+@pytest.mark.slow
 def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = page.client()
     picture = png(40, 30)
@@ -100,6 +101,7 @@ def test_every_option_is_the_command_to_the_byte(page: Served, tmp_path: Path, m
     assert Path("town-me-x.png").read_bytes() == painted
 
 
+@pytest.mark.slow
 def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +170,7 @@ def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
         page.state.queue.stop(job)
 
 
+@pytest.mark.slow
 def test_visitors_see_only_their_own(page: Served) -> None:
     mine, other = page.client(), page.client()
     assert mine.cookie != other.cookie
@@ -339,6 +342,7 @@ def test_200_mb_are_refused_while_they_come(page: Served) -> None:
     assert max(largest) <= before + 2_000_000
 
 
+@pytest.mark.slow
 def test_20_starts_at_once_get_a_clear_answer(page: Served) -> None:
     client = page.client()
     answers: list[tuple[int, Any]] = []
@@ -399,6 +403,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(page: Served, monkeypatch: 
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.slow
 def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:
     client = page.client()
     _, job, _ = client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})
@@ -411,6 +416,7 @@ def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:
     assert client.ended(job["id"])["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_what_is_not_used_for_an_hour_is_deleted(page: Served) -> None:
     client = page.client()
     _, picture = upload(client, png(20, 20))

@@ -50,6 +50,7 @@ def pixels(path: Path | str) -> np.ndarray:
         return np.asarray(image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["starry", "lbfgs"])
 def test_frames_go_from_the_initial_picture_to_the_result(
     config: str, fit: Callable[..., int], content: str, capsys: pytest.CaptureFixture[str]
@@ -70,6 +71,7 @@ def test_frames_go_from_the_initial_picture_to_the_result(
         assert np.array_equal(seen, frame)
 
 
+@pytest.mark.slow
 def test_frames_fit_the_size_and_rate_and_hold_are_those_asked_for(fit: Callable[..., int]) -> None:
     options = ("--animation.size", "20", "--animation.fps", "4", "--animation.hold", "0.75", *EVERY_2)
     assert fit("--animation.path", "run.gif", *options) == 0
@@ -83,6 +85,7 @@ def test_frames_fit_the_size_and_rate_and_hold_are_those_asked_for(fit: Callable
     assert sum(durations) == 1750  # Pillow joins frames that come out the same
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_gives_the_same_animation(fit: Callable[..., int]) -> None:
     """The frame of step 5 is there only where the run ends with it.
 
@@ -102,6 +105,7 @@ def test_an_interrupted_run_gives_the_same_animation(fit: Callable[..., int]) ->
     assert list(frames("cut")) == list(frames("whole"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_writes_its_animation_where_asked(fit: Callable[..., int]) -> None:
     assert fit("--animation.path", "run.webp", *EVERY_2) == 0
     note = RUNS / "starry/version_0/frames/notes.txt"
@@ -131,6 +135,7 @@ def test_nothing_is_kept_unless_asked(fit: Callable[..., int]) -> None:
     assert not (RUNS / "starry/version_0/frames").exists()
 
 
+@pytest.mark.slow
 def test_an_animation_that_cannot_be_written_does_not_end_the_run(
     fit: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

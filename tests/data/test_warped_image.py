@@ -68,6 +68,7 @@ def test_a_mask_without_a_picture_and_unreadable_files_are_refused(content: str,
         TransferData(content, style, warped=content, warped_guide=style)
 
 
+@pytest.mark.slow
 def test_a_run_with_the_temporal_loss_alone_ends_at_the_picture_where_it_is_trusted(
     content: str, style: str, warped: str, trusted: str, encoder_file: str, tmp_path: Path
 ) -> None:

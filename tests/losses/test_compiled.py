@@ -9,6 +9,7 @@ from nst_lightning import VGG19, ContentLoss, GramStyleLoss, TotalVariationLoss
 from nst_lightning.losses.objective import Objective, References
 
 
+@pytest.mark.slow
 def test_compiled_it_gives_the_same_through_a_change_of_size(
     encoder_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

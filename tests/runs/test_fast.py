@@ -35,6 +35,7 @@ def train(words: list[str]) -> Callable[..., int]:
     return lambda *options: main([*words, *options])
 
 
+@pytest.mark.slow
 def test_train_stop_and_go_on(train) -> None:
     assert train("--name", "whole", "--model.output", "whole.safetensors") == 0
     assert train("--name", "cut", "--model.output", "cut.safetensors", "--trainer.max_steps", "3") == 0
@@ -46,6 +47,8 @@ def test_train_stop_and_go_on(train) -> None:
     assert not torch.equal(part.stages[0].convolution.weight, whole.stages[0].convolution.weight)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_processes_train_as_one_does_with_twice_the_batch(words: list[str], train: Callable[..., int]) -> None:
     """The photographs of a step are the same, dealt out; also after a stop by one and a resume by the other."""
 
@@ -68,6 +71,7 @@ def test_two_processes_train_as_one_does_with_twice_the_batch(words: list[str], 
         torch.testing.assert_close(weights(name), weights("one"), rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_bar_counts_steps_right_after_a_resume_too(
     train: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +85,7 @@ def test_the_bar_counts_steps_right_after_a_resume_too(
     assert re.search(r"\| 4/4 \[00:0\d, +[\d.]+ steps/s, 00:00 left, loss [\d.]+\]", said)
 
 
+@pytest.mark.slow
 def test_a_training_shorter_than_its_validations_interval(train: Callable[..., int]) -> None:
     assert train("--trainer.val_check_interval", "500", "--model.output", "made.safetensors") == 0
     assert Path("made.safetensors").exists()

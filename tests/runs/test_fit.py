@@ -32,6 +32,7 @@ OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem not in O
 OFFLINE = {"imagenet": "vgg19_normalized"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", OURS)
 def test_every_config_runs_a_step(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As shipped, but for weights that would be downloaded."""
@@ -44,6 +45,7 @@ def test_every_config_runs_a_step(config: str, tmp_path: Path, monkeypatch: pyte
     assert max(picture.size) == 32
 
 
+@pytest.mark.slow
 def test_the_distillation_config_parses_and_its_class_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pictures are not part of the project: stand-ins of the same kind take their place."""
     monkeypatch.chdir(tmp_path)
@@ -90,6 +92,7 @@ def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) 
     assert settings["optimizer"].string_value == "OpponentAdam"
 
 
+@pytest.mark.slow
 def test_gain_and_offset_change_the_files_alone(nst: Callable[..., int]) -> None:
     assert nst() == 0
     assert nst("--output.gain", "[0.5, 1, 1]", "--output.offset", "[0, 0.25, 0]", "--output.path", "out.png") == 0
@@ -134,6 +137,7 @@ def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys
     assert capsys.readouterr().err.splitlines()[-1] == "picture: me.png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumed", [False, True])
 def test_progress_bar_tells_level_size_loss_speed_and_time(
     resumed: bool, nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
@@ -161,6 +165,7 @@ def test_keep_alpha(nst: Callable[..., int], content: str) -> None:
     assert made.getchannel("A").getextrema()[0] < 30
 
 
+@pytest.mark.slow
 def test_a_loss_of_the_users_own_from_yaml(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text(
         "from nst_lightning import Loss\n"
@@ -212,6 +217,7 @@ def test_python_api_does_the_same_as_the_command(
     assert result.path == Path("api.png")
 
 
+@pytest.mark.slow
 def test_saved_config_repeats_the_run(nst: Callable[..., int]) -> None:
     assert nst() == 0
     assert main(["fit", "--config", str(RUN / "config.yaml")]) == 0
@@ -219,6 +225,7 @@ def test_saved_config_repeats_the_run(nst: Callable[..., int]) -> None:
     assert (again / "stylized.png").read_bytes() == (RUN / "stylized.png").read_bytes()
 
 
+@pytest.mark.processes
 def test_help_and_version_do_not_import_torch() -> None:
     program = (
         "import sys; from nst_lightning.cli.main import main; main(['--help']); main(['--version']);"

@@ -35,6 +35,8 @@ def image(picture: Path) -> Tensor:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_and_four_processes_paint_what_one_does(
     tmp_path: Path, encoder_file: str, content: str, style: str
 ) -> None:
@@ -83,6 +85,7 @@ class Run:
         return self.process.returncode, said
 
 
+@pytest.mark.slow
 def test_all_processes_stop_together_and_one_goes_on_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str, content: str, style: str
 ) -> None:

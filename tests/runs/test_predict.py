@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli.main import main
-from nst_lightning.images import files
-from nst_lightning.images.files import read_image
+from nst_lightning.images.files import LONGEST_SIDES, read_image
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
 from tests.helpers.processes import together
@@ -121,7 +120,7 @@ def test_damaged_files_are_reported_and_the_rest_is_painted(
 def test_a_picture_that_its_format_cannot_hold_is_reported(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(files._LONGEST_SIDES, "WEBP", 30)
+    monkeypatch.setitem(LONGEST_SIDES, "WEBP", 30)
     assert predict() == 1
     assert list(written()) == ["a.jpg", "b.png", "deep/d.bmp.png"]
     assert "not painted: in/deep/c.webp: expected at most 30 pixels a side" in capsys.readouterr().err
@@ -133,7 +132,7 @@ def test_a_file_system_that_refuses_ends_the_run(
     def full(*given: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_save", full)
+    monkeypatch.setattr(Image.Image, "save", full)
     assert predict() == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("nst: cannot write painted/a.jpg (No space left")
     assert not written()
@@ -162,6 +161,8 @@ def test_mistakes(
     assert not Path("painted").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_two_processes_share_the_pictures(predict: Callable[..., int]) -> None:
     """One can't be read: the exit code says so whichever process came across it."""
     assert predict() == 0

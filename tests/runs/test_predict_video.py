@@ -137,6 +137,7 @@ def test_broken_videos_are_reported_and_the_rest_is_painted(
     ]
 
 
+@pytest.mark.processes
 def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
     """The first has a picture and a video, the second a video that breaks off."""
     make_image(Path("in/a.png"), 31, 20, seed=1)
@@ -150,6 +151,7 @@ def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
     assert "could not be painted: 1," in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_half_video(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str], sent: signal.Signals, code: int

@@ -87,6 +87,8 @@ def test_from_python_one_device_asked_for_paints_a_picture_of_its_own(
         paint()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_no_process_ends_the_first_while_it_writes(tmp_path: Path, encoder_file: str, content: str, style: str) -> None:
     written = tmp_path / "written"
     words = fit_words("starry", encoder_file, content, style)

@@ -21,6 +21,7 @@ def picture(name: str) -> bytes:
     return next((RUNS / name).glob("version_*/stylized.png")).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["starry", "lbfgs"])
 @pytest.mark.parametrize("step", [1, 3, 4, 5, 7], ids=lambda step: f"step{step}")
 def test_resume_is_exact_from_any_step(config: str, step: int, nst: Callable[..., int]) -> None:
@@ -32,6 +33,8 @@ def test_resume_is_exact_from_any_step(config: str, step: int, nst: Callable[...
     assert [path.name for path in (RUNS / "cut").iterdir()] == ["version_0"]  # the same run goes on
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("config", ["starry", "lbfgs"])
 def test_kill_9_and_resume_is_exact(
     config: str, nst: Callable[..., int], encoder_file: str, content: str, style: str
@@ -59,6 +62,7 @@ def test_kill_9_and_resume_is_exact(
     assert picture("killed") == picture("whole")
 
 
+@pytest.mark.slow
 def test_without_the_average_the_result_is_the_last_iterate(nst: Callable[..., int]) -> None:
     assert nst("--model.average", "0.99", "--trainer.max_steps", "5") == 0
     assert nst("--model.average", "0", "--ckpt_path", "last") == 0
@@ -68,6 +72,7 @@ def test_without_the_average_the_result_is_the_last_iterate(nst: Callable[..., i
     assert float(difference.abs().max()) <= 0.5001 / 255
 
 
+@pytest.mark.slow
 def test_a_precision_that_was_changed_holds(nst: Callable[..., int]) -> None:
     assert nst("--trainer.precision", "64-true", "--trainer.max_steps", "5", "--model.average", "0.9") == 0
     assert nst("--model.average", "0.9", "--trainer.precision", "32-true", "--ckpt_path", "last") == 0
@@ -76,6 +81,7 @@ def test_a_precision_that_was_changed_holds(nst: Callable[..., int]) -> None:
     assert kinds == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_refused_resume_leaves_no_config_behind(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """The latest config says what the picture was painted with."""
     assert nst("--trainer.max_steps", "5") == 0
@@ -100,6 +106,7 @@ def tensors(value: object) -> list[torch.Tensor]:
     return [tensor for part in parts for tensor in tensors(part)]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_typed_on_resume_is_used(nst: Callable[..., int]) -> None:
     assert nst("--trainer.max_steps", "5") == 0
     assert nst("--ckpt_path", "last", "--model.optimizer.lr", "0.005") == 0
@@ -107,6 +114,7 @@ def test_the_learning_rate_typed_on_resume_is_used(nst: Callable[..., int]) -> N
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.005
 
 
+@pytest.mark.slow
 def test_changed_settings_are_said_and_the_earlier_config_is_kept(
     nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +127,7 @@ def test_changed_settings_are_said_and_the_earlier_config_is_kept(
     assert (RUNS / "starry/version_0/config-2.yaml").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -145,6 +154,7 @@ def test_what_cannot_be_resumed_is_refused(
     assert (RUNS / "starry/version_0/checkpoints/last.ckpt").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--data.content", "sample:town"], ["--data.preserve_color", "luminance"]])
 def test_a_finished_run_is_not_written_over_with_other_pictures(options: list[str], nst: Callable[..., int]) -> None:
     assert nst() == 0
@@ -153,6 +163,7 @@ def test_a_finished_run_is_not_written_over_with_other_pictures(options: list[st
     assert picture("starry") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_its_step_and_it_resumes_exactly(
     number: signal.Signals, nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -200,6 +211,7 @@ def test_a_signal_during_the_last_step_finds_a_complete_run(
     assert torch.load(RUNS / "starry/version_0/checkpoints/last.ckpt", weights_only=True)["global_step"] == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "longer", [["--data.steps", "[4, 9]"], ["--data.sizes", "[24, 34, 48]", "--data.steps", "[4, 3, 2]"]]
 )
@@ -212,12 +224,14 @@ def test_a_finished_run_can_be_continued_under_a_longer_schedule(longer: list[st
     assert picture("grown") == picture("whole")
 
 
+@pytest.mark.slow
 def test_a_finished_run_resumed_writes_its_picture_where_asked(nst: Callable[..., int]) -> None:
     assert nst() == 0
     assert nst("--ckpt_path", "last", "--output.path", "again.png") == 0
     assert Path("again.png").read_bytes() == picture("starry")
 
 
+@pytest.mark.slow
 def test_another_name_forks_the_run(nst: Callable[..., int]) -> None:
     assert nst("--trainer.max_steps", "5") == 0
     before = picture("starry")
@@ -227,6 +241,7 @@ def test_another_name_forks_the_run(nst: Callable[..., int]) -> None:
     assert picture("fork") != before
 
 
+@pytest.mark.slow
 def test_the_settings_in_force_are_not_a_change(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     weight = ["--model.style.weight", "7"]
     assert nst("--trainer.max_steps", "5") == 0

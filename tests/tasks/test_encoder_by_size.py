@@ -66,6 +66,7 @@ def test_each_level_is_that_of_a_run_with_its_encoder_alone(
         torch.testing.assert_close(finished[step], image, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 3, 4, 5, 7])
 def test_resume_is_exact(
     step: int, encoder_file: str, other_file: str, content: str, style: str, tmp_path: Path

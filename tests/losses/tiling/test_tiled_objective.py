@@ -103,6 +103,7 @@ def random_case(seed: int, encoder_file: str) -> tuple[Objective, Tiling, Tensor
     return objective, tiling, picture(3, height, width), references
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_in_float64_the_two_are_one(seed: int, encoder_file: str) -> None:
     """No rounding to hide behind: the mathematics is the same."""
@@ -130,6 +131,7 @@ def test_value_terms_and_gradient_are_those_of_the_whole(seed: int, encoder_file
         assert float(tiled_terms[name]) == pytest.approx(float(term), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
     """Of noise the untiled float32 gradient has lost more digits than the tiled one: the judge of both is float64."""
     generator = torch.Generator().manual_seed(0)
@@ -148,6 +150,7 @@ def test_deep_taps_at_an_odd_size(encoder_file: str) -> None:
     assert float(found[torch.float32, 64][0]) == pytest.approx(float(total), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])
 def test_bfloat16_features_tile_alike(seed: int, encoder_file: str) -> None:
     """By tiles it is as near to float32 as the whole; kernels that are picked by size may round otherwise."""
