@@ -109,8 +109,12 @@ def type_mismatches(message: str) -> list[str]:
 
     Args:
         message: Tree of all types that were tried, over many lines.
+
+    Returns:
+        Lists and mappings last, which older versions (4.50) name first.
     """
-    return list(dict.fromkeys(filter(None, map(_type_mismatch, message.splitlines()))))
+    mismatches = dict.fromkeys(filter(None, map(_type_mismatch, message.splitlines())))
+    return sorted(mismatches, key=lambda text: text in ("expected list", "expected dict"))
 
 
 def _type_mismatch(line: str) -> str:

@@ -354,7 +354,7 @@ def test_is_peer_failure(tmp_path: Path) -> None:
     ]
     said = processes[0].communicate(timeout=200)[0].decode()
     processes[1].communicate(timeout=200)
-    assert said.startswith("True "), said
+    assert "True " in said, said
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
