@@ -12,14 +12,32 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 RENAMED = {
-    "nst_lightning.callbacks.painting_progress": "nst_lightning.callbacks.predict_progress",
+    "nst_lightning.callbacks.image_writer.PictureWriter": "nst_lightning.callbacks.image_writer.ImageWriter",
+    "nst_lightning.callbacks.painting_progress": "nst_lightning.callbacks.progress_bars",
     "nst_lightning.callbacks.paintings": "nst_lightning.callbacks.prediction_writer",
     "nst_lightning.callbacks.pictures": "nst_lightning.callbacks.image_writer",
-    "nst_lightning.callbacks.progress": "nst_lightning.callbacks.progress_bar",
-    "nst_lightning.callbacks.stylized": "nst_lightning.callbacks.stylized_images",
+    "nst_lightning.callbacks.prediction_writer.PaintingWriter": "nst_lightning.callbacks.prediction_writer.PredictionWriter",
+    "nst_lightning.callbacks.progress": "nst_lightning.callbacks.progress_bars",
+    "nst_lightning.callbacks.progress_bars.PaintingProgressBar": "nst_lightning.callbacks.progress_bars.PredictProgressBar",
+    "nst_lightning.callbacks.stylized": "nst_lightning.callbacks.tensorboard",
+    "nst_lightning.callbacks.tensorboard.StylizedPictures": "nst_lightning.callbacks.tensorboard.StylizedImages",
+    "nst_lightning.callbacks.tensorboard.TensorBoardPictures": "nst_lightning.callbacks.tensorboard.TensorBoardImages",
+    "nst_lightning.callbacks.training_progress": "nst_lightning.callbacks.progress_bars",
+    "nst_lightning.data.PicturesToPaint": "nst_lightning.data.PredictData",
+    "nst_lightning.data.fast": "nst_lightning.data.fast_transfer_data",
+    "nst_lightning.data.folder": "nst_lightning.data.folder_images",
+    "nst_lightning.data.paintings": "nst_lightning.data.predict_data",
+    "nst_lightning.data.predict_data.PicturesToPaint": "nst_lightning.data.predict_data.PredictData",
+    "nst_lightning.data.pyramid": "nst_lightning.data.transfer_data",
     "nst_lightning.encoders.Teacher": "nst_lightning.tasks.distillation.Teacher",
+    "nst_lightning.encoders.teacher": "nst_lightning.tasks.distillation",
+    "nst_lightning.losses.variation": "nst_lightning.losses.total_variation",
     "nst_lightning.run.strategy.SharedPictureStrategy": "nst_lightning.runs.ranks.SharedImageStrategy",
-    "nst_lightning.encoders.teacher": "nst_lightning.tasks.distillation.teacher",
+    "nst_lightning.tasks.FastPainter": "nst_lightning.tasks.FastStylizer",
+    "nst_lightning.tasks.fast": "nst_lightning.tasks.fast_style_transfer",
+    "nst_lightning.tasks.fast_stylizer.FastPainter": "nst_lightning.tasks.fast_stylizer.FastStylizer",
+    "nst_lightning.tasks.painter": "nst_lightning.tasks.fast_stylizer",
+    "nst_lightning.tasks.transfer": "nst_lightning.tasks.style_transfer",
 }
 """Old dotted path of a class, or of a module all of whose classes have moved, and the new one.
 
