@@ -8,19 +8,14 @@ import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from nst_lightning.app.limits import AppRequest, Limits
-from nst_lightning.cli.options import CommandParser
+from nst_lightning.cli.options import OptionParser, real, whole
 from nst_lightning.errors import UserError
-
-try:
-    import starlette  # noqa: F401 - asked for here, where its absence can be explained
-    import uvicorn  # noqa: F401
-except ImportError as error:
-    raise UserError("nst app needs the extra app; pip install 'nst-lightning[app]'") from error
 
 _log = logging.getLogger(__name__)
 
@@ -32,21 +27,24 @@ _RANGES = {
 }
 
 
-def run_app(words: Sequence[str]) -> int:
+def run(args: Sequence[str]) -> int:
     """Run `nst app …` until it is interrupted.
 
     Args:
-        words: After `nst app`.
+        args: The command's name and its arguments.
 
     Returns:
         130, for Ctrl-C. SIGTERM ends the process with 143.
 
     Raises:
-        UserError: If an option makes no sense or the port can't be had.
+        UserError: If an option makes no sense, the port can't be had, or a package is missing.
     """
     # Uvicorn raises the signal that ended it once more; the default would end the process before its folder is deleted.
     signal.signal(signal.SIGTERM, _end)
-    request = read_app_request(words)
+    request = read_app_request(args[1:])
+    for package in ("starlette", "uvicorn"):
+        if find_spec(package) is None:
+            raise UserError("nst app needs the extra app; pip install 'nst-lightning[app]'")
     with (
         tempfile.TemporaryDirectory(prefix="nst-app-", ignore_cleanup_errors=True) as folder,
         _torch_kept_within(Path(folder)),
@@ -83,19 +81,19 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def read_app_request(words: Sequence[str]) -> AppRequest:
+def read_app_request(args: Sequence[str]) -> AppRequest:
     """Read a command line.
 
     Args:
-        words: After `nst app`.
+        args: Arguments of `nst app`.
 
     Raises:
         UserError: If an option makes no sense.
     """
-    options = _parser().parse_args(list(words))
+    options = _parser().parse_own(args)
     for key, (least, most) in _RANGES.items():
-        if not least <= options[key] <= most:
-            raise UserError(f"--{key} must be from {least} to {most}, but {options[key]} was given.")
+        if not least <= vars(options)[key] <= most:
+            raise UserError(f"--{key} must be from {least} to {most}, but {vars(options)[key]} was given.")
     upload_bytes = int(options.max_upload_mb * 1e6)
     limits = Limits(
         upload_bytes=upload_bytes,
@@ -106,13 +104,57 @@ def read_app_request(words: Sequence[str]) -> AppRequest:
     return AppRequest(options.host, options.port, tuple(options.names), limits)
 
 
-def _parser() -> CommandParser:
-    limits = Limits()
-    parser = CommandParser(prog="nst app")
-    parser.add_argument("--host", type=str, default=AppRequest.host)
-    parser.add_argument("--port", type=int, default=AppRequest.port)
-    parser.add_argument("--names", type=str, nargs="*", default=[])
-    parser.add_argument("--max_pixels", type=int, default=limits.pixels)
-    parser.add_argument("--max_upload_mb", type=float, default=limits.upload_bytes / 1e6)
-    parser.add_argument("--max_size", type=int, default=limits.size)
+def _parser() -> OptionParser:
+    parser = OptionParser(
+        "app",
+        usage="[--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB]",
+        description="""\
+Serve a page to play with: drop a photo and a painting, watch the picture grow, stop, go on, download. It needs the
+extra app (pip install 'nst-lightning[app]') and no network.""",
+        epilog="""\
+Each GPU, or else the CPU, paints one picture at a time; the others wait in a queue. A visitor sees only what is the
+visitor's own. Everything is in a temporary folder, deleted an hour after its last use and when the page ends.""",
+    )
+    parser.add_argument(
+        "--host",
+        default=AppRequest.host,
+        metavar="ADDRESS",
+        help="where to listen (%(default)s: this machine only); 0.0.0.0 for the network, where there is no password "
+        "and no encryption: for strangers put a server before it that has them, and limits for each address",
+    )
+    parser.add_argument(
+        "--port",
+        type=whole,
+        default=AppRequest.port,
+        metavar="NUMBER",
+        help="TCP port (%(default)s); 0 for any that is free",
+    )
+    parser.add_argument(
+        "--names",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="host names the page may be asked for by, beside IP addresses and this machine's own names",
+    )
+    parser.add_argument(
+        "--max_size",
+        type=whole,
+        default=Limits.size,
+        metavar="PIXELS",
+        help="largest long side that can be painted (%(default)s)",
+    )
+    parser.add_argument(
+        "--max_pixels",
+        type=whole,
+        default=Limits.pixels,
+        metavar="N",
+        help="most pixels of a picture that is brought (%(default)s)",
+    )
+    parser.add_argument(
+        "--max_upload_mb",
+        type=real,
+        default=Limits.upload_bytes / 1e6,
+        metavar="MB",
+        help=f"largest file that is brought ({Limits.upload_bytes / 1e6:g})",
+    )
     return parser

@@ -1,31 +1,38 @@
-"""`nst compare`: pictures and runs side by side on one labelled sheet."""
+"""`nst compare`: images and runs side by side on one labelled sheet."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from nst_lightning.cli.options import CommandParser
+import yaml
+
+from nst_lightning.callbacks.image_writer import FILE_NAME
+from nst_lightning.cli.options import OptionParser, whole
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import check_output, write_image
-from nst_lightning.jobs.differences import differences
-from nst_lightning.jobs.image_source import Found, distinct_names, find_picture, read_small
+from nst_lightning.jobs.report import read_small
 
 _log = logging.getLogger(__name__)
 
 _MOST_COLUMNS = 5  # more are hard to see side by side on a page
 _SIZES = (32, 4096)
+_SECTIONS = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.precision")  # what shapes a picture
+_UNSET = "–"
 
 
-def run_compare(words: Sequence[str]) -> int:
+def run(args: Sequence[str]) -> int:
     """Run `nst compare A B C …`.
 
     Runs are labelled with the settings in which they differ, if each of them has its config.
 
     Args:
-        words: The command and its options, such as `["compare", "a.png", "lightning_logs/starry"]`.
+        args: The command's name and its arguments, such as `["compare", "a.png", "lightning_logs/starry"]`.
 
     Returns:
         0.
@@ -33,8 +40,8 @@ def run_compare(words: Sequence[str]) -> int:
     Raises:
         UserError: If something the user gave can't be used.
     """
-    options = _parser().parse_args(list(words[1:]))
-    if not options.pictures:
+    options = _parser().parse_own(args[1:])
+    if not options.images:
         raise UserError("there is nothing to compare; give pictures or runs, such as nst compare a.png b.png")
     if options.columns is not None and options.columns < 1:
         raise UserError(f"--columns must be at least 1, but {options.columns} was given.")
@@ -42,13 +49,12 @@ def run_compare(words: Sequence[str]) -> int:
         raise UserError(f"--size must be from {_SIZES[0]} to {_SIZES[1]} pixels, but {options.size} was given.")
     output = user_path(options.output)
     check_output(output)
-    pictures = [find_picture(word) for word in options.pictures]
-    for picture in pictures:
-        if Path(picture.file).resolve() == output.resolve():
+    images = [resolve_image(given) for given in options.images]
+    for image in images:
+        if Path(image.file).resolve() == output.resolve():
             raise UserError(f"--output {output} is one of the pictures compared; choose another name.")
     cells = [
-        Cell(read_small(picture.file, options.size), note)
-        for picture, note in zip(pictures, _notes(pictures), strict=True)
+        Cell(read_small(image.file, options.size), note) for image, note in zip(images, _notes(images), strict=True)
     ]
     columns = options.columns or _columns(len(cells))
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
@@ -57,34 +63,189 @@ def run_compare(words: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="nst compare", description="Put pictures and runs side by side on one labelled sheet.")
-    parser.add_argument(
-        "pictures",
-        nargs="*",
-        type=str,
-        help="Picture files, sample:NAME, runs such as lightning_logs/starry/version_0, or folders of versions such as "
-        "lightning_logs/starry, of which the newest with a picture is taken.",
+def _parser() -> OptionParser:
+    parser = OptionParser(
+        "compare",
+        usage="PICTURE_OR_RUN ... [--output FILE] [--columns N] [--size PIXELS] [--title TEXT]",
+        description="Put pictures and runs side by side on one labelled sheet.",
     )
-    parser.add_argument("--output", type=str, default="compare.png", help="Where the sheet is written.")
-    parser.add_argument("--columns", type=int | None, default=None, help="Pictures in a row; at most 5 if unset.")
-    parser.add_argument("--size", type=int, default=320, help="Long side of each picture on the sheet, in pixels.")
-    parser.add_argument("--title", type=str, default="", help="Stands above the pictures.")
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="PICTURE_OR_RUN",
+        help="picture files, sample:NAME, runs such as lightning_logs/starry/version_0, or folders of versions such as "
+        "lightning_logs/starry, of which the newest with a picture is taken",
+    )
+    parser.add_argument(
+        "--output", default="compare.png", metavar="FILE", help="where the sheet is written (%(default)s)"
+    )
+    parser.add_argument(
+        "--columns", type=whole, metavar="N", help=f"pictures in a row; at most {_MOST_COLUMNS} if unset"
+    )
+    parser.add_argument(
+        "--size",
+        type=whole,
+        default=320,
+        metavar="PIXELS",
+        help="long side of each picture on the sheet, in pixels (%(default)s)",
+    )
+    parser.add_argument("--title", default="", metavar="TEXT", help="stands above the pictures")
     return parser
 
 
-def _notes(pictures: Sequence[Found]) -> list[str]:
-    """Give each picture its name, and each run also what sets it apart."""
-    runs = [picture.run for picture in pictures if picture.run is not None]
-    told = iter(differences(runs))
-    names = distinct_names(pictures)
+def _notes(images: Sequence[ImageSource]) -> list[str]:
+    """Return the name of each image, and for a run also what sets it apart."""
+    apart = iter(differences([image.run for image in images if image.run is not None]))
     return [
-        "\n".join([name, *([] if picture.run is None else next(told))])
-        for name, picture in zip(names, pictures, strict=True)
+        "\n".join([name, *([] if image.run is None else next(apart))])
+        for name, image in zip(distinct_names(images), images, strict=True)
     ]
 
 
 def _columns(count: int) -> int:
-    """Give rows of about the same length."""
+    """Return the number of columns that makes rows of about the same length."""
     rows = -(-count // _MOST_COLUMNS)
     return -(-count // rows)
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """An image, and where it comes from.
+
+    Attributes:
+        file: File, or `sample:NAME`, as `read_image` takes it.
+        names: Names for it, from the shortest to the most exact.
+        run: Folder of the run that painted it; `None` if it is only an image.
+    """
+
+    file: str
+    names: tuple[str, ...]
+    run: Path | None = None
+
+
+def resolve_image(given: str) -> ImageSource:
+    """Return the image that an argument means.
+
+    Args:
+        given: Image file, `sample:NAME`, folder of a run (`lightning_logs/starry/version_0`), or folder of
+            versions (`lightning_logs/starry`), of which the one with the highest number that has an image is taken.
+
+    Returns:
+        The image; whether a file is there and can be read is left to `read_image`.
+
+    Raises:
+        UserError: If it is a folder without a run that has an image.
+    """
+    if given.startswith("sample:"):
+        return ImageSource(given, (given.removeprefix("sample:"), given))
+    path = user_path(given)
+    if path.is_dir():
+        return _resolve_run(path.resolve(), given)
+    exact = path.parent.resolve() / path.name
+    longer = [f"{parent}{name}" for parent in _endings(exact.parent) for name in (exact.stem, exact.name)]
+    return ImageSource(str(path), (exact.stem, *longer))
+
+
+def distinct_names(images: Sequence[ImageSource]) -> list[str]:
+    """Return for each image the shortest name that no other has.
+
+    Args:
+        images: Images; the same one twice has the same name twice.
+
+    Returns:
+        A name for each.
+    """
+    lengths = [0] * len(images)
+    while True:
+        names = [image.names[length] for image, length in zip(images, lengths, strict=True)]
+        meant = {name: {i.names[-1] for i, n in zip(images, names, strict=True) if n == name} for name in names}
+        longer = [
+            length + (len(meant[name]) > 1 and length + 1 < len(image.names))
+            for image, name, length in zip(images, names, lengths, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer
+
+
+def _resolve_run(folder: Path, given: str) -> ImageSource:
+    run = folder
+    if not (folder / FILE_NAME).is_file():
+        versions = [(int(n[1]), path.parent) for path in folder.glob(f"*/{FILE_NAME}") if (n := _version(path.parent))]
+        if not versions:
+            raise UserError(f"expected a run that has painted {FILE_NAME}, found none in {given}; {_hint(Path(given))}")
+        run = max(versions)[1]
+    return ImageSource(str(run / FILE_NAME), tuple(f"{parent}{run.name}" for parent in _endings(run.parent)), run)
+
+
+def _version(folder: Path) -> re.Match[str] | None:
+    return re.fullmatch(r"version_(\d+)", folder.name)
+
+
+def _hint(folder: Path) -> str:
+    below = sorted(folder.glob(f"*/{FILE_NAME}")) + sorted(folder.glob(f"*/*/{FILE_NAME}"))
+    return f"name a run, such as {below[0].parent}" if below else "run nst fit first, or name a picture"
+
+
+def _endings(folder: Path) -> list[str]:
+    """Return the last part of a path, the last two and so on, each with a slash at its end."""
+    parts = [part for part in folder.parts if part != folder.anchor]
+    return ["".join(f"{part}/" for part in parts[-n:]) for n in range(1, len(parts) + 1)]
+
+
+def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
+    """Return the settings in which runs differ.
+
+    Args:
+        runs: Folders of the runs. A resumed run has several configs, of which the last one holds.
+        most: Largest number of settings; those of the model come before those of the data.
+
+    Returns:
+        Settings of each run that are not the same in all, such as `["style.weight 10", "size 512"]`, the same
+        settings in the same order for each; nothing if a run has no config that can be read.
+    """
+    configs = [_read_config(run) for run in runs]
+    settings = [_flatten(config) for config in configs if config is not None]
+    if len(settings) < len(runs):
+        return [[] for _ in runs]
+    keys = list(dict.fromkeys(key for flat in settings for key in flat))
+    differing = [key for key in keys if len({flat.get(key, _UNSET) for flat in settings}) > 1]
+    shaping = [key for section in _SECTIONS for key in differing if f"{key}.".startswith(f"{section}.")]
+    return [[f"{_short(key)} {flat.get(key, _UNSET)}" for key in shaping[:most]] for flat in settings]
+
+
+def _read_config(run: Path) -> dict[str, Any] | None:
+    files = sorted(run.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+    try:
+        config = yaml.safe_load(files[-1].read_text(encoding="utf-8")) if files else None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # the pictures can be compared without
+    return config if isinstance(config, dict) else None
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return every setting as a dotted key, without `init_args`, and a short text."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        key = prefix if name == "init_args" else f"{prefix}.{name}".removeprefix(".")
+        if isinstance(value, dict):
+            flat |= _flatten(value, key)
+        else:
+            flat[key] = str(value).rsplit(".", 1)[-1] if name == "class_path" else _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return Path(value).name if isinstance(value, str) and "/" in value else str(value)
+
+
+def _short(key: str) -> str:
+    """Return what tells a setting from others: `style.weight`, but `size` for `data.size`."""
+    parts = key.removesuffix(".class_path").split(".")
+    return ".".join(parts[1:][-2:]) or parts[0]

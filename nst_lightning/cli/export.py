@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nst_lightning.cli.options import CommandParser
+from nst_lightning.cli.options import OptionParser
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
@@ -29,10 +29,10 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 
 class Portable(nn.Module):
-    """What `TransformerNet.forward` computes, without its complaints about sizes.
+    """Computes what `TransformerNet.forward` does, without its complaints about sizes.
 
     Args:
-        network: To be exported.
+        network: Network to be exported.
     """
 
     def __init__(self, network: TransformerNet) -> None:
@@ -44,11 +44,11 @@ class Portable(nn.Module):
         return self.network.paint(images, self.network.mixture(weights))
 
 
-def run_export(words: Sequence[str]) -> int:
+def run(args: Sequence[str]) -> int:
     """Run `nst export NETWORK MODEL`.
 
     Args:
-        words: The command and its options, such as `["export", "last.ckpt", "starry.onnx"]`.
+        args: The command's name and its arguments, such as `["export", "last.ckpt", "starry.onnx"]`.
 
     Returns:
         0.
@@ -57,9 +57,9 @@ def run_export(words: Sequence[str]) -> int:
         UserError: If the network can't be read, the file can't be written, a package is missing, or what was exported
             paints something else.
     """
-    options = _parser().parse_args(list(words[1:]))
+    options = _parser().parse_own(args[1:])
     target = Path(options.output).expanduser()
-    suffixes = (*_WRITERS, _SMALL)
+    suffixes = (*WRITERS, _SMALL)
     if target.suffix not in suffixes:
         raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")
     check_writable(target)
@@ -70,28 +70,29 @@ def run_export(words: Sequence[str]) -> int:
         return 0
     with atomic_path(target) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations inside the exporters
-        run = _WRITERS[target.suffix](Portable(network), temporary)
-        if run is None:
+        exported = WRITERS[target.suffix](Portable(network), temporary)
+        if exported is None:
             _log.warning("not checked against PyTorch: onnxruntime is not installed (pip install onnxruntime)")
         else:
-            _check(network, run)
+            _check(network, exported)
     _log.info("model: %s (inputs: images 1×3×H×W from 0 to 1, and weights of %s)", target, ", ".join(card.styles))
     return 0
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="nst export",
-        description="Turn a network that paints in one pass into a file that other programs run. It takes pictures of "
-        "any size, sRGB from 0 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It "
-        f"is made for one picture at a time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone "
-        "refuses smaller ones; .ts and .torchscript take several pictures at once, .onnx and .pt2 refuse them.",
+def _parser() -> OptionParser:
+    parser = OptionParser(
+        "export",
+        usage="network output",
+        description=f"""\
+Turn a network that paints in one pass into a file that other programs run. It takes pictures of any size, sRGB from 0
+to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It is made for one picture at a
+time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone refuses smaller ones; .ts and .torchscript
+take several pictures at once, .onnx and .pt2 refuse them.""",
     )
-    parser.add_argument("network", type=str, help="A .ckpt of nst fit, a .safetensors file, or a shipped network.")
+    parser.add_argument("network", help="a .ckpt of nst fit, a .safetensors file, or a shipped network")
     parser.add_argument(
         "output",
-        type=str,
-        help="The suffix says what: .onnx, .pt2 (torch.export), .ts or .torchscript, .safetensors (small, for nst).",
+        help="the suffix says what: .onnx, .pt2 (torch.export), .ts or .torchscript, .safetensors (small, for nst)",
     )
     return parser
 
@@ -137,12 +138,13 @@ def _write_torchscript(model: Portable, path: Path) -> Run:
     return loaded
 
 
-_WRITERS: dict[str, Callable[[Portable, Path], Run | None]] = {
+WRITERS: dict[str, Callable[[Portable, Path], Run | None]] = {
     ".onnx": _write_onnx,
     ".pt2": _write_exported,
     ".ts": _write_torchscript,
     ".torchscript": _write_torchscript,
 }
+"""From a suffix to the function that writes such a file and returns what runs it; `None` where that can't be run."""
 
 
 def _example(model: Portable) -> tuple[Tensor, Tensor]:

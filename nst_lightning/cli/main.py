@@ -1,34 +1,101 @@
-"""The `nst` command."""
+"""The `nst` command: the table of its commands, of which the help is made."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 
 from nst_lightning.errors import UserError
 
-HELP = """\
-usage: nst fit [--config FILE] [options]
-       nst sweep [--config FILE] --grid.OPTION VALUES ... [options]
-       nst batch --contents FOLDER --styles FOLDER [--config FILE] [options]
-       nst video --video FILE --style PAINTING [--config FILE] [options]
-       nst predict [--data.images FOLDER] [--ckpt_path NETWORK] [options]
-       nst export NETWORK MODEL.onnx [options]
-       nst compare PICTURE_OR_RUN ... [--output FILE] [options]
-       nst app [--host ADDRESS] [--port NUMBER] [options]
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `nst`.
+
+    Attributes:
+        name: Its first argument.
+        usage: Its other arguments, in short.
+        summary: What it does, in a line.
+        home: Dotted path of the function that runs it: from the arguments, the name first, to the exit code. It is
+            imported when the command runs, so that `nst --help` need not wait for torch and Lightning.
+    """
+
+    name: str
+    usage: str
+    summary: str
+    home: str
+
+    def run(self, args: Sequence[str]) -> int:
+        """Run the command with its arguments, the name first, and return the exit code."""
+        module, _, function = self.home.rpartition(".")
+        run: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+        return run(args)
+
+
+_TABLE = (
+    Command(
+        "fit",
+        "[--config FILE] [options]",
+        "paint a picture, or go on with one",
+        "nst_lightning.runs.fit_command.run_command",
+    ),
+    Command(
+        "sweep",
+        "[--config FILE] --grid.OPTION VALUES ... [options]",
+        "paint a grid of pictures, and lay them out on a sheet",
+        "nst_lightning.cli.sweep.run",
+    ),
+    Command(
+        "batch",
+        "--contents FOLDER --styles FOLDER [--config FILE] [options]",
+        "paint many pictures: folders of contents and styles, or a list",
+        "nst_lightning.cli.batch.run",
+    ),
+    Command(
+        "video",
+        "--video FILE --style PAINTING [--config FILE] [options]",
+        "paint a video: each frame goes on from the one before",
+        "nst_lightning.cli.video.run",
+    ),
+    Command(
+        "predict",
+        "[--data.images FOLDER] [--ckpt_path NETWORK] [options]",
+        "paint pictures in one pass each, by a trained network",
+        "nst_lightning.runs.predict_command.run_predict",
+    ),
+    Command(
+        "export",
+        "NETWORK MODEL.onnx [options]",
+        "turn such a network into an ONNX, torch.export or TorchScript file",
+        "nst_lightning.cli.export.run",
+    ),
+    Command(
+        "compare",
+        "PICTURE_OR_RUN ... [--output FILE] [options]",
+        "show pictures and runs side by side on a sheet",
+        "nst_lightning.cli.compare.run",
+    ),
+    Command(
+        "app",
+        "[--host ADDRESS] [--port NUMBER] [options]",
+        "a page in the browser: drop two pictures, watch them become one",
+        "nst_lightning.cli.app.run",
+    ),
+)
+COMMANDS = {command.name: command for command in _TABLE}
+
+_USAGE = "\n       ".join(f"nst {command.name} {command.usage}" for command in _TABLE)
+_SUMMARIES = "\n".join(f"  {command.name:<12} {command.summary}" for command in _TABLE)
+HELP = f"""\
+usage: {_USAGE}
 
 Neural style transfer: paint a photo in the manner of a painting.
 
 commands:
-  fit          paint a picture, or go on with one
-  sweep        paint a grid of pictures, and lay them out on a sheet
-  batch        paint many pictures: folders of contents and styles, or a list
-  video        paint a video: each frame goes on from the one before
-  predict      paint pictures in one pass each, by a trained network
-  export       turn such a network into an ONNX, torch.export or TorchScript file
-  compare      show pictures and runs side by side on a sheet
-  app          a page in the browser: drop two pictures, watch them become one
+{_SUMMARIES}
 
 example:
   nst fit --config configs/starry.yaml
@@ -46,126 +113,40 @@ options:
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
-COMMANDS = ("fit", "sweep", "batch", "video", "predict", "export", "compare", "app")
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run `nst`.
 
     Args:
-        args: Words after `nst`; `None` for those of the process.
+        args: Arguments after `nst`; `None` for those of the process.
 
     Returns:
         The exit code: 0, 1 if one of many runs or pictures failed, 2 for a mistake in what was asked, 130 or 143 after
         Ctrl-C or SIGTERM.
     """
-    words = list(sys.argv[1:] if args is None else args)
+    args = list(sys.argv[1:] if args is None else args)
     _configure_messages()
-    # Answered before torch and Lightning are imported: that takes seconds.
-    if not words or words[0] in ("-h", "--help"):
+    if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
         return 0
-    if words[0] == "--version":
+    if args[0] == "--version":
         from importlib.metadata import version
 
         sys.stdout.write(f"nst-lightning {version('nst-lightning')}\n")
         return 0
     try:
-        if words[0] not in COMMANDS:
+        if args[0] not in COMMANDS:
             raise UserError(
-                f"there is no command {words[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
+                f"there is no command {args[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
             )
-        run = {
-            "fit": _fit,
-            "sweep": _sweep,
-            "batch": _batch,
-            "video": _video,
-            "predict": _predict,
-            "export": _export,
-            "compare": _compare,
-            "app": _app,
-        }
-        return run[words[0]](words)
+        return COMMANDS[args[0]].run(args)
     except UserError as error:
         sys.stderr.write(f"nst: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("nst: interrupted\n")
         return 130
-
-
-def _fit(words: list[str]) -> int:
-    from nst_lightning.runs.fit_command import run_command
-
-    return run_command(words)
-
-
-def _sweep(words: list[str]) -> int:
-    from nst_lightning.cli.usage import SWEEP_HELP
-
-    if any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(SWEEP_HELP)
-        return 0
-    from nst_lightning.jobs.processes import worker_context
-
-    worker_context()  # the workers' imports and ours take seconds: they go on at the same time
-    from nst_lightning.cli.sweep import run_sweep
-
-    return run_sweep(words[1:])
-
-
-def _batch(words: list[str]) -> int:
-    from nst_lightning.cli.usage import BATCH_HELP
-
-    if any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(BATCH_HELP)
-        return 0
-    from nst_lightning.jobs.batch_launch import take_launch
-
-    launch = take_launch()  # before Lightning is imported, which would see a cluster
-    from nst_lightning.cli.batch import run_batch
-
-    return run_batch(words[1:], launch)
-
-
-def _video(words: list[str]) -> int:
-    from nst_lightning.cli.usage import VIDEO_HELP
-
-    if any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(VIDEO_HELP)
-        return 0
-    from nst_lightning.cli.video import run_video
-
-    return run_video(words[1:])
-
-
-def _predict(words: list[str]) -> int:
-    from nst_lightning.runs.predict_command import run_predict
-
-    return run_predict(words)
-
-
-def _export(words: list[str]) -> int:
-    from nst_lightning.cli.export import run_export
-
-    return run_export(words)
-
-
-def _compare(words: list[str]) -> int:
-    from nst_lightning.cli.compare import run_compare
-
-    return run_compare(words)
-
-
-def _app(words: list[str]) -> int:
-    from nst_lightning.cli.usage import APP_HELP
-
-    if any(word in ("-h", "--help") for word in words):
-        sys.stdout.write(APP_HELP)
-        return 0
-    from nst_lightning.cli.app import run_app
-
-    return run_app(words[1:])
 
 
 def _configure_messages() -> None:

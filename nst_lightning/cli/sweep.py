@@ -1,51 +1,37 @@
-"""`nst sweep`: a grid of runs by one command, which can be killed and started again."""
+"""`nst sweep`: a grid of runs by one command."""
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 
-from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
-from nst_lightning.errors import UserError
-from nst_lightning.jobs.grid import Axis, Choice, Run, axis_name, expand, make_axes, option_words
-from nst_lightning.jobs.progress import SweepBar
-from nst_lightning.jobs.report import SHEET, TABLE, Outcome, read_outcome, write_sheet, write_table
-from nst_lightning.jobs.request import Request, Sheet, read_request
-from nst_lightning.jobs.runner import JobRunner
-from nst_lightning.jobs.worker import Job
-from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.run_folder import RUNS
-from nst_lightning.runs.saved_config import changed_settings
-from nst_lightning.utils.atomic import atomic_path
-from nst_lightning.utils.locks import check_locks
+from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, number_from, short_names
+from nst_lightning.errors import UserError, did_you_mean, one_line
+from nst_lightning.jobs.grid import Sheet, option_args
+from nst_lightning.jobs.processes import worker_context
 
-MANIFEST = "sweep.yaml"
+if TYPE_CHECKING:
+    from nst_lightning.jobs.sweep import SweepRequest
 
-_log = logging.getLogger(__name__)
-
-_OF_A_RUN = ("name", "ckpt_path", "weights_only")
-"""Settings of `nst fit` that say which run is meant, not what is painted."""
-
-_OF_ALL_RUNS = ("trainer.default_root_dir", "trainer.logger")
+_FILE_KEYS = ("config", "options", "grid", "sheet")
+_JOBS = 1
+_REFUSED = {
+    "--output.path": "each run writes stylized.png into its own folder.",
+    "--animation.path": "all runs would write the same file; give it to nst fit.",
+    "--print_config": "it has many; give it to nst fit.",
+    "--ckpt_path": "a sweep that is started again goes on by itself.",
+}
 
 
-def run_sweep(words: Sequence[str]) -> int:
+def run(args: Sequence[str]) -> int:
     """Run `nst sweep …`.
 
-    Each run is one of `nst fit`, in `lightning_logs/NAME/LABEL/version_0`. Started again with the same words, runs
-    that are complete are left alone, those that were interrupted go on from their checkpoints, and those that failed
-    are tried again. The grid may have grown; anything else that differs is refused, since the pictures could not be
-    compared.
-
-    The result of a run depends, in its last bits, on the threads it has: those of the machine divided by `--jobs`.
-
     Args:
-        words: After `nst sweep`.
+        args: The command's name and its arguments.
 
     Returns:
         0 if all runs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
@@ -53,129 +39,133 @@ def run_sweep(words: Sequence[str]) -> int:
     Raises:
         UserError: If what is asked for makes no sense, before anything runs.
     """
-    request = read_request(words)
-    axes = make_axes(request.grid)
-    runs = expand(axes)
-    _check_place(runs)
-    settings = resolve_settings(["fit", *request.base])
-    for run in _covering(runs):  # a mistyped last value must not show after hours
-        resolve_settings(["fit", *request.base, *option_words(run.options)])
-    _check_steps(request.sheet, settings)
-    folder = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS / request.name
-    _keep_manifest(folder, settings, runs)
-    outcomes = [read_outcome(run, folder) for run in runs]
-    missing = [outcome.run for outcome in outcomes if outcome.status != "complete"]
-    _log.info("%d runs in %s, %d of them complete", len(runs), folder, len(runs) - len(missing))
-    stopped_by = None
-    if missing:
-        check_locks(folder)
-        jobs = [_job(run, axes, request, settings, folder) for run in missing]
-        stopped_by = _run(jobs, len(runs), request.jobs)
-        outcomes = [read_outcome(run, folder) for run in runs]
-    _report(folder, axes, outcomes, request, settings)
-    if stopped_by is not None:
-        _log.info("stopped; the same command goes on where this one was")
-        return 128 + stopped_by
-    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+    own, rest = _split(args[1:])
+    worker_context()  # the workers' imports and ours take seconds: they go on at the same time
+    from nst_lightning.jobs.sweep import run_sweep
+
+    return run_sweep(_make_request(own, rest))
 
 
-def _check_place(runs: Sequence[Run]) -> None:
-    for key in {key for run in runs for key in run.options if key in _OF_ALL_RUNS}:
-        raise UserError(f"{key} can't be an axis of the grid: it says where the runs are, all of them; leave it out.")
+def read_sweep_request(args: Sequence[str]) -> SweepRequest:
+    """Read a command line, and the sweep file it names if it names one.
+
+    Options on the command line win over those of the file; its axes are added to the file's, and replace those of
+    the same key.
+
+    Args:
+        args: Arguments of `nst sweep`.
+
+    Returns:
+        The request; `base` starts with configs that exist.
+
+    Raises:
+        UserError: If an option of the sweep itself, or the file, makes no sense. Options of `nst fit` are not read
+            here.
+    """
+    return _make_request(*_split(args))
 
 
-def _check_steps(sheet: Sheet, settings: Mapping[str, Any]) -> None:
-    every = settings["output"].get("every_n_steps")
-    if sheet.steps and (not every or any(step % every for step in sheet.steps)):
-        raise UserError(
-            f"the sheet shows the pictures at steps {', '.join(map(str, sheet.steps))}, but output.every_n_steps is "
-            f"{every or 'not set'}; set it to a number that divides them."
-        )
+def _split(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Separate the sweep's own options from those of `nst fit`."""
+    parser = OptionParser(
+        "sweep",
+        usage="[--config FILE] [--grid.OPTION VALUES ...] [--name NAME] [--jobs N] [options of nst fit]",
+        description="Paint every combination of some settings, each a run as nst fit makes it, and lay the pictures "
+        f"out on one sheet.\n{FIT_OPTION}, and holds for all runs.",
+        epilog=f"""\
+short names of options:
+{short_names()}
+
+example:
+  nst sweep --config configs/starry.yaml --grid.style_weight '[2, 8, 32]' --data.size 256
+  nst sweep --grid.style_weight '[6, 60]' --grid.style_layers '{{shallow: [relu1_1], deep: [relu1_1, relu4_1]}}'
+  nst sweep --config configs/sweeps/content_layers.yaml --data.content me.jpg --jobs 2
+
+The same command goes on where it was stopped or killed: complete runs are left alone, failed ones are tried again.
+Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.""",
+        refused=_REFUSED,
+    )
+    add_config(parser, "a config of nst fit, or a sweep file: keys config, options, grid and sheet")
+    parser.add_argument(
+        "--grid.OPTION",
+        metavar="VALUES",
+        help="an axis: an option of nst fit and a list of its values, or a mapping of titles to values; a second axis "
+        "makes a table",
+    )
+    parser.add_argument("--name", help="everything lives in lightning_logs/NAME; the config's name if unset")
+    parser.add_argument("--jobs", default=str(_JOBS), metavar="N", help="runs at a time (%(default)s)")
+    parser.add_argument("--sheet.size", metavar="PIXELS", help=f"long side of a picture on the sheet ({Sheet.size})")
+    parser.add_argument("--sheet.title", metavar="TEXT", help="stands above the pictures")
+    parser.add_argument(
+        "--sheet.steps",
+        metavar="STEPS",
+        help="columns are the pictures at these steps; needs --output.every_n_steps",
+    )
+    keys = dict.fromkeys(found[0] for arg in args if (found := re.match(r"--(grid|sheet)\.[^=]+", arg)))
+    for key in keys:
+        if key not in parser.names:
+            parser.add_argument(key)
+    options, rest = parser.split(args)
+    given = vars(options)
+    own: dict[str, Any] = {"config": options.config, "name": options.name, "jobs": options.jobs}
+    for section in ("grid", "sheet"):
+        named = [key for key in keys if key.startswith(f"--{section}.")]
+        own[section] = {key.partition(".")[2]: _read_yaml(key, given[key[2:]]) for key in named}
+    return own, rest
 
 
-def _covering(runs: Sequence[Run]) -> list[Run]:
-    """Give few runs in which every choice of every axis appears."""
-    seen: list[Choice] = []
-    chosen = []
-    for run in runs:
-        new = [choice for choice in run.choices if choice not in seen]
-        if new:
-            seen += new
-            chosen.append(run)
-    return chosen
-
-
-def _run(jobs: Sequence[Job], total: int, at_once: int) -> int | None:
-    """Do the jobs; give the number of the signal that ended it, if one did."""
-    bar = SweepBar(jobs, total)
-    runner = JobRunner(at_once, max(1, torch.get_num_threads() // at_once), bar)
+def _read_yaml(key: str, text: str) -> Any:
     try:
-        runner.run(jobs)
-    finally:
-        bar.close()
-    return None if runner.stopped_by is None else int(runner.stopped_by)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{key} is not valid YAML: {one_line(error)}.") from error
 
 
-def _job(run: Run, axes: Sequence[Axis], request: Request, settings: Mapping[str, Any], folder: Path) -> Job:
-    words = ["fit", *request.base, *option_words(run.options), "--trainer.enable_progress_bar=false"]
-    return Job(
-        label=run.label,
-        words=(*words, f"--name={request.name}/{run.label}"),
-        folder=folder / run.label,
-        settings={axis.name: choice.text for axis, choice in zip(axes, run.choices, strict=True)},
-        work=_work(_data(settings), run.options),
+def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
+    from nst_lightning.jobs.sweep import SweepRequest
+    from nst_lightning.runs.config_files import find_config, is_sweep
+    from nst_lightning.runs.run_folder import check_name
+
+    files = [find_config(given) for given in own["config"] or ["starry.yaml"]]
+    sweeps = [path for path in files if is_sweep(path)]
+    if len(sweeps) > 1:
+        raise UserError(f"--config names two sweeps, {sweeps[0]} and {sweeps[1]}; give one.")
+    asked = _read_file(sweeps[0]) if sweeps else {}
+    bases = asked.get("config") or []
+    bases = [find_config(str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
+    check_name(own["name"])
+    configs = [*bases, *(path for path in files if path not in sweeps)]
+    return SweepRequest(
+        name=own["name"] or (Path(sweeps[0]).stem if sweeps else f"{Path(files[0]).stem}-sweep"),
+        base=(*(f"--config={path}" for path in configs), *option_args(asked.get("options", {})), *rest),
+        grid={**asked.get("grid", {}), **own["grid"]},
+        sheet=_read_sheet({**asked.get("sheet", {}), **own["sheet"]}),
+        jobs=int(number_from(own["jobs"], "--jobs", is_whole=True, lowest=1)),
     )
 
 
-def _data(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return dict((settings.get("data") or {}).get("init_args") or {})
+def _read_file(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for key, value in content.items():
+        if key not in _FILE_KEYS:
+            hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")
+            keys = ", ".join(_FILE_KEYS)
+            raise UserError(f"{path} has the key {key!r}; a sweep has {keys}. {hint[0].upper()}{hint[1:]}")
+        if key != "config" and not isinstance(value, dict):
+            raise UserError(f"{key} in {path} wants a mapping, but {value!r} was given.")
+    for key in content.get("options", {}):
+        if f"--{key}" in _REFUSED:
+            raise UserError(f"{key} can't be an option of {path}: {_REFUSED[f'--{key}']}")
+    return content
 
 
-def _work(data: Mapping[str, Any], options: Mapping[str, Any]) -> float:
-    """Estimate a run's work in pixels times steps, up to a factor that the runs share."""
-    data = {**data, **{axis_name(key): value for key, value in options.items()}}
-    try:
-        sizes = data.get("sizes") or pyramid_sizes(data["size"], data["min_size"])
-        steps = steps_per_level(data["steps"], data.get("first_steps"), len(sizes))
-        return float(sum(count * size**2 for count, size in zip(steps, sizes, strict=True)))
-    except (KeyError, TypeError, ValueError):  # of a data module of the user's own, or values that fit will refuse
-        return 1.0
-
-
-def _keep_manifest(folder: Path, settings: Mapping[str, Any], runs: Sequence[Run]) -> None:
-    """Note what the sweep is, or refuse to go on with another under the same name."""
-    base = {key: value for key, value in settings.items() if key not in _OF_A_RUN}
-    wanted = {run.label: {axis_name(key): value for key, value in run.options.items()} for run in runs}
-    file = folder / MANIFEST
-    other = f"give another --name, or remove {folder}."
-    if file.exists():
-        known = yaml.safe_load(file.read_text(encoding="utf-8"))
-        changes = changed_settings(known["settings"], base)
-        for label in wanted.keys() & known["runs"].keys():
-            changes += changed_settings(known["runs"][label], wanted[label], label)
-        if changes:
-            raise UserError(f"{folder} holds a sweep with other settings: {'; '.join(sorted(changes))}; {other}")
-        wanted = {**known["runs"], **wanted}
-        if wanted == known["runs"]:
-            return
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds runs that are not of a sweep; {other}")
-    with atomic_path(file) as temporary:
-        text = yaml.safe_dump({"settings": base, "runs": wanted}, sort_keys=False, allow_unicode=True)
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _report(
-    folder: Path, axes: Sequence[Axis], outcomes: Sequence[Outcome], request: Request, settings: Mapping[str, Any]
-) -> None:
-    look = request.sheet
-    sheet = Sheet(look.title or request.name, look.size, look.steps)
-    write_table(folder / TABLE, axes, outcomes)
-    write_sheet(folder / SHEET, axes, outcomes, sheet, _data(settings))
-    complete = sum(outcome.status == "complete" for outcome in outcomes)
-    _log.info("%d of %d runs complete", complete, len(outcomes))
-    for outcome in outcomes:
-        if outcome.status == "failed":
-            _log.info("failed: %s (%s)", outcome.run.label, folder / outcome.run.label / "log.txt")
-    _log.info("table: %s", folder / TABLE)
-    _log.info("sheet: %s", folder / SHEET)
+def _read_sheet(settings: Mapping[str, Any]) -> Sheet:
+    known = Sheet.__dataclass_fields__
+    for key in settings:
+        if key not in known:
+            raise UserError(f"there is no setting sheet.{key}; there are {', '.join(f'sheet.{k}' for k in known)}.")
+    steps = settings.get("steps") or ()
+    if not isinstance(steps, list | tuple) or not all(isinstance(step, int) and step > 0 for step in steps):
+        raise UserError(f"sheet.steps wants a list of steps, such as '[100, 200]', but {steps!r} was given.")
+    size = number_from(str(settings.get("size", Sheet.size)), "sheet.size", is_whole=True, lowest=32)
+    return Sheet(str(settings.get("title") or ""), int(size), tuple(steps))

@@ -33,9 +33,25 @@ SHORT_NAMES = {
     "style": "data.style",
     "seed": "seed_everything",
 }
-"""Of the common axes: what `nst fit` calls them."""
+"""From the short names of the common axes to the options of `nst fit`."""
 
 _LONGEST_LABEL = 120  # bytes; file systems allow 255 for a name
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """How the contact sheet looks.
+
+    Attributes:
+        title: Text over everything; the sweep's name if empty.
+        size: Long side of an image on it, pixels.
+        steps: Steps whose images are the columns, which `--output.every_n_steps` writes; none for one image of each
+            run.
+    """
+
+    title: str = ""
+    size: int = 256
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,9 +59,9 @@ class Choice:
     """One value of an axis.
 
     Attributes:
-        text: As it stands in the folder's name and in the table.
-        title: As it stands over a column or beside a row.
-        options: What it sets: options of `nst fit` without dashes, and their values.
+        text: Its text in the folder's name and in the table.
+        title: Its text over a column or beside a row.
+        options: Options of `nst fit` that it sets, without dashes, and their values.
     """
 
     text: str
@@ -55,11 +71,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Axis:
-    """What is varied.
+    """A setting that is varied.
 
     Attributes:
-        name: Short, unique within a grid.
-        choices: Its values, in the order given; at least one.
+        name: Short name, unique within a grid.
+        choices: Values, in the order given; at least one.
     """
 
     name: str
@@ -71,8 +87,8 @@ class Run:
     """One point of the grid.
 
     Attributes:
-        label: The name of its folder; unique within the sweep.
-        choices: One of each axis, in the axes' order.
+        label: Name of its folder; unique within the sweep.
+        choices: One choice of each axis, in the axes' order.
     """
 
     label: str
@@ -88,9 +104,9 @@ def make_axes(grid: Mapping[str, Any]) -> list[Axis]:
     """Read the axes.
 
     Args:
-        grid: From an option of `nst fit` (dotted, or one of `SHORT_NAMES`) to a list of its values, or to a mapping
-            from titles to values; or from any other name to a mapping from titles to mappings, each of which sets
-            several options at once.
+        grid: Mapping from an option of `nst fit` (dotted, or one of `SHORT_NAMES`) to a list of its values, or to a
+            mapping from titles to values; or from any other name to a mapping from titles to mappings, each of which
+            sets several options at once.
 
     Returns:
         The axes, in the order given.
@@ -110,7 +126,7 @@ def make_axes(grid: Mapping[str, Any]) -> list[Axis]:
 
 
 def expand(axes: Sequence[Axis]) -> list[Run]:
-    """Give the product of the axes, the last one varying fastest.
+    """Return the product of the axes, the last one varying fastest.
 
     A label is made from the names and values, so that it stays the same when the grid grows. One that would be too
     long for a file system, or that another run has, ends in a digest of the run's options.
@@ -135,8 +151,8 @@ def expand(axes: Sequence[Axis]) -> list[Run]:
     ]
 
 
-def option_words(options: Mapping[str, Any]) -> list[str]:
-    """Give options as words of a command line.
+def option_args(options: Mapping[str, Any]) -> list[str]:
+    """Return options as arguments of a command line.
 
     Args:
         options: Dotted or short names without dashes, and values as YAML gives them.
@@ -144,11 +160,11 @@ def option_words(options: Mapping[str, Any]) -> list[str]:
     Returns:
         One `--name=value` for each.
     """
-    return [f"--{SHORT_NAMES.get(key, key)}={as_word(value)}" for key, value in options.items()]
+    return [f"--{SHORT_NAMES.get(key, key)}={as_arg(value)}" for key, value in options.items()]
 
 
-def as_word(value: Any) -> str:
-    """Give a value as one would type it on a command line: YAML on one line."""
+def as_arg(value: Any) -> str:
+    """Return a value as one would type it on a command line: YAML on one line."""
     if isinstance(value, str):
         return value
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, sort_keys=False)
@@ -161,7 +177,7 @@ def _make_axis(key: str, values: Any) -> Axis:
         hint = did_you_mean(key, SHORT_NAMES, f"short names are {', '.join(SHORT_NAMES)}.")
         raise UserError(f"grid.{key} is neither a dotted option of nst fit nor a short name; {hint}")
     if not isinstance(values, list | dict) or not values:
-        raise UserError(f"grid.{key} wants a list of values, such as '[1, 10]', but {as_word(values)} was given.")
+        raise UserError(f"grid.{key} wants a list of values, such as '[1, 10]', but {as_arg(values)} was given.")
     name = axis_name(key)
     if isinstance(values, list):
         titled = [(short_text(value), _title(name, value), value) for value in values]
@@ -185,10 +201,10 @@ def _is_bundle(values: Any) -> bool:
 
 
 def axis_name(key: str) -> str:
-    """Give the short name of an option.
+    """Return the short name of an option.
 
     Args:
-        key: As typed: `model.init_args.style.init_args.weight`, `model.style.weight` or `style_weight`.
+        key: Option as typed: `model.init_args.style.init_args.weight`, `model.style.weight` or `style_weight`.
 
     Returns:
         One of `SHORT_NAMES` if it is one of those, else the option without `init_args` and the leading `model` or
@@ -202,14 +218,14 @@ def axis_name(key: str) -> str:
 
 
 def short_text(value: Any) -> str:
-    """Give a value in few characters: pictures by their names, lists joined by a plus sign."""
+    """Return a value in few characters: files by their names, lists joined by a plus sign."""
     if isinstance(value, list):
         return " + ".join(map(short_text, value))
     if isinstance(value, dict):
         return " + ".join(f"{key} {short_text(part)}" for key, part in value.items())
     if isinstance(value, str):
         return PurePath(value.removeprefix("sample:")).name or value
-    return as_word(value)
+    return as_arg(value)
 
 
 def _title(name: str, value: Any) -> str:

@@ -21,8 +21,7 @@ from lightning.pytorch import LightningModule, Trainer
 from nst_lightning.cli.main import main
 from nst_lightning.encoders import encoder_weights as weights
 from nst_lightning.images.files import read_image
-from nst_lightning.jobs import batch_painter
-from nst_lightning.jobs.worker import Watcher
+from nst_lightning.jobs.job import Watcher, output_of_run
 from tests.helpers.inputs import make_image
 from tests.helpers.processes import Command
 
@@ -260,9 +259,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_warning_of_a_run_is_shown_and_its_chatter_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("nst_lightning.somewhere")
     handlers = logging.getLogger("nst_lightning").handlers
-    with batch_painter._output_to(tmp_path / "log.txt", "me × dots"):
+    warnings: list[str] = []
+    with output_of_run(tmp_path / "log.txt", warnings.append):
         logger.info("painting")
         logger.warning("too small")
+        sys.stderr.write("said\n")
     assert logging.getLogger("nst_lightning").handlers is handlers
-    assert capsys.readouterr().err == "me × dots: too small\n"
-    assert (tmp_path / "log.txt").read_text() == "painting\ntoo small\n"
+    assert warnings == ["too small"]
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "log.txt").read_text() == "painting\ntoo small\nsaid\n"

@@ -7,7 +7,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from nst_lightning.errors import UserError
-from nst_lightning.jobs.grid import SHORT_NAMES, as_word, axis_name, expand, make_axes, option_words
+from nst_lightning.jobs.grid import SHORT_NAMES, as_arg, axis_name, expand, make_axes, option_args
 
 
 def labels(grid: dict[str, object]) -> list[str]:
@@ -64,7 +64,7 @@ def test_an_axis_of_any_other_name_sets_several_options() -> None:
     }
     runs = expand(make_axes({"optimizer": bundle, "size": [64]}))
     assert [run.label for run in runs] == ["optimizer=Adam,size=64", "optimizer=SGD,size=64"]
-    assert option_words(runs[0].options) == [
+    assert option_args(runs[0].options) == [
         "--model.optimizer=torch.optim.Adam",
         "--model.optimizer.lr=0.02",
         "--data.size=64",
@@ -91,11 +91,11 @@ def test_labels_are_unique_stable_and_short() -> None:
     "value", [1, 0.02, 2.5e-8, 1e22, True, None, "1e-3", "sample:town", [0.9, 0.99], ["relu1_1"], {"relu1_1": 1e-4}]
 )
 def test_words_are_read_back_as_the_value(value: object) -> None:
-    assert "\n" not in as_word(value)
+    assert "\n" not in as_arg(value)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=dict[str, float] | list[float] | list[str] | float | bool | str | None)
     expected = 0.001 if value == "1e-3" else value
-    assert parser.parse_args([f"--value={as_word(value)}"]).value == expected
+    assert parser.parse_args([f"--value={as_arg(value)}"]).value == expected
 
 
 @pytest.mark.parametrize(

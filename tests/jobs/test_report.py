@@ -12,21 +12,25 @@ import torch
 
 from nst_lightning.images.files import write_image
 from nst_lightning.jobs import report
-from nst_lightning.jobs.grid import expand, make_axes
-from nst_lightning.jobs.report import Outcome, read_outcome, write_sheet, write_table
-from nst_lightning.jobs.request import Sheet
+from nst_lightning.jobs.grid import Axis, Run, Sheet, expand, make_axes
+from nst_lightning.jobs.job import JobFolder, Outcome
+from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
 
 
-def outcomes(grid: dict[str, Any], folder: Path) -> list[Outcome]:
+def outcomes(grid: dict[str, Any], folder: Path) -> tuple[list[Axis], list[Run], list[Outcome]]:
+    """Return a grid's axes and runs, and how far they are in a folder."""
+    runs = expand(make_axes(grid))
+    return make_axes(grid), runs, [JobFolder(folder / run.label).outcome() for run in runs]
+
+
+def painted(grid: dict[str, Any], folder: Path) -> tuple[list[Axis], list[Run], list[Outcome]]:
     """Make complete runs, the n-th with a picture of grey level n / 100."""
-    found = []
     for index, run in enumerate(expand(make_axes(grid))):
         version = folder / run.label / "version_0"
         write_image(version / "stylized.png", torch.full((1, 3, 4, 6), index / 100))
         (version / "result.json").write_text(json.dumps({"steps": 3, "loss": {"total": 0.5 + index, "tv": 0.5}}))
         (version / "seconds.txt").write_text("1.25\n")
-        found.append(read_outcome(run, folder))
-    return found
+    return outcomes(grid, folder)
 
 
 @pytest.fixture
@@ -68,7 +72,7 @@ def test_rows_and_columns(
     sheets: list[dict[str, Any]],
     tmp_path: Path,
 ) -> None:
-    write_sheet(tmp_path / "sheet.png", make_axes(grid), outcomes(grid, tmp_path), Sheet("T", 64), {})
+    write_grid_sheet(tmp_path / "sheet.png", *painted(grid, tmp_path), Sheet("T", 64), {})
     (asked,) = sheets
     assert (asked["rows"], asked["row_titles"], asked["column_titles"]) == (rows, row_titles, column_titles)
     assert (asked["title"], asked["cell_size"]) == ("T", 64)
@@ -77,11 +81,12 @@ def test_rows_and_columns(
 
 def test_steps_run_across(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
     grid = {"seed": [1, 2]}
-    runs = outcomes(grid, tmp_path)
-    for index, run in enumerate(runs):
+    found = painted(grid, tmp_path)
+    for index, run in enumerate(found[1]):
         for step in (10, 20)[: 2 - index]:
-            write_image(run.folder / f"steps/{step:06d}.png", torch.full((1, 3, 4, 6), (step + index) / 100))
-    write_sheet(tmp_path / "sheet.png", make_axes(grid), runs, Sheet("", 64, (10, 20)), {})
+            picture = torch.full((1, 3, 4, 6), (step + index) / 100)
+            write_image(tmp_path / run.label / f"version_0/steps/{step:06d}.png", picture)
+    write_grid_sheet(tmp_path / "sheet.png", *found, Sheet("", 64, (10, 20)), {})
     assert sheets[0]["rows"] == [[10, 20], [11, ""]]
     assert sheets[0]["row_titles"] == ["seed 1", "seed 2"]
     assert sheets[0]["column_titles"] == ["step 10", "step 20"]
@@ -90,26 +95,25 @@ def test_steps_run_across(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
 def test_the_corner_shows_the_pictures_that_all_runs_share(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
     grid = {"content": ["a.png", "b.png"]}
     data = {"content": "sample:town", "style": ["sample:starry", "gone.png"]}
-    write_sheet(tmp_path / "sheet.png", make_axes(grid), outcomes(grid, tmp_path), Sheet(), data)
+    write_grid_sheet(tmp_path / "sheet.png", *painted(grid, tmp_path), Sheet(), data)
     assert [label for label, _ in sheets[0]["corner"]] == ["style"]
 
 
 def test_runs_that_are_not_complete(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
     grid = {"seed": [1, 2, 3, 4]}
-    axes, runs = make_axes(grid), expand(make_axes(grid))
-    outcomes({"seed": [1, 2, 3]}, tmp_path)
+    painted({"seed": [1, 2, 3]}, tmp_path)
     for seed in (2, 3):
         (tmp_path / f"seed={seed}/version_0/result.json").unlink()
     (tmp_path / "seed=2/failed.txt").touch()
     checkpoint = tmp_path / "seed=3/version_0/checkpoints/last.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.touch()
-    found = [read_outcome(run, tmp_path) for run in runs]
-    assert [outcome.status for outcome in found] == ["complete", "failed", "stopped", "not run"]
-    write_sheet(tmp_path / "sheet.png", axes, found, Sheet(), {})
+    found = outcomes(grid, tmp_path)
+    assert [outcome.status for outcome in found[2]] == ["complete", "failed", "stopped", "not run"]
+    write_grid_sheet(tmp_path / "sheet.png", *found, Sheet(), {})
     assert sheets[0]["rows"] == [[0, "failed", 2, "not run"]]
     assert sheets[0]["notes"] == [["", "failed", "stopped", "not run"]]
-    write_table(tmp_path / "results.csv", axes, found)
+    write_grid_table(tmp_path / "results.csv", *found)
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["seed", "status", "steps", "seconds", "loss/total", "loss/tv", "picture"]
@@ -119,11 +123,11 @@ def test_runs_that_are_not_complete(sheets: list[dict[str, Any]], tmp_path: Path
 
 def test_terms_of_one_loss_stand_together(tmp_path: Path) -> None:
     grid = {"seed": [1, 2]}
-    runs = outcomes(grid, tmp_path)
+    _, runs, _ = painted(grid, tmp_path)
     for run, layers in zip(runs, (["relu1_1"], ["relu1_1", "relu2_1"]), strict=True):
         loss = {"total": 1.0, "style": 0.5, **{f"style/{layer}": 0.1 for layer in layers}, "tv": 0.5}
-        (run.folder / "result.json").write_text(json.dumps({"steps": 3, "loss": loss}))
-    write_table(tmp_path / "r.csv", make_axes(grid), [read_outcome(run.run, tmp_path) for run in runs])
+        (tmp_path / run.label / "version_0/result.json").write_text(json.dumps({"steps": 3, "loss": loss}))
+    write_grid_table(tmp_path / "r.csv", *outcomes(grid, tmp_path))
     header, first, _ = (tmp_path / "r.csv").read_text().splitlines()
     assert header.split(",")[4:9] == ["loss/total", "loss/style", "loss/style/relu1_1", "loss/style/relu2_1", "loss/tv"]
     assert first.split(",")[4:9] == ["1.0", "0.5", "0.1", "", "0.5"]

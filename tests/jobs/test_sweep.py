@@ -19,8 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from nst_lightning.cli.main import main
-from nst_lightning.jobs.processes import worker_context
-from nst_lightning.jobs.worker import Job, work
+from nst_lightning.jobs.job import Job
+from nst_lightning.jobs.processes import run_worker, worker_context
 from nst_lightning.losses.objective import Objective, References
 
 FOLDER = Path("lightning_logs/grid")
@@ -201,7 +201,7 @@ def test_a_worker_stops_when_the_sweep_is_gone(sweep_words: list[str], tmp_path:
     folder = tmp_path / "lightning_logs/grid/run"
     context = worker_context()
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(Job("run", tuple(words), folder, {}, 1.0), 1, theirs))
+    process = context.Process(target=run_worker, args=(Job("run", tuple(words), folder), 1, theirs))
     process.start()
     theirs.close()
     _wait_for((folder / "version_0/checkpoints/last.ckpt").exists)

@@ -16,10 +16,8 @@ from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.cli.main import main
-from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
-from nst_lightning.jobs.video_request import read_video_request
-from nst_lightning.jobs.video_start import Motion
+from nst_lightning.jobs.frames import FrameWarper
 from tests.helpers.inputs import make_image
 from tests.jobs.test_batch import contents_of, wait_for
 
@@ -118,10 +116,10 @@ def test_a_later_frame_starts_from_the_one_before_and_is_held_to_it(
     differences = {}
     for weight in ("0", "1e6"):
         assert video(*options, "--temporal_weight", weight) == 0
-        carried = Motion("dis", "cpu").carry(painted(1), torch.ones(1, 1, 24, 32), clip[0], clip[1])
-        assert 0.5 < float(carried.trusted.mean()) < 1
-        off = (painted(2) - carried.warped).abs() * carried.trusted
-        differences[weight] = float(off.sum() / carried.trusted.sum() / 3)
+        warped = FrameWarper("dis", "cpu").warp(painted(1), torch.ones(1, 1, 24, 32), clip[0], clip[1])
+        assert 0.5 < float(warped.mask.mean()) < 1
+        off = (painted(2) - warped.image).abs() * warped.mask
+        differences[weight] = float(off.sum() / warped.mask.sum() / 3)
         # Twenty steps of at most 0.03 · 0.2 lead away from the start; two roundings to 8 bits.
         assert float(off.max()) < 20 * 0.006 + 1 / 255
         shutil.rmtree(FRAMES)
@@ -237,26 +235,3 @@ def test_a_network_that_learns_is_no_painter_of_videos(clip: list[Tensor], capsy
     assert main(["video", "--config", "fast_starry", "--video", "clip.mkv"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "nst video paints with a StyleTransfer, but model is nst_lightning.tasks.FastStyleTransfer; give" in said
-
-
-def test_the_words_are_read() -> None:
-    request = read_video_request(
-        [
-            "--video",
-            "a/clip.MOV",
-            "--style",
-            "one's, two.png",
-            "b.png",
-            "--frame_lr=1",
-            "--keep_frames",
-            "--data.size=64",
-        ]
-    )
-    assert str(request.output) == "clip-painted.mov"
-    assert request.base == ("--data.size=64", "--data.style=['one''s, two.png', 'b.png']")
-    assert (request.frame_lr, request.keep_frames) == (1.0, True)
-    assert request.configs[0].endswith("configs/starry.yaml")
-    with pytest.raises(UserError, match="--frame_lr wants a number above 0 and at most 1, but 2 was given"):
-        read_video_request(["--video", "clip.mov", "--frame_lr", "2"])
-    with pytest.raises(UserError, match="nst video needs --video"):
-        read_video_request(["--keep_frames", "false"])

@@ -11,14 +11,10 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.fabric.utilities.rank_zero import _get_rank
 
 from nst_lightning.errors import UserError
-from nst_lightning.jobs.batch_launch import Launch, take_launch
-from nst_lightning.jobs.batch_painter import Painter
-from nst_lightning.jobs.batch_pairs import Pair, Source
-from nst_lightning.jobs.batch_place import Place
-from nst_lightning.jobs.batch_request import read_batch_request
-from nst_lightning.jobs.batch_settings import keep_settings
-from nst_lightning.jobs.batch_share import claim
-from nst_lightning.jobs.worker import FAILED, RESULT
+from nst_lightning.jobs.batch import PairFolder, device_args, keep_settings
+from nst_lightning.jobs.job import FAILED, RESULT
+from nst_lightning.jobs.pairs import Pair, Source
+from nst_lightning.jobs.processes import Rank, claim, pop_launcher_env
 from tests.helpers.processes import Command
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "2"}
@@ -28,16 +24,16 @@ SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1", "SLURM_
 @pytest.mark.parametrize(
     ("environment", "launch"),
     [
-        ({}, Launch(0, 1, 0)),
-        (TORCHRUN, Launch(5, 8, 1)),
-        (SLURM, Launch(3, 4, 1)),
-        ({**SLURM, **TORCHRUN}, Launch(5, 8, 1)),
-        ({"RANK": "first", "WORLD_SIZE": "8"}, Launch(0, 1, 0)),
-        ({"RANK": "0"}, Launch(0, 1, 0)),
+        ({}, Rank(0, 1, 0)),
+        (TORCHRUN, Rank(5, 8, 1)),
+        (SLURM, Rank(3, 4, 1)),
+        ({**SLURM, **TORCHRUN}, Rank(5, 8, 1)),
+        ({"RANK": "first", "WORLD_SIZE": "8"}, Rank(0, 1, 0)),
+        ({"RANK": "0"}, Rank(0, 1, 0)),
     ],
 )
 def test_a_launch_is_recognised_and_hidden_from_lightning(
-    environment: dict[str, str], launch: Launch, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], launch: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -45,7 +41,7 @@ def test_a_launch_is_recognised_and_hidden_from_lightning(
         assert TorchElasticEnvironment.detect()
     if "SLURM_NTASKS" in environment:
         assert SLURMEnvironment.detect()
-    assert take_launch() == launch
+    assert pop_launcher_env() == launch
     assert not TorchElasticEnvironment.detect()
     assert not SLURMEnvironment.detect()
     assert _get_rank() is None
@@ -54,33 +50,32 @@ def test_a_launch_is_recognised_and_hidden_from_lightning(
 @pytest.mark.parametrize(
     ("words", "launch", "gpus", "given"),
     [
-        ([], Launch(5, 8, 1), 4, ["--trainer.devices=[1]"]),
-        ([], Launch(5, 8, 5), 4, ["--trainer.devices=[1]"]),  # more processes than devices
-        ([], Launch(5, 8, 1), 1, []),  # srun shows each task its own
-        ([], Launch(), 4, []),
-        (["accelerator"], Launch(5, 8, 1), 4, []),
-        (["devices"], Launch(5, 8, 1), 4, []),
+        ([], Rank(5, 8, 1), 4, ["--trainer.devices=[1]"]),
+        ([], Rank(5, 8, 5), 4, ["--trainer.devices=[1]"]),  # more processes than devices
+        ([], Rank(5, 8, 1), 1, []),  # srun shows each task its own
+        ([], Rank(), 4, []),
+        (["accelerator"], Rank(5, 8, 1), 4, []),
+        (["devices"], Rank(5, 8, 1), 4, []),
     ],
 )
 def test_each_process_has_a_gpu_of_its_own(
-    words: list[str], launch: Launch, gpus: int, given: list[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], launch: Rank, gpus: int, given: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     settings = {
         "accelerator": "cpu" if "accelerator" in words else "auto",
         "devices": [2] if "devices" in words else 1,
     }
-    painter = Painter(read_batch_request([]), {"trainer": settings}, launch)
-    assert [word for word in painter._base if word.startswith("--trainer.devices")] == given
+    assert device_args({"trainer": settings}, launch) == given
 
 
-def places(folder: Path, count: int) -> list[Place]:
+def places(folder: Path, count: int) -> list[PairFolder]:
     """Give a process's view of the pairs."""
     source = Source("sample:town", PurePosixPath("town"))
-    return [Place(Pair(source, source, f"p{n}", folder / f"out/p{n}.png"), folder / "runs") for n in range(count)]
+    return [PairFolder(Pair(source, source, f"p{n}", folder / f"out/p{n}.png"), folder / "runs") for n in range(count)]
 
 
-def finish(place: Place) -> None:
+def finish(place: PairFolder) -> None:
     for path in (place.run / RESULT, place.pair.output):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
@@ -88,7 +83,7 @@ def finish(place: Place) -> None:
 
 def test_each_pair_goes_to_one_process_and_a_dead_ones_to_the_others(tmp_path: Path) -> None:
     """Two processes, taking turns; the first one dies with its third pair undone."""
-    first, second = claim(places(tmp_path, 6), Launch(0, 2)), claim(places(tmp_path, 6), Launch(1, 2))
+    first, second = claim(places(tmp_path, 6), Rank(0, 2)), claim(places(tmp_path, 6), Rank(1, 2))
     taken: list[list[str]] = [[], []]
     for turn, process in [(0, first), (1, second), (0, first), (1, second), (0, first)]:
         place = next(process)
@@ -110,7 +105,7 @@ def test_each_pair_goes_to_one_process_and_a_dead_ones_to_the_others(tmp_path: P
 def test_what_failed_is_tried_once_more_when_started_again_and_not_by_everybody(tmp_path: Path) -> None:
     (tmp_path / "runs/p0").mkdir(parents=True)
     (tmp_path / "runs/p0" / FAILED).write_text("yesterday\n")
-    first, second = claim(places(tmp_path, 2), Launch()), claim(places(tmp_path, 2), Launch())
+    first, second = claim(places(tmp_path, 2), Rank()), claim(places(tmp_path, 2), Rank())
     place = next(first)
     assert place.pair.label == "p0"
     place.fail("today")
@@ -127,7 +122,7 @@ def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"cannot make the folder .*/new/x+ \(File name too long\)"):
         keep_settings(tmp_path / "new" / ("x" * 300), {"trainer": {}})
     with pytest.raises(UserError, match=r"cannot write to .*/runs/p0 \(Not a directory\)"):
-        next(claim(places(tmp_path, 1), Launch()))
+        next(claim(places(tmp_path, 1), Rank()))
 
 
 def test_ranks_of_a_launch_share_the_list(pictures: Path, batch_words: list[str]) -> None:

@@ -11,11 +11,10 @@ import yaml
 
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.cli import compare
-from nst_lightning.cli.compare import run_compare
+from nst_lightning.cli.compare import differences, distinct_names, resolve_image
+from nst_lightning.cli.compare import run as run_compare
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
-from nst_lightning.jobs.differences import differences
-from nst_lightning.jobs.image_source import distinct_names, find_picture
 
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 
@@ -104,9 +103,9 @@ def test_the_newest_version_with_a_picture_is_taken() -> None:
     for number in (2, 9, 10):
         run(f"lightning_logs/starry/version_{number}")
     Path("lightning_logs/starry/version_11").mkdir()  # still painting
-    found = find_picture("lightning_logs/starry")
+    found = resolve_image("lightning_logs/starry")
     assert Path(found.file) == Path.cwd() / "lightning_logs/starry/version_10" / FILE_NAME
-    assert find_picture("lightning_logs/starry/version_2").names[0] == "starry/version_2"
+    assert resolve_image("lightning_logs/starry/version_2").names[0] == "starry/version_2"
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
@@ -116,7 +115,7 @@ def test_names_are_as_short_as_they_can_be() -> None:
     run("other/starry/version_0")
     run("logs/lbfgs/version_0")
     words += ["logs/starry/version_0", "other/starry/version_0", "logs/lbfgs"]
-    names = distinct_names([find_picture(word) for word in words])
+    names = distinct_names([resolve_image(word) for word in words])
     assert names == [
         *("x/a/town", "y/a/town", "b/town.png", "b/town.jpg", "sample:starry", "work/starry", "sea"),
         *("mosaic", "sea"),

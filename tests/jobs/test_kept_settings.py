@@ -12,15 +12,13 @@ import pytest
 from filelock import FileLock
 
 from nst_lightning.errors import UserError
-from nst_lightning.jobs.batch_settings import keep_settings
-from nst_lightning.jobs.video_folder import FramesFolder
+from nst_lightning.jobs.batch import keep_settings
+from nst_lightning.jobs.frames import FramesFolder
 from nst_lightning.utils.locks import LOCK, check_locks
 
 
 def hold_frames(folder: Path) -> None:
-    frames = FramesFolder(folder)
-    frames.folder = folder
-    with frames.held():
+    with FramesFolder(folder).locked():
         pass
 
 
@@ -49,7 +47,7 @@ def test_a_file_system_without_locks_is_refused(
 def test_a_sweep_says_so_before_it_starts_a_worker(
     sweep: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nst_lightning.cli.sweep.JobRunner", None)
+    monkeypatch.setattr("nst_lightning.jobs.sweep.JobRunner", None)
     monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available")))
     assert sweep("--grid.style_weight", "[1, 20]") == 2
     assert "can't be locked (No locks available)" in capsys.readouterr().err.splitlines()[-1]

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
 
+from nst_lightning.cli.batch import read_batch_request
 from nst_lightning.errors import UserError
-from nst_lightning.jobs import batch_painter
-from nst_lightning.jobs.batch_launch import Launch
-from nst_lightning.jobs.batch_painter import Painter
-from nst_lightning.jobs.batch_pairs import Pair, Source
-from nst_lightning.jobs.batch_place import Place
-from nst_lightning.jobs.batch_request import read_batch_request
-from nst_lightning.jobs.worker import FAILED, Job
+from nst_lightning.jobs import batch
+from nst_lightning.jobs.batch import PairFolder, PairPainter
+from nst_lightning.jobs.job import FAILED, LOG, Job, Outcome
+from nst_lightning.jobs.pairs import Pair, Source
+from nst_lightning.jobs.processes import Rank
 from nst_lightning.runs.fit_command import resolve_settings
 
 
-def place_of(content: str, style: str) -> Place:
+def place_of(content: str, style: str) -> PairFolder:
     names = PurePosixPath(content), PurePosixPath(style)
-    return Place(
+    return PairFolder(
         Pair(Source(content, names[0]), Source(style, names[1]), "null", Path("out/null.png")),
         Path("lightning_logs/many"),
     )
 
 
-def painter(*base: str) -> Painter:
-    return Painter(read_batch_request(["--name", "many", *base]), {"trainer": {}}, Launch())
+def painter(*base: str) -> PairPainter:
+    return PairPainter(read_batch_request(["--name", "many", *base]), {"trainer": {}}, Rank())
 
 
 @pytest.mark.parametrize("option", ["--data=data.yaml", '--data.init_args={"content": "x.png", "style": ["x.png"]}'])
@@ -39,10 +39,8 @@ def test_no_option_for_all_pairs_replaces_the_pictures_of_one(
         Path(name).touch()
     arguments = {"content": "x.png", "style": "x.png", "steps": 9}
     Path("data.yaml").write_text(yaml.safe_dump({"class_path": "TransferData", "init_args": arguments}))
-    jobs: list[Job] = []
-    monkeypatch.setattr(batch_painter, "paint", lambda job, tell: jobs.append(job) or ("stopped", ""))
-    painter(option).paint(place_of("a: b.png", "it's [1].png"))
-    settings = resolve_settings(jobs[0].words)
+    job = painter(option).job(place_of("a: b.png", "it's [1].png"))
+    settings = resolve_settings(job.args)
     given = settings["data"]["init_args"]
     assert (given["content"], given["style"]) == ("a: b.png", "it's [1].png")
     assert settings["output"]["path"] == "out/null.png"
@@ -57,5 +55,25 @@ def test_a_pair_that_cannot_be_begun_does_not_end_the_batch(tmp_path: Path, monk
         raise UserError("cannot write pair.yaml (it is a folder); choose another place for it")
 
     monkeypatch.setattr(place, "begin", refuse)
-    assert painter().paint(place) == ("failed", "cannot write pair.yaml (it is a folder); choose another place for it")
+    message = "cannot write pair.yaml (it is a folder); choose another place for it"
+    assert painter().paint(place) == Outcome("failed", message)
     assert "it is a folder" in (place.folder / FAILED).read_text()
+
+
+def test_a_warning_of_a_run_is_shown_with_the_pair_and_its_chatter_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run_job(job: Job, report: object) -> Outcome:
+        logging.getLogger("nst_lightning.somewhere").info("painting")
+        logging.getLogger("nst_lightning.somewhere").warning("too small")
+        return Outcome("stopped")
+
+    monkeypatch.setattr(batch, "run_job", run_job)
+    monkeypatch.setattr(logging.getLogger("nst_lightning"), "level", logging.INFO)
+    place = place_of("sample:town", "sample:starry")
+    place.folder.mkdir(parents=True)
+    assert painter().paint(place) == Outcome("stopped")
+    assert capsys.readouterr().err == "sample:town × sample:starry: too small\n"
+    assert (place.folder / LOG).read_text() == "painting\ntoo small\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nst_lightning.cli.main import main
+from nst_lightning.cli.sweep import read_sweep_request
 from nst_lightning.errors import UserError
-from nst_lightning.jobs.request import read_request
 from nst_lightning.runs.config_files import shipped_configs
 
 SHIPPED = sorted(path.name for path in (shipped_configs() / "sweeps").glob("*.yaml"))
@@ -22,7 +22,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plain_config_with_axes() -> None:
     words = ["--grid.seed", "[1, 2]", "--config", "lbfgs", "--data.size=64", "--grid.style_weight=[3]", "--jobs=2"]
-    request = read_request(words)
+    request = read_sweep_request(words)
     assert request.name == "lbfgs-sweep"
     assert request.base == (f"--config={shipped_configs() / 'lbfgs.yaml'}", "--data.size=64")
     assert list(request.grid.items()) == [("seed", [1, 2]), ("style_weight", [3])]
@@ -30,7 +30,7 @@ def test_a_plain_config_with_axes() -> None:
 
 
 def test_without_a_config_it_is_starry() -> None:
-    assert read_request(["--grid.seed", "[1]"]).name == "starry-sweep"
+    assert read_sweep_request(["--grid.seed", "[1]"]).name == "starry-sweep"
 
 
 def test_a_sweep_file_and_what_wins_over_it() -> None:
@@ -41,7 +41,7 @@ def test_a_sweep_file_and_what_wins_over_it() -> None:
     Path("more.yaml").write_text("data: {init_args: {size: 48}}\n")
     Path("last.yaml").write_text("data: {init_args: {size: 32}}\n")
     words = ["--config", "mine.yaml", "--config=last.yaml", "--data.size", "80"]
-    request = read_request([*words, "--grid.seed", "[6, 7]", "--sheet.size", "50", "--name", "other"])
+    request = read_sweep_request([*words, "--grid.seed", "[6, 7]", "--sheet.size", "50", "--name", "other"])
     assert request.base == (
         f"--config={shipped_configs() / 'texture.yaml'}",
         "--config=more.yaml",
@@ -54,12 +54,12 @@ def test_a_sweep_file_and_what_wins_over_it() -> None:
     assert request.grid == {"style_weight": [1], "seed": [6, 7]}
     assert (request.sheet.title, request.sheet.size, request.sheet.steps) == ("Mine", 50, (10, 20))
     assert request.name == "other"
-    assert read_request(["--config", "mine.yaml"]).name == "mine"
+    assert read_sweep_request(["--config", "mine.yaml"]).name == "mine"
 
 
 @pytest.mark.parametrize("config", ["inits", "sweeps/inits.yaml", "configs/sweeps/inits.yaml"])
 def test_shipped_sweeps_are_found_from_any_folder(config: str) -> None:
-    assert read_request(["--config", config]).name == "inits"
+    assert read_sweep_request(["--config", config]).name == "inits"
 
 
 def test_six_sweeps_are_shipped() -> None:
@@ -113,4 +113,4 @@ def test_fit_sends_a_sweep_to_its_command(capsys: pytest.CaptureFixture[str]) ->
 def test_a_broken_file_is_a_users_mistake() -> None:
     Path("broken.yaml").write_text("grid: {seed: [1")
     with pytest.raises(UserError, match="not valid YAML"):
-        read_request(["--config", "broken.yaml"])
+        read_sweep_request(["--config", "broken.yaml"])

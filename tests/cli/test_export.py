@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from nst_lightning.cli import export
-from nst_lightning.cli.export import run_export
+from nst_lightning.cli.export import run as run_export
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
@@ -90,7 +90,7 @@ def test_a_model_that_paints_something_else_is_refused(wrong: str, monkeypatch: 
         path.touch()
         return lambda images, weights: change(network(images, weights))
 
-    monkeypatch.setitem(export._WRITERS, ".onnx", write)
+    monkeypatch.setitem(export.WRITERS, ".onnx", write)
     with pytest.raises(UserError, match=r"differs from PyTorch by .* at 123×97 pixels"):
         run_export(["export", "tiny.safetensors", "tiny.onnx"])
     assert [path.name for path in Path().iterdir()] == ["tiny.safetensors"]

@@ -1,0 +1,488 @@
+"""Many images by optimization, one after another in one process, and shared by any number of processes."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from filelock import FileLock
+from tqdm import tqdm
+
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST
+from nst_lightning.callbacks.image_writer import FILE_NAME
+from nst_lightning.encoders.encoder_weights import weights_kept
+from nst_lightning.errors import UserError
+from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.jobs.grid import option_args
+from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
+from nst_lightning.jobs.pairs import (
+    Pair,
+    Source,
+    check_outputs,
+    find_sources,
+    matched,
+    product,
+    read_manifest,
+)
+from nst_lightning.jobs.processes import Rank, StopSignals, claim
+from nst_lightning.jobs.report import check_sheet, write_pairs_sheet, write_table
+from nst_lightning.jobs.settings import KeptSettings, check_many, shared_settings
+from nst_lightning.runs.fit_command import resolve_settings
+from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.saved_config import changed_settings
+from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.locks import LOCK, check_locks
+
+SETTINGS = "batch.yaml"
+PAIR_SETTINGS = "pair.yaml"
+PAINTED_FROM = "painted_from.json"
+TABLE = "summary.csv"
+
+Match = Literal["product", "pairs"]
+
+_log = logging.getLogger(__name__)
+
+_CHECKED_ROWS = 20  # of a manifest, before anything runs: half a second each
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """A batch.
+
+    Attributes:
+        configs: Files of settings that all pairs share.
+        base: Further arguments of `nst fit` that all pairs share.
+        contents: Places of the contents, as `find_sources` takes them; none for the config's content.
+        styles: Places of the styles; none for the config's style.
+        match: `product` for every content with every style, `pairs` for those of the same name.
+        manifest: File of the pairs, in place of contents and styles.
+        output: Folder of the images.
+        name: Name of the folder of the runs.
+        contact_sheet: File where all images are shown side by side; `None` for none.
+        keep_checkpoints: Whether those of finished pairs stay.
+    """
+
+    configs: tuple[str, ...]
+    base: tuple[str, ...]
+    contents: tuple[str, ...]
+    styles: tuple[str, ...]
+    match: Match
+    manifest: Path | None
+    output: Path
+    name: str
+    contact_sheet: Path | None
+    keep_checkpoints: bool
+
+
+class PairFolder(JobFolder):
+    """The folder of a pair.
+
+    `pair.yaml` holds the pair as settings for `nst fit`, and `painted_from.json` by what one knows its inputs again.
+
+    Args:
+        pair: The pair.
+        batch: Folder of all runs of the batch.
+
+    Attributes:
+        problem: Reason why nothing is painted, though something was begun: an image is another one than then. Empty if
+            all are the same; files of the same size and time of modification count as that, of others the contents
+            are compared.
+    """
+
+    def __init__(self, pair: Pair, batch: Path) -> None:
+        super().__init__(batch / pair.label)
+        self.pair = pair
+        self.problem = self._changed_input()
+        self._failed_before = self._failure_stamp()
+
+    def is_settled(self) -> bool:
+        """Return whether nobody needs to paint the pair: it is done, or was tried in vain since we look."""
+        return bool(self.problem) or self.is_complete() or self._failure_stamp() not in (None, self._failed_before)
+
+    def is_complete(self) -> bool:
+        """Return whether the pair was painted to the end, and the image is still where it belongs."""
+        return super().is_complete() and self.pair.output.exists()
+
+    def changed_options(self) -> list[str]:
+        """Return the options of its own in which the pair differs from what was begun."""
+        known = self._known()
+        return [] if known is None else changed_settings(known["options"], dict(self.pair.options), self.pair.label)
+
+    def begin(self) -> None:
+        """Note what the pair is, unless that was done before.
+
+        Raises:
+            OSError: If an image can't be read.
+        """
+        pair = self.pair
+        settings = {
+            "data": {"init_args": {"content": pair.content.path, "style": pair.style.path}},
+            "output": {"path": str(pair.output)},
+        }
+        with atomic_path(self.folder / PAIR_SETTINGS) as temporary:
+            temporary.write_text(yaml.safe_dump(settings, allow_unicode=True, width=10**9), encoding="utf-8")
+        if self._known() is None:
+            known = {"content": _stamp(_file(pair.content)), "style": _stamp(_file(pair.style))}
+            with atomic_path(self.folder / PAINTED_FROM) as temporary:
+                text = json.dumps({**known, "options": dict(pair.options)}, indent=2) + "\n"
+                temporary.write_text(text, encoding="utf-8")
+
+    def outcome(self) -> Outcome:
+        """Return how far the pair got."""
+        outcome = super().outcome()
+        return Outcome("failed", self.problem, seconds=outcome.seconds) if self.problem else outcome
+
+    def put_back(self) -> bool:
+        """Restore the image that was taken away from a finished pair; return whether no painting is needed for it."""
+        kept = self.run / FILE_NAME
+        if self.pair.output.suffix.lower() != kept.suffix or not kept.exists():
+            return False
+        with atomic_path(self.pair.output) as temporary:
+            temporary.write_bytes(kept.read_bytes())  # the run wrote the same to both
+        return True
+
+    def _failure_stamp(self) -> tuple[int, int] | None:
+        try:
+            stat = (self.folder / FAILED).stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino
+
+    def _known(self) -> dict[str, Any] | None:
+        if not (self.run / RESULT).exists() and not (self.run / FOLDER / LAST).exists():
+            return None  # nothing was painted that could be mixed with other images
+        try:
+            known: dict[str, Any] = json.loads((self.folder / PAINTED_FROM).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return known
+
+    def _changed_input(self) -> str:
+        known = self._known()
+        if known is None:
+            return ""
+        for role, source in (("content", self.pair.content), ("style", self.pair.style)):
+            if not _is_known(_file(source), known[role]):
+                return f"the {role} {source.path} has changed since; remove {self.folder} to paint it anew."
+        return ""
+
+
+def _file(source: Source) -> Path:
+    return sample_path(source.path.removeprefix(SAMPLE)) if source.path.startswith(SAMPLE) else Path(source.path)
+
+
+def _stamp(file: Path) -> dict[str, Any]:
+    stat = file.stat()
+    return {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": _sha256(file, stat.st_mtime_ns)}
+
+
+def _is_known(file: Path, known: Mapping[str, Any]) -> bool:
+    try:
+        stat = file.stat()
+        if stat.st_size != known["bytes"]:
+            return False
+        return bool(stat.st_mtime_ns == known["mtime_ns"] or _sha256(file, stat.st_mtime_ns) == known["sha256"])
+    except OSError:
+        return False
+
+
+@lru_cache(maxsize=4096)  # each content comes with every style
+def _sha256(file: Path, mtime_ns: int) -> str:
+    del mtime_ns
+    return file_sha256(file)
+
+
+class PairPainter:
+    """Paints pairs in this process, each as `nst fit` does.
+
+    What a run says goes into the pair's `log.txt`, which stays only if the run does not come through; warnings are
+    shown as well.
+
+    Args:
+        request: The batch.
+        settings: Settings in force for all pairs.
+        rank: Rank of this process, by which it has one of several GPUs.
+    """
+
+    def __init__(self, request: BatchRequest, settings: Mapping[str, Any], rank: Rank) -> None:
+        self._request = request
+        self._device = device_args(settings, rank)
+
+    def job(self, folder: PairFolder) -> Job:
+        """Return a pair as a job."""
+        request, pair = self._request, folder.pair
+        images = {"content": pair.content.path, "style": pair.style.path}
+        args = (
+            *("fit", *(f"--config={path}" for path in request.configs), *request.base),
+            *("--trainer.enable_progress_bar=false", *self._device, *option_args(pair.options)),
+            f"--name={request.name}/{pair.label}",
+            # last, so that neither `--data FILE` nor anything else in the base replaces the images
+            *(f"--data.init_args={json.dumps(images)}", f"--output.path={pair.output}"),
+        )
+        return Job(pair.label, args, folder.folder, dict(pair.options))
+
+    def paint(self, folder: PairFolder) -> Outcome:
+        """Paint a pair whose lock this process has; return status and message as `run_job` does."""
+        if (folder.run / RESULT).exists():  # but the image has gone
+            if folder.put_back():
+                return Outcome("complete")
+            (folder.run / RESULT).unlink()
+        try:
+            folder.begin()
+        except (OSError, UserError) as error:
+            message = str(error)
+            if isinstance(error, OSError):
+                message = f"{error.filename} can't be read ({error.strerror})."
+            folder.fail(message)
+            return Outcome("failed", message)
+        log, terminal, title = folder.folder / LOG, sys.stderr, folder.pair.title
+        with output_of_run(log, lambda text: terminal.write(f"{title}: {text}\n")):
+            outcome = run_job(self.job(folder), lambda kind, value: None)
+        if outcome.status == "failed":
+            folder.fail(outcome.message)
+        if outcome.status == "complete":
+            log.unlink(missing_ok=True)
+            if not self._request.keep_checkpoints:
+                shutil.rmtree(folder.run / FOLDER, ignore_errors=True)
+        return outcome
+
+
+def device_args(settings: Mapping[str, Any], rank: Rank) -> list[str]:
+    """Return the arguments that give each process of a launch a GPU of its own.
+
+    There are none where the user chose one, or each process sees only its own.
+
+    Args:
+        settings: Settings of `nst fit`.
+        rank: Rank of this process.
+    """
+    trainer = settings["trainer"]
+    count = torch.cuda.device_count()
+    is_shared = rank.world_size > 1 and count > 1
+    if not is_shared or trainer["accelerator"] not in ("auto", "gpu", "cuda") or trainer["devices"] != 1:
+        return []
+    return [f"--trainer.devices=[{rank.local % count}]"]
+
+
+def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
+    """Paint a batch, or what is left of it.
+
+    Each pair is a run of `nst fit` in `lightning_logs/NAME/LABEL/version_0`, with all in this process, so that
+    imports and the encoder's weights are paid for once. Started again with the same request, pairs that are complete
+    are left alone, those that were interrupted go on from their checkpoints, and those that failed are tried again.
+    The list may have changed; other settings are refused, since the images would not belong together.
+
+    Any number of processes may have the same request (`processes.claim`): those of a launch by torchrun or srun, or
+    several started by hand.
+
+    Args:
+        request: The batch.
+        rank: Rank of this process among those started together; alone if `None`.
+
+    Returns:
+        0 if all pairs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+
+    Raises:
+        UserError: If what is asked for makes no sense, before anything runs.
+    """
+    rank = rank or Rank()
+    shared = ["fit", *(f"--config={path}" for path in request.configs), *request.base]
+    settings = resolve_settings(shared)
+    root = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS
+    folders = _find_folders(request, settings, shared, root)
+    waiting = [folder for folder in folders if not folder.is_settled()]
+    finished = sum(folder.is_complete() and not folder.problem for folder in folders)
+    if rank.index == 0:
+        _log.info("%d pairs, %d of them complete; pictures in %s", len(folders), finished, request.output)
+    numbers = {folder.pair.label: number for number, folder in enumerate(folders, 1)}
+    painted, stopped_by = _paint_all(waiting, numbers, PairPainter(request, settings, rank), rank)
+    outcomes = [folder.outcome() for folder in folders]
+    write_summary(request.output / TABLE, [folder.pair for folder in folders], outcomes)
+    if request.contact_sheet is not None:
+        write_pairs_sheet(request.contact_sheet, [folder.pair for folder in folders], outcomes, request.name)
+    if rank.world_size > 1:
+        _log.info("rank %d painted %d pairs", rank.index, painted)
+    if rank.index == 0:
+        _log_outcomes(folders, outcomes, finished, request)
+    statuses = {outcome.status for outcome in outcomes}
+    if stopped_by is not None and statuses & {"stopped", "not run"}:
+        _log.info("stopped; the same command goes on where this one was")
+        return 128 + stopped_by
+    return 1 if "failed" in statuses else 0
+
+
+def _find_folders(
+    request: BatchRequest, settings: Mapping[str, Any], shared: Sequence[str], root: Path
+) -> list[PairFolder]:
+    """Find the pairs, and what there is of them, or refuse what would not end well."""
+    check_many(
+        settings,
+        "pairs",
+        "a batch paints each picture on one device; leave trainer.devices and trainer.num_nodes, and start a process "
+        "for each device: torchrun --nproc-per-node 8 --no-python nst batch …",
+    )
+    check_writable(request.output / TABLE)
+    pairs = _find_pairs(request, settings, shared, root)
+    check_outputs(pairs)
+    if request.contact_sheet is not None:
+        check_sheet([pair.content for pair in pairs], [pair.style for pair in pairs])
+    kept = keep_settings(root / request.name, settings)
+    folders = [PairFolder(pair, root / request.name) for pair in pairs]
+    kept.refuse([change for folder in folders for change in folder.changed_options()])
+    return folders
+
+
+def _find_pairs(request: BatchRequest, settings: Mapping[str, Any], shared: Sequence[str], root: Path) -> list[Pair]:
+    if request.manifest is not None:
+        rows = read_manifest(request.manifest, request.output)
+        _check_values(rows, shared)
+        return [pair for _, pair in rows]
+    data = (settings.get("data") or {}).get("init_args") or {}
+    sources: list[list[Source]] = []
+    for option, asked, given in (
+        ("--contents", request.contents, data.get("content")),
+        ("--styles", request.styles, data.get("style")),
+    ):
+        places = asked or ((given,) if isinstance(given, str) else ())
+        if not places:
+            raise UserError(f"nst batch needs {option}: a folder, pictures or sample:NAME, or a --manifest of pairs.")
+        sources.append(find_sources(places, option, [request.output, root]))
+    return (product if request.match == "product" else matched)(sources[0], sources[1], request.output)
+
+
+def _check_values(rows: Sequence[tuple[str, Pair]], shared: Sequence[str]) -> None:
+    """Read the options of the rows that bring a new value: a mistyped one must not show after hours."""
+    seen: set[tuple[str, str]] = set()
+    checked = 0
+    for where, pair in rows:
+        new = set(pair.options.items()) - seen
+        if not new or checked == _CHECKED_ROWS:  # the others are read when their turn comes
+            continue
+        seen |= new
+        checked += 1
+        try:
+            resolve_settings([*shared, *option_args(pair.options)])
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+
+def keep_settings(folder: Path, settings: Mapping[str, Any]) -> KeptSettings:
+    """Note what all pairs share, or refuse to go on with other settings under the same name.
+
+    Args:
+        folder: Folder of the batch's runs.
+        settings: Settings of `nst fit`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If the folder holds another batch, or something else, or can't be written to or locked.
+    """
+    wanted = shared_settings(settings)
+    arguments = (wanted.get("data") or {}).get("init_args")
+    if isinstance(arguments, dict):  # less the images, which the pairs set
+        kept = {key: value for key, value in arguments.items() if key not in ("content", "style")}
+        wanted["data"] = {**wanted["data"], "init_args": kept}
+    # Processes started by hand may each be given a device.
+    wanted["trainer"] = {key: value for key, value in wanted["trainer"].items() if key != "devices"}
+    file = KeptSettings(
+        folder / SETTINGS,
+        content="a batch with",
+        foreign="holds runs that are not of a batch",
+        remedy=f"give another --name and --output, or remove {folder} to paint all anew",
+        foreign_remedy="give another --name",
+    )
+    check_writable(file.file)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as a name that is too long below a folder that is not there yet
+        raise UserError(f"cannot make the folder {folder} ({error.strerror}); give another --name.") from error
+    check_locks(folder)
+    with FileLock(folder / LOCK):  # another rank may be at it
+        file.keep(wanted)
+    return file
+
+
+def _paint_all(
+    waiting: Sequence[PairFolder], numbers: Mapping[str, int], painter: PairPainter, rank: Rank
+) -> tuple[int, signal.Signals | None]:
+    """Paint what nobody else does; return how many pairs that were, and the signal that ended it, if one did."""
+    begun = time.monotonic()
+    prefix = f"rank {rank.index} " if rank.world_size > 1 else ""
+    tried = painted = 0
+    signals = StopSignals()
+    gc.freeze()  # what was imported is not looked through after each pair
+    try:
+        with weights_kept(), signals:
+            for folder in claim(waiting, rank):
+                started = time.monotonic()
+                outcome = painter.paint(folder)
+                gc.collect()  # Trainer and module refer to each other: the next run must not need room beside theirs
+                if outcome.status == "stopped":
+                    return painted, signals.number or signal.Signals[outcome.message or "SIGINT"]
+                is_complete = outcome.status == "complete"
+                now = time.monotonic()
+                tried += 1
+                painted += is_complete
+                left = (len(waiting) / rank.world_size - tried) * (now - begun) / tried
+                end = f"{now - started:.0f} s → {folder.pair.output}" if is_complete else f"failed: {outcome.message}"
+                _log.info(
+                    "%s[%d/%d] %s: %s%s",
+                    *(prefix, numbers[folder.pair.label], len(numbers), folder.pair.title, end),
+                    f", {tqdm.format_interval(left)} left" if left > 0 else "",
+                )
+    except KeyboardInterrupt:
+        return painted, signals.number or signal.SIGINT
+    finally:
+        gc.unfreeze()
+    return painted, None
+
+
+def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> None:
+    """Write the table of a batch: content, style, output, the options of a manifest, and how far each pair got.
+
+    Args:
+        path: File to write.
+        pairs: All pairs.
+        outcomes: Outcome of each pair.
+    """
+    options = list(dict.fromkeys(name for pair in pairs for name in pair.options))
+    rows = [
+        {"content": pair.content.path, "style": pair.style.path, "output": pair.output}
+        | {name: pair.options.get(name) for name in options}
+        for pair in pairs
+    ]
+    write_table(path, rows, outcomes, ("status", "message", "steps", "seconds"))
+
+
+def _log_outcomes(
+    folders: Sequence[PairFolder], outcomes: Sequence[Outcome], finished: int, request: BatchRequest
+) -> None:
+    failed = [
+        (folder, outcome) for folder, outcome in zip(folders, outcomes, strict=True) if outcome.status == "failed"
+    ]
+    complete = sum(outcome.status == "complete" for outcome in outcomes)
+    _log.info(
+        "%d of %d pairs complete: %d now, %d before; %d failed",
+        *(complete, len(folders), complete - finished, finished, len(failed)),
+    )
+    for folder, outcome in failed:
+        log = folder.folder / LOG
+        _log.info("failed: %s: %s%s", folder.pair.title, outcome.message, f" ({log})" if log.exists() else "")
+    _log.info("summary: %s", request.output / TABLE)
+    if request.contact_sheet is not None:
+        _log.info("sheet: %s", request.contact_sheet)

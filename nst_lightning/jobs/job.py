@@ -1,0 +1,245 @@
+"""One job: a run of `nst fit` among many, its folder, how it is done in this process, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
+from nst_lightning.callbacks.image_writer import transfer_data
+from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.errors import UserError, one_line
+from nst_lightning.runs.fit_command import run_command
+from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.atomic import atomic_path
+
+VERSION = "version_0"
+RESULT = "result.json"
+SECONDS = "seconds.txt"
+FAILED = "failed.txt"
+LOG = "log.txt"
+
+Status = Literal["not run", "complete", "failed", "stopped"]
+Report = Callable[[str, Any], None]
+"""Called with `"progress"` (part of the work that is done, 0 to 1) or `"warning"` (text)."""
+
+_REPORT_INTERVAL = 0.2  # seconds
+_SECONDS_INTERVAL = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be done.
+
+    Attributes:
+        label: Its name.
+        args: Arguments of `nst`, `fit` first, without `--ckpt_path`.
+        folder: Its folder; see `JobFolder`.
+        settings: Its place in the grid, for `result.json`.
+        work: Amount of work, compared with the others of the sweep.
+    """
+
+    label: str
+    args: tuple[str, ...]
+    folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    work: float = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a job got.
+
+    Attributes:
+        status: `complete`, `failed`, `stopped` or `not run`.
+        message: Reason of a failure; name of the signal that stopped it while it painted.
+        steps: Number of steps done; `None` unless complete.
+        seconds: Seconds of painting, over all sessions; `None` if nothing was painted.
+        loss: Loss of the result: `total` and the terms; empty unless complete.
+    """
+
+    status: Status
+    message: str = ""
+    steps: int | None = None
+    seconds: float | None = None
+    loss: Mapping[str, float] = field(default_factory=dict)
+
+
+class JobFolder:
+    """The folder of a job: `lightning_logs/NAME/LABEL`.
+
+    The run itself is in `version_0`; `failed.txt` says why the last attempt failed, and `log.txt` what a run said that
+    did not come through.
+
+    Args:
+        folder: Path of the folder, which need not be there yet.
+
+    Attributes:
+        run: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / VERSION
+
+    def is_complete(self) -> bool:
+        """Return whether the run was painted to the end."""
+        return (self.run / RESULT).exists()
+
+    def fail(self, message: str) -> None:
+        """Note why the job could not be done."""
+        with atomic_path(self.folder / FAILED) as temporary:
+            temporary.write_text(message + "\n", encoding="utf-8")
+
+    def outcome(self) -> Outcome:
+        """Return how far the job got, as its files tell."""
+        noted = self.run / SECONDS
+        seconds = float(noted.read_text()) if noted.exists() else None
+        if self.is_complete():
+            result: dict[str, Any] = json.loads((self.run / RESULT).read_text(encoding="utf-8"))
+            return Outcome("complete", "", result["steps"], seconds, result["loss"])
+        if (self.folder / FAILED).exists():  # removed when the next attempt begins
+            return Outcome("failed", (self.folder / FAILED).read_text(encoding="utf-8").strip(), seconds=seconds)
+        return Outcome("stopped" if (self.run / FOLDER / LAST).exists() else "not run", seconds=seconds)
+
+
+def run_job(job: Job, report: Report) -> Outcome:
+    """Do a job, or what is left of it, in this process.
+
+    Args:
+        job: The job; no other process is at it.
+        report: Hears of the progress.
+
+    Returns:
+        Status and message: `complete` with `result.json` written; `failed` with the reason in one line; `stopped` with
+        the name of the signal that stopped it while it painted, or nothing for Ctrl-C at another time.
+    """
+    run = job.folder / VERSION
+    if (run / RESULT).exists():  # since this job was queued
+        return Outcome("complete")
+    options = []
+    if (run / FOLDER / LAST).exists():
+        options = ["--ckpt_path", "last"]
+    elif run.exists():
+        shutil.rmtree(run)
+    (job.folder / FAILED).unlink(missing_ok=True)
+    watcher = Watcher(report, job.settings)
+    try:
+        code = run_command([*job.args, *options], [watcher])
+    except UserError as error:
+        return Outcome("failed", str(error))
+    except KeyboardInterrupt:
+        return Outcome("stopped")
+    except Exception as error:  # one run must not take the others along, whatever happens in it
+        traceback.print_exc()
+        return Outcome("failed", f"{type(error).__name__}: {one_line(error)}")
+    if code:
+        return Outcome("stopped", signal.Signals(code - 128).name)
+    result = {"settings": dict(job.settings), "steps": watcher.steps, "loss": watcher.terms}
+    with atomic_path(run / RESULT) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return Outcome("complete")
+
+
+class Watcher(Callback):
+    """Report how far the run is, and keep what is left of it in the end.
+
+    The seconds of painting are counted over all sessions of the run, in `seconds.txt`; of one that was killed the
+    last five may be missing.
+
+    Args:
+        report: Hears of the progress.
+        axes: Place of the run in the grid, for TensorBoard's table.
+
+    Attributes:
+        steps: Number of steps done; set at the end.
+        terms: Loss of the result: `total` and the terms; set at the end.
+    """
+
+    def __init__(self, report: Report, axes: Mapping[str, str]) -> None:
+        self._axes = axes
+        self.steps = 0
+        self.terms: dict[str, float] = {}
+        self._report = report
+        self._reported = self._noted = self._started = 0.0
+        self._seconds_before = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; let TensorBoard compare the runs by the axes, whatever those set."""
+        if isinstance(pl_module, StyleTransfer):
+            pl_module.labels |= {f"grid/{name}": text for name, text in self._axes.items()}
+        file = run_folder(trainer) / SECONDS
+        self._seconds_before = float(file.read_text()) if file.exists() else 0.0
+        self._started = self._noted = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the progress, a few times a second."""
+        del pl_module, outputs
+        now = time.monotonic()
+        # A model of another kind, such as an encoder that is trained, has batches without a schedule.
+        if now - self._reported >= _REPORT_INTERVAL and isinstance(batch, TransferBatch):
+            self._reported = now
+            schedule = batch.schedule
+            self._report("progress", 1 - schedule.remaining_work(batch_idx + 1) / schedule.remaining_work(0))
+        if now - self._noted >= _SECONDS_INTERVAL:
+            self._note_seconds(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        del pl_module
+        self._note_seconds(trainer)
+        self.steps = trainer.global_step
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the loss of the result."""
+        data = transfer_data(trainer)
+        if isinstance(pl_module, StyleTransfer) and data is not None:
+            self.terms = pl_module.final_terms(data.batch)
+
+    def _note_seconds(self, trainer: Trainer) -> None:
+        self._noted = time.monotonic()
+        with atomic_path(run_folder(trainer) / SECONDS) as temporary:
+            temporary.write_text(f"{self._seconds_before + self._noted - self._started:.2f}\n")
+
+
+@contextmanager
+def output_of_run(log: Path | None, warn: Callable[[str], object]) -> Iterator[None]:
+    """Keep what a run says from the terminal.
+
+    Args:
+        log: File that all of it is added to; `None` to drop what the package's logger says.
+        warn: Hears the warnings, which a log that nobody opens would hide.
+    """
+    ours = logging.getLogger("nst_lightning")
+    handlers = ours.handlers
+    with ExitStack() as opened:
+        ours.handlers = [_WarningHandler(warn)]
+        opened.callback(setattr, ours, "handlers", handlers)
+        if log is not None:
+            file = opened.enter_context(log.open("a", encoding="utf-8", buffering=1))
+            opened.enter_context(redirect_stdout(file))
+            opened.enter_context(redirect_stderr(file))
+            ours.handlers.insert(0, logging.StreamHandler(file))
+        yield
+
+
+class _WarningHandler(logging.Handler):
+    def __init__(self, warn: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._warn(record.getMessage())

@@ -1,0 +1,107 @@
+"""The settings that many runs share: which make sense, and whether they are those that the runs were begun with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nst_lightning.errors import UserError
+from nst_lightning.runs.saved_config import changed_settings
+from nst_lightning.utils.atomic import atomic_path
+
+_OF_A_RUN = ("name", "ckpt_path", "weights_only")  # they say which run is meant, not what is painted
+_NAMED = 3  # changes in a message
+
+
+def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of `nst fit` that say what is painted, without those that say which run is meant."""
+    return {key: value for key, value in settings.items() if key not in _OF_A_RUN}
+
+
+def check_many(settings: Mapping[str, Any], runs: str, one_device: str) -> None:
+    """Refuse settings that can't hold for many runs in one process.
+
+    Args:
+        settings: Settings of `nst fit`, as `resolve_settings` returns them.
+        runs: What the runs are called in a message, such as `pairs`.
+        one_device: Message where several devices are asked for.
+
+    Raises:
+        UserError: If all runs would write the same file, or one would use several devices.
+    """
+    if settings["animation"].get("path") is not None:
+        raise UserError(f"all {runs} would write the animation.path of the config; leave it out.")
+    devices, nodes = settings["trainer"]["devices"], settings["trainer"]["num_nodes"]
+    if (devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1)) or nodes != 1:
+        raise UserError(one_device)
+
+
+@dataclass(frozen=True)
+class KeptSettings:
+    """The file beside many runs that says with which settings they were begun.
+
+    Attributes:
+        file: YAML file.
+        content: What the folder holds, in a message, such as `a batch`.
+        foreign: What is wrong with a folder without the file.
+        remedy: What to do where the settings differ.
+        foreign_remedy: What to do where the file is missing.
+    """
+
+    file: Path
+    content: str
+    foreign: str
+    remedy: str
+    foreign_remedy: str
+
+    def read(self) -> Any:
+        """Return what was kept; `None` if the folder is new.
+
+        Raises:
+            UserError: If the folder holds something else.
+        """
+        folder = self.file.parent
+        if self.file.exists():
+            return yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        if folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir()):
+            raise UserError(f"{folder} {self.foreign}; {self.foreign_remedy}, or remove {folder}.")
+        return None
+
+    def refuse(self, changes: Sequence[str], named: int = _NAMED) -> None:
+        """Raise a UserError if there are changes.
+
+        Args:
+            changes: Differing settings, such as `seed_everything 0 → 1`.
+            named: Largest number of them in the message.
+        """
+        if changes:
+            more = f" and {len(changes) - named} more" if len(changes) > named else ""
+            raise UserError(
+                f"{self.file.parent} holds {self.content} other settings: {'; '.join(changes[:named])}{more}; "
+                f"{self.remedy}."
+            )
+
+    def write(self, settings: Mapping[str, Any]) -> None:
+        """Keep settings."""
+        with atomic_path(self.file) as temporary:
+            text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+            temporary.write_text(text, encoding="utf-8")
+
+    def keep(self, settings: Mapping[str, Any]) -> None:
+        """Keep the settings of new runs, or refuse to go on with others.
+
+        Args:
+            settings: Settings, nested.
+
+        Raises:
+            UserError: If the folder holds runs of other settings, or something else.
+        """
+        kept = self.read()
+        if kept is None:
+            self.write(settings)
+        else:
+            self.refuse(changed_settings(kept, dict(settings)))

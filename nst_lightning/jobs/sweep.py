@@ -1,0 +1,256 @@
+"""A grid of runs, each in a worker process, which can be killed and started again."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from nst_lightning.callbacks.progress_bars import redraw_interval
+from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
+from nst_lightning.errors import UserError
+from nst_lightning.jobs.grid import Axis, Choice, Run, Sheet, axis_name, expand, make_axes, option_args
+from nst_lightning.jobs.job import Job, JobFolder, Outcome
+from nst_lightning.jobs.processes import JobRunner
+from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
+from nst_lightning.jobs.settings import KeptSettings, shared_settings
+from nst_lightning.runs.fit_command import resolve_settings
+from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.saved_config import changed_settings
+from nst_lightning.utils.locks import check_locks
+
+SETTINGS = "sweep.yaml"
+TABLE = "results.csv"
+SHEET = "sheet.png"
+
+_log = logging.getLogger(__name__)
+
+_OF_ALL_RUNS = ("trainer.default_root_dir", "trainer.logger")
+_BAR = "{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{postfix}]"
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """A sweep.
+
+    Attributes:
+        name: Name of its folder.
+        base: Arguments of `nst fit` that all runs share, configs first.
+        grid: Axes, as `make_axes` reads them.
+        sheet: Look of the contact sheet.
+        jobs: Number of runs at a time.
+    """
+
+    name: str
+    base: tuple[str, ...]
+    grid: Mapping[str, Any]
+    sheet: Sheet = field(default_factory=Sheet)
+    jobs: int = 1
+
+
+def run_sweep(request: SweepRequest) -> int:
+    """Paint a grid, or what is left of it.
+
+    Each run is one of `nst fit`, in `lightning_logs/NAME/LABEL/version_0`. Started again with the same request, runs
+    that are complete are left alone, those that were interrupted go on from their checkpoints, and those that failed
+    are tried again. The grid may have grown; anything else that differs is refused, since the images could not be
+    compared.
+
+    The result of a run depends, in its last bits, on the threads it has: those of the machine divided by `jobs`.
+
+    Args:
+        request: The sweep.
+
+    Returns:
+        0 if all runs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+
+    Raises:
+        UserError: If what is asked for makes no sense, before anything runs.
+    """
+    axes = make_axes(request.grid)
+    runs = expand(axes)
+    for key in {key for run in runs for key in run.options if key in _OF_ALL_RUNS}:
+        raise UserError(f"{key} can't be an axis of the grid: it says where the runs are, all of them; leave it out.")
+    settings = resolve_settings(["fit", *request.base])
+    for run in _covering(runs):  # a mistyped last value must not show after hours
+        resolve_settings(["fit", *request.base, *option_args(run.options)])
+    _check_steps(request.sheet, settings)
+    sweep = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS / request.name
+    _keep_settings(sweep, settings, runs)
+    folders = [JobFolder(sweep / run.label) for run in runs]
+    missing = [run for run, folder in zip(runs, folders, strict=True) if not folder.is_complete()]
+    _log.info("%d runs in %s, %d of them complete", len(runs), sweep, len(runs) - len(missing))
+    stopped_by = None
+    if missing:
+        check_locks(sweep)
+        jobs = [_job(run, axes, request, settings, sweep) for run in missing]
+        bar = SweepBar(jobs, len(runs))
+        runner = JobRunner(request.jobs, max(1, torch.get_num_threads() // request.jobs), bar)
+        try:
+            runner.run(jobs)
+        finally:
+            bar.close()
+        stopped_by = runner.stopped_by
+    outcomes = [folder.outcome() for folder in folders]
+    _report(sweep, axes, runs, outcomes, request, settings)
+    if stopped_by is not None:
+        _log.info("stopped; the same command goes on where this one was")
+        return 128 + stopped_by
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0
+
+
+def _covering(runs: Sequence[Run]) -> list[Run]:
+    """Return few runs in which every choice of every axis appears."""
+    seen: list[Choice] = []
+    chosen = []
+    for run in runs:
+        new = [choice for choice in run.choices if choice not in seen]
+        if new:
+            seen += new
+            chosen.append(run)
+    return chosen
+
+
+def _check_steps(sheet: Sheet, settings: Mapping[str, Any]) -> None:
+    every = settings["output"].get("every_n_steps")
+    if sheet.steps and (not every or any(step % every for step in sheet.steps)):
+        raise UserError(
+            f"the sheet shows the pictures at steps {', '.join(map(str, sheet.steps))}, but output.every_n_steps is "
+            f"{every or 'not set'}; set it to a number that divides them."
+        )
+
+
+def _keep_settings(sweep: Path, settings: Mapping[str, Any], runs: Sequence[Run]) -> None:
+    """Note what the sweep is, or refuse to go on with another under the same name; the grid may grow."""
+    remedy = "give another --name"
+    file = KeptSettings(
+        sweep / SETTINGS,
+        content="a sweep with",
+        foreign="holds runs that are not of a sweep",
+        remedy=f"{remedy}, or remove {sweep}",
+        foreign_remedy=remedy,
+    )
+    base = shared_settings(settings)
+    wanted = {run.label: {axis_name(key): value for key, value in run.options.items()} for run in runs}
+    kept = file.read()
+    if kept is not None:
+        changes = changed_settings(kept["settings"], base)
+        for label in wanted.keys() & kept["runs"].keys():
+            changes += changed_settings(kept["runs"][label], wanted[label], label)
+        file.refuse(sorted(changes), named=len(changes))
+        wanted = {**kept["runs"], **wanted}
+    if kept is None or wanted != kept["runs"]:
+        file.write({"settings": base, "runs": wanted})
+
+
+def _job(run: Run, axes: Sequence[Axis], request: SweepRequest, settings: Mapping[str, Any], sweep: Path) -> Job:
+    args = ("fit", *request.base, *option_args(run.options), "--trainer.enable_progress_bar=false")
+    return Job(
+        label=run.label,
+        args=(*args, f"--name={request.name}/{run.label}"),
+        folder=sweep / run.label,
+        settings={axis.name: choice.text for axis, choice in zip(axes, run.choices, strict=True)},
+        work=_work(_data(settings), run.options),
+    )
+
+
+def _data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return dict((settings.get("data") or {}).get("init_args") or {})
+
+
+def _work(data: Mapping[str, Any], options: Mapping[str, Any]) -> float:
+    """Estimate a run's work in pixels times steps, up to a factor that the runs share."""
+    data = {**data, **{axis_name(key): value for key, value in options.items()}}
+    try:
+        sizes = data.get("sizes") or pyramid_sizes(data["size"], data["min_size"])
+        steps = steps_per_level(data["steps"], data.get("first_steps"), len(sizes))
+        return float(sum(count * size**2 for count, size in zip(steps, sizes, strict=True)))
+    except (KeyError, TypeError, ValueError):  # of a data module of the user's own, or values that fit will refuse
+        return 1.0
+
+
+def _report(
+    sweep: Path,
+    axes: Sequence[Axis],
+    runs: Sequence[Run],
+    outcomes: Sequence[Outcome],
+    request: SweepRequest,
+    settings: Mapping[str, Any],
+) -> None:
+    sheet = Sheet(request.sheet.title or request.name, request.sheet.size, request.sheet.steps)
+    write_grid_table(sweep / TABLE, axes, runs, outcomes)
+    write_grid_sheet(sweep / SHEET, axes, runs, outcomes, sheet, _data(settings))
+    complete = sum(outcome.status == "complete" for outcome in outcomes)
+    _log.info("%d of %d runs complete", complete, len(outcomes))
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if outcome.status == "failed":
+            _log.info("failed: %s (%s)", run.label, sweep / run.label / "log.txt")
+    _log.info("table: %s", sweep / TABLE)
+    _log.info("sheet: %s", sweep / SHEET)
+
+
+class SweepBar:
+    """Listens to a `JobRunner` and draws one bar; mistakes and warnings are written above it.
+
+    The time left is estimated from the work done since the bar was opened, a step's cost being proportional to its
+    pixels.
+
+    Args:
+        jobs: Jobs to be done now.
+        total: Number of runs of the whole sweep, those included that are complete already.
+    """
+
+    def __init__(self, jobs: Sequence[Job], total: int) -> None:
+        self.total = total
+        self._begun = total - len(jobs)
+        self._done = dict.fromkeys((job.label for job in jobs), 0.0)
+        self._at_start: dict[str, float] = {}
+        self._interval = redraw_interval()
+        self._drawn_at = 0.0
+        self._opened_at = time.monotonic()
+        self._bar = tqdm(
+            total=sum(job.work for job in jobs),
+            bar_format=_BAR,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            mininterval=0,
+        )
+
+    def __call__(self, job: Job, kind: str, value: Any) -> None:
+        """Take a message of the runner's."""
+        if kind == "start":
+            self._begun += 1
+        elif kind == "progress":
+            self._done[job.label] = job.work * value
+            self._at_start.setdefault(job.label, job.work * value)  # a run that goes on has done that before
+        elif kind == "complete":
+            self._at_start.setdefault(job.label, self._done[job.label])
+            self._done[job.label] = job.work
+        elif kind == "failed":
+            tqdm.write(f"failed: {job.label}: {value}", file=sys.stderr)
+        elif kind == "warning":
+            tqdm.write(f"{job.label}: {value}", file=sys.stderr)
+        if kind != "progress" or time.monotonic() - self._drawn_at >= self._interval:
+            self._draw(job)
+
+    def close(self) -> None:
+        """Leave the bar as it is, so that what follows starts on a line of its own."""
+        self._bar.close()
+
+    def _draw(self, job: Job) -> None:
+        self._drawn_at = time.monotonic()
+        done = sum(self._done.values())
+        now_done = done - sum(self._at_start.values())
+        self._bar.set_description_str(f"run {self._begun}/{self.total} {job.label}", refresh=False)
+        if now_done > 0:
+            left = (self._bar.total - done) * (self._drawn_at - self._opened_at) / now_done
+            self._bar.set_postfix_str(f"{tqdm.format_interval(left)} left", refresh=False)
+        self._bar.n = done
+        self._bar.refresh()
