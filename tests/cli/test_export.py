@@ -45,12 +45,14 @@ def test_torchscript(network: TransformerNet, caplog: pytest.LogCaptureFixture) 
     assert "dawn, dusk" in caplog.messages[-1]
 
 
+@pytest.mark.slow
 def test_exported_program(network: TransformerNet) -> None:
     assert run_export(["export", "tiny.safetensors", "tiny.pt2"]) == 0
     images = torch.rand(1, 3, 43, 70)
     compare(network, torch.export.load("tiny.pt2").module()(images, WEIGHTS), images)
 
 
+@pytest.mark.slow
 def test_onnx(network: TransformerNet) -> None:
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -96,6 +98,7 @@ def test_a_model_that_paints_something_else_is_refused(wrong: str, monkeypatch: 
     assert [path.name for path in Path().iterdir()] == ["tiny.safetensors"]
 
 
+@pytest.mark.slow
 def test_without_onnxruntime_it_says_that_nothing_was_checked(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

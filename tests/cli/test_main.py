@@ -49,6 +49,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", SHOWN)
 def test_help_does_not_import_torch_and_wins_over_mistakes(name: str) -> None:
     program = (

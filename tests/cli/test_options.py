@@ -36,6 +36,7 @@ def test_own_options_are_told_from_others(
     assert (options.name, options.many, others) == (name, many, rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -67,6 +67,7 @@ def test_six_sweeps_are_shipped() -> None:
     assert {"inits.yaml", "optimizers.yaml"} <= set(SHIPPED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

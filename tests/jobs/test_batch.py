@@ -225,6 +225,8 @@ def test_a_signal_stops_after_the_step_in_progress(
     assert torch.load(checkpoint, weights_only=True)["global_step"] % 10  # after the step in progress
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_killed_in_the_middle_and_started_again_it_leaves_the_same_bytes(
     batch: Callable[..., int], batch_words: list[str]
 ) -> None:

@@ -44,6 +44,8 @@ def test_a_file_system_without_locks_is_refused(
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [LOCK]
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_sweep_says_so_before_it_starts_a_worker(
     sweep: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

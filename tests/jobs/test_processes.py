@@ -125,6 +125,8 @@ def test_a_file_where_a_folder_should_be_is_told_in_one_line(tmp_path: Path) -> 
         next(claim(places(tmp_path, 1), Rank()))
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_ranks_of_a_launch_share_the_list(pictures: Path, batch_words: list[str]) -> None:
     words = [*batch_words, "--contents", "photos/me.png", "--styles", "paintings"]
     # Lightning would wait for the other ranks, or refuse one device for a world of two.

@@ -41,6 +41,8 @@ def contents(but: str = "") -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_grid_of_runs_its_table_and_its_sheet(
     sweep: Callable[..., int], sweep_words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +75,8 @@ def test_a_grid_of_runs_its_table_and_its_sheet(
     assert Image.open(FOLDER / "sheet.png").width > 2 * 64
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_started_again_it_leaves_complete_runs_alone_and_grows(
     sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +95,8 @@ def test_started_again_it_leaves_complete_runs_alone_and_grows(
     assert [row["style_weight"] for row in table()] == ["7", "1"]
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_failing_run_is_marked_and_the_others_go_on(
     sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +114,8 @@ def test_a_failing_run_is_marked_and_the_others_go_on(
     assert contents(but="relu9_9") == before
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_crashing_run_does_not_take_the_sweep_along(
     sweep: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +139,8 @@ def test_a_crashing_run_does_not_take_the_sweep_along(
     assert "crashing.Crash" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_another_sweep_under_the_same_name_is_refused(
     sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +157,8 @@ def test_another_sweep_under_the_same_name_is_refused(
     assert "lightning_logs/plain holds runs that are not of a sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_an_interrupted_run_goes_on_and_one_without_a_checkpoint_begins_anew(sweep: Callable[..., int]) -> None:
     grid = ["--name", "grid", "--grid.seed", "[1, 2, 3]", "--jobs", "2"]
     assert sweep(*grid) == 0
@@ -170,6 +182,8 @@ def test_an_interrupted_run_goes_on_and_one_without_a_checkpoint_begins_anew(swe
     assert now[checkpoint] == whole[checkpoint]  # nothing was left to paint
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_runs_with_checkpoints_and_the_sweep_goes_on(
     number: signal.Signals, sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
@@ -188,12 +202,14 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_sweep_goes_on(
     assert torch.load(checkpoint, weights_only=True)["global_step"] % 10  # after the step in progress
 
 
+@pytest.mark.processes
 def test_runs_are_in_one_place(sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--grid.trainer.default_root_dir", "[a, b]") == 2
     assert "trainer.default_root_dir can't be an axis" in capsys.readouterr().err
     assert not list(Path().iterdir())
 
 
+@pytest.mark.processes
 def test_a_worker_stops_when_the_sweep_is_gone(sweep_words: list[str], tmp_path: Path) -> None:
     """The pipe of a process that is killed is closed by the system."""
     words = ["fit", *sweep_words[1:], "--data.steps", "[20, 100000]", "--checkpoint.every_n_steps", "10"]
@@ -219,6 +235,8 @@ def _wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_the_result_is_the_loss_of_the_picture_and_tensorboard_compares_it(sweep: Callable[..., int]) -> None:
     assert sweep("--name", "grid", "--grid.style_weight", "[1, 20]", "--model.average", "0") == 0
     for weight in (1, 20):

@@ -75,6 +75,7 @@ def painted(number: int) -> Tensor:
     return read_image(FRAMES / f"{number:06d}.png").pixels
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_what_nst_fit_paints_and_all_are_in_the_video(
     video: Callable[..., int], clip: list[Tensor], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_first_frame_is_what_nst_fit_paints_and_all_are_in_the_video(
             assert float((picture - painted(number)).abs().mean()) < float((picture - painted(number - 1)).abs().mean())
 
 
+@pytest.mark.slow
 def test_a_later_frame_starts_from_the_one_before_and_is_held_to_it(
     video: Callable[..., int], clip: list[Tensor]
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_later_frame_starts_from_the_one_before_and_is_held_to_it(
     assert differences["0"] > 0.01
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_it_goes_on_to_the_same_bytes(
     video: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +165,7 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bytes(
     assert contents_of(str(FRAMES), "out.mkv") | {"out.mkv": Path("out.mkv").read_bytes()} == whole
 
 
+@pytest.mark.slow
 def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     (FRAMES / "work").mkdir(parents=True)
     assert video() == 2
@@ -182,6 +186,7 @@ def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys:
     assert "of other settings: sha256 of.painting.png " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_finished_video_is_left_alone_unless_it_is_to_be_overwritten(
     video: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,6 +199,7 @@ def test_a_finished_video_is_left_alone_unless_it_is_to_be_overwritten(
     assert Path("out.mkv").read_bytes() != b"finished"
 
 
+@pytest.mark.slow
 def test_after_a_cut_it_begins_anew(video: Callable[..., int], words: list[str], tmp_path: Path) -> None:
     pictures = [read_image(make_image(tmp_path / f"{seed}.png", 32, 24, seed=seed)).pixels for seed in (11, 12)]
     write_clip("clip.mkv", [pictures[0], pictures[1]])
