@@ -109,12 +109,8 @@ def type_mismatches(message: str) -> list[str]:
 
     Args:
         message: Tree of all types that were tried, over many lines.
-
-    Returns:
-        Lists and mappings last, which older versions (4.50) name first.
     """
-    mismatches = dict.fromkeys(filter(None, map(_type_mismatch, message.splitlines())))
-    return sorted(mismatches, key=lambda text: text in ("expected list", "expected dict"))
+    return list(dict.fromkeys(filter(None, map(_type_mismatch, message.splitlines()))))
 
 
 def _type_mismatch(line: str) -> str:

@@ -10,8 +10,11 @@ cd "$(dirname "$0")/.."
 export OMP_WAIT_POLICY=PASSIVE PIP_DISABLE_PIP_VERSION_CHECK=1
 
 oldest=$(sed -nE 's/^requires-python = ">=([0-9.]+)"/\1/p' pyproject.toml)
-python=${PYTHON:-$(command -v "python$oldest" || ls "$HOME"/.pyenv/versions/"$oldest".*/bin/python 2>/dev/null | head -1)}
-[ -n "$python" ] && "$python" -c 'import sys' || {
+python=${PYTHON:-}
+for candidate in "python$oldest" "$HOME"/.pyenv/versions/"$oldest".*/bin/python; do # pyenv's python3.10 may be a stub
+  [ -n "$python" ] || ! "$candidate" -c 'import sys' 2>/dev/null || python=$candidate
+done
+[ -n "$python" ] || {
   echo "there is no Python $oldest here; set PYTHON" >&2
   exit 2
 }

@@ -33,9 +33,9 @@ from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule
-    "devices": 1,  # several share one picture, which pays only for large ones
+    "devices": 1,  # several share one image, which pays only for large ones
     "log_every_n_steps": 10,
-    "enable_model_summary": False,  # one parameter: the picture
+    "enable_model_summary": False,  # one parameter: the image
 }
 """Settings of the Trainer where the default is not Lightning's."""
 
@@ -206,7 +206,7 @@ def fit(
     callbacks = [ImageWriter(path=output), TensorBoardImages(), CheckpointWriter()]
     callbacks += _listed(trainer_settings.pop("callbacks", None))
     trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
-    if "devices" not in trainer_settings:  # who asks for one may give each process a picture of its own
+    if "devices" not in trainer_settings:  # who asks for one may give each process an image of its own
         check_launch(trainer)
     trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)

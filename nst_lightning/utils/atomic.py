@@ -19,7 +19,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     follows the umask (a `tempfile` would be readable by its owner only).
 
     Args:
-        path: Where the finished file belongs.
+        path: Path of the finished file.
 
     Yields:
         A path in the same folder (a rename is atomic only within one file system) with the same suffix.
@@ -63,7 +63,7 @@ def check_writable(target: Path) -> None:
     """Refuse a file that could not be written, before anything is computed for it.
 
     Args:
-        target: The file; its folder may still be missing.
+        target: Path of the file; its folder may still be missing.
 
     Raises:
         UserError: If it is a folder, its name is too long, or the nearest folder above it that exists can't be

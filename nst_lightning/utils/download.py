@@ -25,9 +25,9 @@ class Source:
     """A file on the network.
 
     Attributes:
-        url: Where it is.
-        sha256: The first hexadecimal digits of its SHA-256; torchvision puts them into the file's name.
-        megabytes: Its size, for messages.
+        url: Address of the file.
+        sha256: First hexadecimal digits of its SHA-256; torchvision puts them into the file's name.
+        megabytes: Size in megabytes, for messages.
     """
 
     url: str
@@ -48,10 +48,10 @@ def fetch(source: Source) -> Path:
     wait. A damaged file stays until a good one replaces it.
 
     Args:
-        source: The file.
+        source: File to be fetched.
 
     Returns:
-        Its path in the cache, with the right content.
+        Path in the cache, with the right content.
 
     Raises:
         UserError: If there is no good file and none can be had.
@@ -93,7 +93,7 @@ def _download(source: Source) -> None:
 
 @contextmanager
 def _connections_time_out() -> Iterator[None]:
-    """Give up on a silent server; torch hub would wait for ever and takes no time limit of its own."""
+    """Abandon a silent server; torch hub would wait for ever and takes no time limit of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE)
     try:

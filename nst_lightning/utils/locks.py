@@ -1,4 +1,4 @@
-"""Locks that keep processes out of each other's folders: the system gives them back when a process ends, however."""
+"""Locks that keep processes out of each other's folders: the system releases them however a process ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def check_locks(folder: Path, option: str = "--trainer.default_root_dir") -> Non
     process, for ever, or makes a file that `kill -9` leaves behind.
 
     Args:
-        folder: Of the command; it exists.
-        option: What says where it is.
+        folder: Folder of the command; it exists.
+        option: Option that names the folder, for the message.
 
     Raises:
         UserError: If a file in it can't be locked.

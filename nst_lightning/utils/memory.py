@@ -1,4 +1,4 @@
-"""What a container still lets a process have: limits that the machine's own free memory knows nothing of."""
+"""Memory that a container leaves to a process: limits that the machine's own free memory does not show."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def free_in_container(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """Give the memory that Linux control groups leave to this process.
+    """Return the memory that Linux control groups leave to this process.
 
     Each group that it is in, and each around that, has a limit and what is used of it; file caches that nobody uses
     are given up when memory is wanted, and count as free. Version 2 and version 1 (kernel.org, cgroup-v2.html and
     cgroup-v1/memory.html) are told apart by their files.
 
     Args:
-        groups: Where control groups are mounted.
-        own: Names the process's groups.
+        groups: Folder that control groups are mounted at.
+        own: File that names the process's groups.
 
     Returns:
         Bytes, the least of all groups; infinite where there is no limit, or no control group at all.
@@ -30,7 +30,7 @@ def free_in_container(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/
 
 
 def _folders(membership: str, groups: Path) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """Give a group's folder, and those around it up to the mount, which in a container may be all that there is."""
+    """Yield a group's folder, and those around it up to the mount, which in a container may be all that there is."""
     _, _, rest = membership.partition(":")
     controllers, _, path = rest.partition(":")
     if controllers and "memory" not in controllers.split(","):

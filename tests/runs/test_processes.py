@@ -117,7 +117,7 @@ def test_only_the_first_says_that_the_run_was_stopped(first: bool, code: int, mo
     assert run_command([]) == code
 
 
-def test_an_error_is_wait_for_rank_zero_only_if_it_has_met_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_left_to_rank_zero_only_if_it_has_met_it(monkeypatch: pytest.MonkeyPatch) -> None:
     store = dist.HashStore()
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
