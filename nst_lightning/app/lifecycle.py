@@ -1,7 +1,8 @@
-"""The page's life: made ready to be served, and ended with its processes."""
+"""The page's life: it is served, and everything it has started ends with it."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 import uvicorn
 
-from nst_lightning.app.connections import impatient_protocol
+from nst_lightning._compat import http_protocol_with_deadline
 from nst_lightning.app.job_queue import JobQueue
 from nst_lightning.app.limits import AppRequest
 from nst_lightning.app.security import own_names
@@ -20,6 +21,14 @@ from nst_lightning.app.sessions import Sessions
 from nst_lightning.errors import UserError
 from nst_lightning.images.samples import SAMPLES
 from nst_lightning.networks.network_file import load_network, shipped_networks
+
+_PATIENCE = 10.0  # seconds for the head of a request
+
+
+def impatient_protocol() -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP/1.1 with a limit for how long a connection may bring nothing."""
+    return http_protocol_with_deadline(lambda: _PATIENCE)
+
 
 _CONNECTIONS = 500  # at a time; more get 503
 

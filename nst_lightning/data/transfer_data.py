@@ -14,9 +14,8 @@ from torch import Tensor
 from nst_lightning.data.colors import ColorKeeper, ColorPreservation
 from nst_lightning.data.guide_masks import GuideMasks
 from nst_lightning.data.initial_image import InitialImage, WarpedImage
-from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
-from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nst_lightning.networks.normalization import Moments
-from nst_lightning.networks.transformer import Stage, TransformerNet
+from nst_lightning.networks.transformer import Moments, Stage, TransformerNet
 
 _CELL = 4  # pixels: one position of the deepest maps; tiles consist of whole cells
 

@@ -19,7 +19,8 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from nst_lightning.app import connections, server
+from nst_lightning.app import lifecycle as connections
+from nst_lightning.app import server
 from nst_lightning.app.server import PAGE
 from nst_lightning.cli.main import main
 from tests.app.conftest import TINY, Client, Served

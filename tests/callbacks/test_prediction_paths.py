@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from nst_lightning.callbacks.prediction_paths import find_targets, leave_out_folder
+from nst_lightning.callbacks.prediction_writer import find_targets, leave_out_folder
 from nst_lightning.data.predict_data import MediaFile
 from nst_lightning.errors import UserError
 

@@ -3,9 +3,8 @@ import json
 import pytest
 import torch
 
-from nst_lightning.data.loader import StepLoader
 from nst_lightning.data.schedule import Level, Schedule
-from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
 from nst_lightning.errors import UserError
 
 SCHEDULE = Schedule([Level(6, 8, 3), Level(9, 12, 1), Level(12, 16, 4)])

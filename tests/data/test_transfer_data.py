@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst_lightning.data.loader import StepLoader
+from nst_lightning.data.transfer_batch import StepLoader
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 

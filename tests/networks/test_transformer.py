@@ -8,8 +8,7 @@ from torch import nn
 
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
-from nst_lightning.networks.normalization import ConditionalInstanceNorm, Moments
-from nst_lightning.networks.transformer import TransformerNet
+from nst_lightning.networks.transformer import ConditionalInstanceNorm, Moments, TransformerNet
 
 
 @pytest.fixture

@@ -1,5 +1,0 @@
-"""Optimizers of images."""
-
-from nst_lightning.optim.opponent_adam import OpponentAdam
-
-__all__ = ["OpponentAdam"]
