@@ -48,7 +48,7 @@ Entries are followed one after the other, so an old module and a class renamed i
 class that has changed its name is also found by its old name alone, as in `--model NAME`.
 """
 
-_NAME_CLASSES = ("class_path", "model", "data", "callbacks")
+_NAME_CLASSES = ("class_path", "model", "data", "callbacks", "help")
 """Settings whose value may be the name of a class without its module."""
 
 

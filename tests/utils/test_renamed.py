@@ -69,6 +69,7 @@ def test_arguments_are_renamed_in_both_forms() -> None:
     assert with_current_arguments(old) == [
         *("--data", data, f"--data={data}", "--data.class_path", data, "--name", "ImageData")
     ]
+    assert with_current_arguments(["--data.help=ImageData", "--help"]) == [f"--data.help={data}", "--help"]
     assert with_current_arguments([f"--model.teacher={OLD_TEACHER}", f"--trainer.callbacks+={OLD_SHOWN}"]) == [
         *(f"--model.teacher={TEACHER}", f"--trainer.callbacks+={SHOWN}")
     ]
