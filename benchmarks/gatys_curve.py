@@ -57,7 +57,8 @@ def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:
     with torch.no_grad():
         grams = {name: gram(value) for name, value in encoder(style, list(STYLE)).items()}
         wanted = encoder(content, [CONTENT])[CONTENT]
-    image = content.clone().requires_grad_()
+    # In the notebook's units, 0 to 255: the length of the first step of L-BFGS depends on them.
+    image = content.mul(255).requires_grad_()
     optimizer = torch.optim.LBFGS([image])
     losses: dict[int, float] = {}
     count = 0
@@ -65,7 +66,7 @@ def curve(content: Tensor, style: Tensor, evaluations: int) -> dict[int, float]:
     def closure() -> Tensor:
         nonlocal count
         optimizer.zero_grad()
-        maps = encoder(image, layers)
+        maps = encoder(image / 255, layers)
         terms = [1000 / n**2 * F.mse_loss(gram(maps[name]), grams[name]) for name, n in STYLE.items()]
         loss = torch.stack([*terms, F.mse_loss(maps[CONTENT], wanted)]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
