@@ -39,6 +39,11 @@ class Source:
         """Where torch hub, and so torchvision, keeps the file; `TORCH_HOME` moves it."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rsplit("/", 1)[-1]
 
+    @property
+    def is_good(self) -> bool:
+        """Whether the cached file is there with the right content."""
+        return self.path.exists() and file_sha256(self.path).startswith(self.sha256)
+
 
 def fetch(source: Source) -> Path:
     """Return the local path of a file, downloading it if it is not there or is damaged.
@@ -58,12 +63,12 @@ def fetch(source: Source) -> Path:
     """
     path = source.path
     try:
-        if _is_good(source):  # without the lock, because a shared cache may be read-only
+        if source.is_good:  # without the lock, because a shared cache may be read-only
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if not _is_good(source):  # else another process fetched it meanwhile
-                _download(source)
+            if not source.is_good:  # else another process fetched it meanwhile
+                download(source, _SILENCE)
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
         reason = one_line(error)
@@ -75,16 +80,20 @@ def fetch(source: Source) -> Path:
     return path
 
 
-def _is_good(source: Source) -> bool:
-    """Return whether the cached file is there with the right content."""
-    return source.path.exists() and file_sha256(source.path).startswith(source.sha256)
+def download(source: Source, silence: float) -> None:
+    """Download a file into the cache, whose folder exists.
 
+    Args:
+        source: File to be downloaded.
+        silence: Seconds without a byte after which the connection counts as lost.
 
-def _download(source: Source) -> None:
+    Raises:
+        OSError, HTTPException, RuntimeError, ValueError: If it can't be had; RuntimeError for a wrong digest.
+    """
     if source.path.exists():
         log.warning("%s is damaged (not the SHA-256 %s...) and is fetched anew", source.path, source.sha256)
     log.info("Downloading %s (%d MB, once) to %s", source.url, source.megabytes, source.path)
-    with _connections_time_out():
+    with _connections_time_out(silence):
         # writes to a temporary name, compares the digest, renames; removes the temporary file on any failure
         torch.hub.download_url_to_file(
             source.url, str(source.path), hash_prefix=source.sha256, progress=sys.stderr.isatty()
@@ -92,10 +101,10 @@ def _download(source: Source) -> None:
 
 
 @contextmanager
-def _connections_time_out() -> Iterator[None]:
+def _connections_time_out(silence: float) -> Iterator[None]:
     """Abandon a silent server; torch hub would wait for ever and takes no time limit of its own."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)
+    socket.setdefaulttimeout(silence)
     try:
         yield
     finally:

@@ -2,10 +2,6 @@
 
 import logging
 import math
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,7 +14,7 @@ from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 from nst_lightning.errors import UserError, one_line
 from nst_lightning.images.color_spaces import luminance
 from nst_lightning.images.resize import resize
-from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.download import Source, download
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +86,8 @@ def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -
         reason = one_line(error)
         if method == "raft":
             raise UserError(
-                f"expected RAFT's weights at {_weights_path()} or {_URL}, found neither ({reason}); use the optical "
-                "flow dis, or get that URL by other means and put the file at that path"
+                f"expected RAFT's weights at {_weights_source().path} or {_URL}, found neither ({reason}); use the "
+                "optical flow dis, or get that URL by other means and put the file at that path"
             ) from error
         log.info("Optical flow by OpenCV's DIS, because RAFT's weights can't be had from %s (%s)", _URL, reason)
         return _Dis()
@@ -165,32 +161,15 @@ def _padded(image: Tensor, least: int, step: int = 1) -> Tensor:
     return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]), mode="replicate")
 
 
-def _weights_path() -> Path:
-    """Return where torch hub, and so torchvision, keeps the weights; `TORCH_HOME` moves it."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _URL.rsplit("/", 1)[-1]
+def _weights_source() -> Source:
+    return Source(_URL, sha256=Path(_URL).stem.rsplit("-", 1)[-1], megabytes=_MEGABYTES)
 
 
 def _weights_file() -> Path:
     """Return the file of RAFT's weights with the right content, downloaded if it is missing or damaged."""
-    path = _weights_path()
-    digest = path.stem.rsplit("-", 1)[-1]
-    if path.exists() and file_sha256(path).startswith(digest):
-        return path
-    log.info("Downloading %s (%d MB, once) to %s", _URL, _MEGABYTES, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _connections_time_out():
-        # what load_state_dict_from_url calls, but that prints to stdout and takes any file in the cache for good;
-        # writes to a temporary name, compares the digest, renames: several processes at once do no harm
-        torch.hub.download_url_to_file(_URL, str(path), hash_prefix=digest, progress=sys.stderr.isatty())
-    return path
-
-
-@contextmanager
-def _connections_time_out() -> Iterator[None]:
-    """Give up on a silent server; torch hub takes no time limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+    source = _weights_source()
+    if not source.is_good:
+        source.path.parent.mkdir(parents=True, exist_ok=True)
+        # Not load_state_dict_from_url: that prints to stdout and takes any file in the cache for good.
+        download(source, _SILENCE)
+    return source.path
