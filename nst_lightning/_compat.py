@@ -179,6 +179,11 @@ def callbacks_of(trainer: Trainer) -> list[Callback]:
     return list(getattr(trainer, "callbacks"))  # noqa: B009
 
 
+def is_dev_run(trainer: Trainer) -> bool:
+    """Return whether a Trainer makes a few steps for a test alone: another attribute unknown to type checkers."""
+    return bool(getattr(trainer, "fast_dev_run"))  # noqa: B009
+
+
 def datamodule_of(trainer: Trainer) -> LightningDataModule | None:
     """Return a Trainer's data module: an attribute that a connector sets when it runs (Lightning 2.6.6)."""
     found: LightningDataModule | None = getattr(trainer, "datamodule", None)

@@ -10,11 +10,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning._compat import callbacks_of
-from nst_lightning.callbacks.checkpoint import run_folder
-from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
+from nst_lightning.callbacks.image_writer import FILE_NAME, ImageWriter, painted, transfer_data
+from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize
+from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, find_same
 from nst_lightning.video.animated_image import check_animation, frame_size, write_animation
 
 _log = logging.getLogger(__name__)
@@ -76,19 +77,31 @@ class Animation(Callback):
         del pl_module
         if self.path is None or not trainer.is_global_zero:
             return
-        self._check_path(self.path, trainer)
+        data = transfer_data(trainer)
+        if data is not None:
+            check_overwriting(self.targets(), data.inputs)
+        self.check_other_writers(trainer)
         self._begun = trainer.global_step > 0
         for step, file in _frames(trainer).items():
             if step % self.every_n_steps or step > trainer.global_step:
                 file.unlink()
 
-    def _check_path(self, path: Path, trainer: Trainer) -> None:
-        data = transfer_data(trainer)
-        if data is not None and data.reads(path):
-            raise UserError(f"--animation.path {path} is one of the pictures read; choose another name.")
-        writers = [c for c in callbacks_of(trainer) if isinstance(c, ImageWriter)]
-        if any(writer.path is not None and writer.path.absolute() == path.absolute() for writer in writers):
-            raise UserError(f"--animation.path and --output.path are both {path}; choose another name for one of them.")
+    def targets(self) -> list[WrittenFile]:
+        """Return the file that is written; none if none was asked for."""
+        return [] if self.path is None else [WrittenFile(self.path, f"--animation.path {self.path}")]
+
+    def check_other_writers(self, trainer: Trainer) -> None:
+        """Refuse a file that the image is written to as well.
+
+        Raises:
+            UserError: If the animation would replace it.
+        """
+        writers = [callback for callback in callbacks_of(trainer) if isinstance(callback, ImageWriter)]
+        images = [(writer.path, "--output.path") for writer in writers if writer.path is not None]
+        images += [(run_folder(trainer) / FILE_NAME, "the picture of the run")]
+        for path, name in images:
+            if self.path is not None and find_same([path, self.path]):
+                raise UserError(f"--animation.path and {name} are both {path}; choose another name for one of them.")
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep what the run starts from: the image is there, and no step has been done.

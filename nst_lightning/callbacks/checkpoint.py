@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -18,22 +17,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError
 from nst_lightning.utils.atomic import atomic_path
 
 FOLDER = "checkpoints"
 LAST = "last.ckpt"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def run_folder(trainer: Trainer) -> Path:
-    """Return the folder that a run writes into; only the first of several processes writes.
-
-    Unlike `trainer.log_dir` it does not wait for the other processes.
-    """
-    logger = trainer.loggers[0] if trainer.loggers else None
-    folder = logger.log_dir or logger.save_dir if logger is not None else None
-    return Path(folder or trainer.default_root_dir)
 
 
 class CheckpointWriter(Checkpoint):

@@ -12,16 +12,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning._compat import datamodule_of
-from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.overwriting import WrittenFile, check_overwriting
 
 _log = logging.getLogger(__name__)
 
 FILE_NAME = "stylized.png"
+STEPS = "steps"
 
 
 def transfer_data(trainer: Trainer) -> TransferData | None:
@@ -90,13 +92,17 @@ class ImageWriter(Callback):
         self.written: Path | None = None
         self._data: TransferData | None = None
 
+    def targets(self) -> list[WrittenFile]:
+        """Return the file beside the run's own that is written; none if none was asked for."""
+        return [] if self.path is None else [WrittenFile(self.path, f"--output.path {self.path}")]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse to write over an image that is being read, or a finished one that is not of these images."""
         self._data = transfer_data(trainer)
         if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
             pl_module.check_images(self._data.digest())
-        if self.path is not None and self._data is not None and self._data.reads(self.path):
-            raise UserError(f"--output.path {self.path} is one of the pictures read; choose another name.")
+        if self._data is not None:
+            check_overwriting(self.targets(), self._data.inputs)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
@@ -106,7 +112,7 @@ class ImageWriter(Callback):
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self._write(trainer, pl_module)
             if trainer.is_global_zero:
-                self._write_to(run_folder(trainer) / "steps" / f"{trainer.global_step:06d}.png", trainer, pl_module)
+                self._write_to(run_folder(trainer) / STEPS / f"{trainer.global_step:06d}.png", trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the final image."""

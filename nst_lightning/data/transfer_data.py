@@ -19,6 +19,7 @@ from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.utils.overwriting import ReadFile
 
 
 class TransferData(LightningDataModule):
@@ -56,6 +57,7 @@ class TransferData(LightningDataModule):
         keep_alpha: Whether the result has the content's alpha channel.
 
     Attributes:
+        inputs: Files of the images and masks; a word such as `content` stands for no file unless there is one.
         schedule: Levels and their steps.
         prepared_content: Content as the objective sees it, at its own size; `None` without a content.
         prepared_styles: Styles as the objective sees them, at their own sizes.
@@ -108,7 +110,7 @@ class TransferData(LightningDataModule):
         self.init = init
         self.keep_alpha = keep_alpha
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
-        self._paths = [user_path(path) for path in read if path is not None]
+        self.inputs = [ReadFile(user_path(path)) for path in read if path is not None]
         self.names = {"content": _name(content), "style": " + ".join(map(_name, styles))}
         self.content = None if content is None else read_image(content, max_pixels=max_pixels)
         self.styles = [read_image(path, max_pixels=max_pixels) for path in styles]
@@ -215,10 +217,6 @@ class TransferData(LightningDataModule):
         if self.content is None or self.content.alpha is None or not self.keep_alpha:
             return None
         return resize(self.content.alpha, size)
-
-    def reads(self, path: Path) -> bool:
-        """Return whether a file is one of the images."""
-        return path.exists() and any(path.samefile(p) for p in self._paths if p.exists())
 
     def _prepare_styles(self) -> list[Tensor]:
         pixels = [style.pixels for style in self.styles]

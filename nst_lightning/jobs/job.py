@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from nst_lightning.callbacks.checkpoint import FOLDER, LAST, run_folder
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import transfer_data
+from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError, one_line
 from nst_lightning.runs.fit_command import run_command

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,24 +16,27 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from nst_lightning._compat import CLIHooks, is_about_settings, is_peer_failure, is_second_interrupt, silence_lightning
+from nst_lightning.callbacks.animation import FOLDER as FRAMES
 from nst_lightning.callbacks.animation import Animation
-from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, run_folder
-from nst_lightning.callbacks.image_writer import ImageWriter
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter
+from nst_lightning.callbacks.image_writer import FILE_NAME, STEPS, ImageWriter
+from nst_lightning.callbacks.run_folder import RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
-from nst_lightning.runs.run_folder import RUNS, RunFolder, check_name, find_checkpoint
+from nst_lightning.runs.run_folder import RUNS, check_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, result_of
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ _LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
     FastStyleTransfer: FastTransferData,
     EncoderDistillation: FolderImages,
 }
+_WRITTEN = ("output.path", "animation.path", "model.init_args.output")  # options that name a file to be written
 _OWN_DATA = (TransferData, FolderImages, PredictData)
 
 _Command = TypeVar("_Command", bound="NSTCommand")
@@ -115,6 +120,27 @@ class NSTCommand(CLIHooks, LightningCLI):
             checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
             config.ckpt_path = str(checkpoint)
 
+    def check_files(self) -> None:
+        """Refuse to write over a file that any of the settings names.
+
+        Raises:
+            UserError: If a file is both written and read.
+        """
+        settings = self.config[self.config.subcommand].as_dict()
+        written = [
+            WrittenFile(path, f"--{key.replace('init_args.', '')} {path}")
+            for key in _WRITTEN
+            if (path := _path_in(settings, key)) is not None
+        ]
+        if self.folder.version is not None:
+            run = self.folder.group / self.folder.version
+            remedy = "copy that elsewhere first"
+            written.append(WrittenFile(run / FILE_NAME, f"the picture of the run, {run / FILE_NAME},", remedy=remedy))
+            for name in (FRAMES, STEPS):
+                subject = f"the folder of the run, {run / name},"
+                written.append(WrittenFile(run / name, subject, "holds", remedy, is_folder=True))
+        check_overwriting(written, named_files(settings, _WRITTEN))
+
     def set_seed(self) -> None:
         """Seed; an impossible seed is the user's mistake."""
         try:
@@ -124,6 +150,7 @@ class NSTCommand(CLIHooks, LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Instantiate; a mistake that a class reports comes through as its own line."""
+        self.check_files()
         try:
             super().instantiate_classes()
         except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
@@ -147,8 +174,10 @@ class NSTCommand(CLIHooks, LightningCLI):
 
     def run_subcommand(self, subcommand: str) -> None:
         """Run; of several processes that meet the same error, the first one alone reports it."""
+        keeper = keeper_of(self.trainer)  # predict has none: it leaves no run
         try:
-            super().run_subcommand(subcommand)
+            with nullcontext() if keeper is None else keeper.occupied(self.trainer):
+                super().run_subcommand(subcommand)
         except UserError:
             if wait_for_rank_zero(self.trainer):  # whose exit code is that of the run
                 raise SystemExit(0) from None
@@ -196,6 +225,14 @@ class NSTCommand(CLIHooks, LightningCLI):
             )
         if result.path is not None:
             _log.info("picture: %s", result.path)
+
+
+def _path_in(settings: Mapping[str, Any], key: str) -> Path | None:
+    """Return the path that a dotted key of nested settings has; `None` if it has none."""
+    value: Any = settings
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return user_path(value) if isinstance(value, str) else None
 
 
 def check_compatible(model: LightningModule, data: LightningDataModule | None) -> None:

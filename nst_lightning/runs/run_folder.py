@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
+from nst_lightning.callbacks.run_folder import RunFolder, is_locked, numbered_runs
 from nst_lightning.errors import UserError, did_you_mean, user_path
 
 RUNS = "lightning_logs"
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """One run: `ROOT/NAME/VERSION`.
-
-    Attributes:
-        root: Folder of all runs, `lightning_logs` by default.
-        name: Name that runs are grouped under, by default the config's.
-        version: Name of the run's own folder, `version_N`; `None` for the next free number.
-    """
-
-    root: Path
-    name: str
-    version: str | None = None
 
 
 def check_name(name: str | None) -> None:
@@ -42,7 +27,8 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
     """Find the checkpoint that `--ckpt_path` means, and the run folder that goes on.
 
     Args:
-        wanted: `last` for the latest checkpoint among the runs of the same name, or a file.
+        wanted: `last` for the checkpoint of the newest run of the same name, the one with the highest number; or a
+            file.
         runs: Folder that this run would have if it were new.
 
     Returns:
@@ -51,21 +37,38 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
     Raises:
         UserError: If there is no such checkpoint.
     """
-    group = runs.root / runs.name
     if wanted == "last":
-        found = sorted(group.glob(f"*/{FOLDER}/{LAST}"), key=lambda path: (path.stat().st_mtime_ns, path))
-        if not found:
-            raise UserError(f"--ckpt_path last found no checkpoint below {group}; run once without --ckpt_path.")
-        checkpoint = found[-1]
+        checkpoint = _last_of(runs.group)
     else:
         checkpoint = user_path(wanted)
         if not checkpoint.is_file():
-            raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, group)}")
+            raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, runs.group)}")
     _check_readable(checkpoint)
     run = checkpoint.resolve().parent.parent
-    if checkpoint.parent.name == FOLDER and run.parent == group.resolve():
+    if checkpoint.parent.name == FOLDER and run.parent == runs.group.resolve():
         return checkpoint, RunFolder(runs.root, runs.name, run.name)
     return checkpoint, runs
+
+
+def _last_of(group: Path) -> Path:
+    """Return the checkpoint of the newest run by number; times say nothing: clocks are set, files are copied."""
+    found = sorted(group.glob(f"*/{FOLDER}/{LAST}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    runs = [folder for _, folder in numbered_runs(group)]
+    if not runs and found:  # of loggers with names of their own, as before version 0.2
+        return found[-1]
+    newest = runs[-1] if runs else group / "version_0"
+    checkpoint = newest / FOLDER / LAST
+    if checkpoint.is_file():
+        return checkpoint
+    if newest.is_dir() and is_locked(newest):
+        raise UserError(f"--ckpt_path last: the newest run, {newest}, is still going on; let it end.")
+    if not found:
+        raise UserError(f"--ckpt_path last found no checkpoint below {group}; run once without --ckpt_path.")
+    earlier = [folder / FOLDER / LAST for folder in reversed(runs) if (folder / FOLDER / LAST).is_file()]
+    raise UserError(
+        f"--ckpt_path last: the newest run, {newest}, ended before its first checkpoint; start it anew without "
+        f"--ckpt_path, or go on with the run before by --ckpt_path {(earlier or found[::-1])[0]}."
+    )
 
 
 def _check_readable(checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,57 +11,68 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from nst_lightning.callbacks.checkpoint import run_folder
+from nst_lightning.callbacks.run_folder import run_folder
+from nst_lightning.utils.atomic import atomic_path
 from nst_lightning.utils.renamed import with_current_paths
 
 _log = logging.getLogger(__name__)
 
 
 class ConfigKeeper(SaveConfigCallback):
-    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and logs what changed."""
+    """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and logs what changed.
+
+    Which checkpoint a run goes on from is no setting of its image, and is not written.
+    """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Save; a resumed run waits until its checkpoint has been accepted."""
+        """Save; a resumed run waits until a step was done under its settings."""
+        del pl_module, stage
         if not self.config.ckpt_path:
-            super().setup(trainer, pl_module, stage)
+            self._save(trainer, self.config_filename)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Save the config of a resumed run, once: a step was done under it."""
-        self._save_resumed(trainer, pl_module)
+        """Save the config of a resumed run, once, if it differs from the one before."""
+        del pl_module
+        if not self.already_saved and trainer.is_global_zero and (changes := self._changes(trainer)):
+            _log.info("continuing with changed settings: %s", "; ".join(changes))
+            count = len(_configs(run_folder(trainer)))
+            self._save(trainer, f"config-{count + 1}.yaml" if count else self.config_filename)
+        self.already_saved = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the config of a resumed run that had no step left."""
-        self._save_resumed(trainer, pl_module)
+        """Say which settings have had no effect, where no step was left."""
+        del pl_module
+        if not self.already_saved and trainer.is_global_zero and (changes := self._changes(trainer)):
+            _log.warning("no step was left to be done with changed settings: %s", "; ".join(changes))
 
-    def _save_resumed(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose a free name, then save."""
-        if not self.config.ckpt_path or self.already_saved:
-            return
-        name = self._free_name(trainer) if trainer.is_global_zero else None
-        name = trainer.strategy.broadcast(name)  # the base class waits for all processes, or for none
-        self.already_saved = name is None
-        self.config_filename = name or self.config_filename
-        super().setup(trainer, pl_module, "fit")
-
-    def _free_name(self, trainer: Trainer) -> str | None:
-        """Return the file to write; `None` if the latest one holds the same settings."""
-        earlier = sorted(run_folder(trainer).glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+    def _changes(self, trainer: Trainer) -> list[str]:
+        """Return how the settings differ from those that the run had so far; something where it has none."""
+        earlier = _configs(run_folder(trainer))
         if not earlier:
-            return self.config_filename
-        now = self.parser.dump(self.config, skip_none=False)
-        changes = changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(now))
-        if not changes:
-            return None
-        _log.info("continuing with changed settings: %s", "; ".join(changes))
-        return f"config-{len(earlier) + 1}.yaml"
+            return ["all"]
+        return changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(self._text()))
 
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Show the config as text in TensorBoard; called where it was written to the run's folder."""
-        text = self.parser.dump(self.config, skip_none=False)
-        version = len(list(run_folder(trainer).glob("config*.yaml"))) - 1
+    def _text(self) -> str:
+        config = self.config.clone()
+        config.pop("ckpt_path", None)
+        return str(self.parser.dump(config, skip_none=False))
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        """Write the file, and show it as text in TensorBoard."""
+        self.already_saved = True
+        if not trainer.is_global_zero:
+            return
+        folder, text = run_folder(trainer), self._text()
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("config", f"```yaml\n{text}\n```", version)
+                logger.experiment.add_text("config", f"```yaml\n{text}\n```", len(_configs(folder)) - 1)
+
+
+def _configs(folder: Path) -> list[Path]:
+    """Return the configs of a run, the first one and those of its resumptions, in order."""
+    return sorted(folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
 
 
 def changed_settings(before: Any, after: Any, key: str = "") -> list[str]:

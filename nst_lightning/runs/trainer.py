@@ -12,7 +12,6 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -22,11 +21,12 @@ from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
 from nst_lightning.callbacks.image_writer import ImageWriter, painted
 from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingProgressBar, TransferProgressBar
+from nst_lightning.callbacks.run_folder import InRunFolder, RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.runs.ranks import check_launch, choose_strategy
-from nst_lightning.runs.run_folder import RUNS, RunFolder, find_checkpoint
+from nst_lightning.runs.run_folder import RUNS, find_checkpoint
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
@@ -67,7 +67,7 @@ def build_trainer(
 
     Args:
         model: Model to be fitted; callbacks that watch an image are left out unless it is a `StyleTransfer`.
-        folder: Folder of the run, unless the settings bring a logger or turn logging off.
+        folder: Folder of the run, whatever logger the settings bring.
         checkpoint: Checkpoint that the run goes on from; `None` for a new run.
         **settings: Arguments of `lightning.Trainer`. An image for which no precision is asked is optimized in that of
             the checkpoint, or in `default_precision`.
@@ -91,12 +91,9 @@ def build_trainer(
         wanted = [callback for callback in wanted if not isinstance(callback, CheckpointWriter)]
     elif not _has(wanted, Checkpoint):
         wanted.append(CheckpointWriter())
-    settings["callbacks"] = wanted
-    logger = TensorBoardLogger(folder.root, folder.name, folder.version, default_hp_metric=False)
-    if settings.get("logger") in (None, True):
-        settings["logger"] = logger
-    elif settings["logger"] is False:
-        settings["default_root_dir"] = logger.log_dir  # the run's folder all the same
+    is_default = settings.get("logger") in (None, True)  # then it is made when the folder is
+    settings["logger"] = False if is_default else settings["logger"]
+    settings["callbacks"] = [InRunFolder(folder, is_default), *wanted]
     plugins = _listed(settings.get("plugins"))
     if not _has(plugins, CheckpointIO):
         plugins.append(AtomicCheckpointIO())
@@ -208,7 +205,10 @@ def fit(
     trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
     if "devices" not in trainer_settings:  # who asks for one may give each process an image of its own
         check_launch(trainer)
-    trainer.fit(model, data, ckpt_path=checkpoint)
+    keeper = keeper_of(trainer)
+    assert keeper is not None  # build_trainer adds it
+    with keeper.occupied(trainer):
+        trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)
 
 
@@ -218,7 +218,7 @@ def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
     return Result(
         picture=painted(trainer, model).cpu(),
         path=writer.written if writer is not None else None,
-        folder=Path(trainer.log_dir) if trainer.log_dir else None,
+        folder=run_folder(trainer),
         complete=trainer.global_step >= trainer.num_training_batches,
     )
 
