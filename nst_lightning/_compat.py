@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningDataModule, Trainer
+    from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.strategies import DDPStrategy
     from PIL.Image import Image
@@ -177,6 +177,11 @@ def is_second_interrupt(stop: SystemExit) -> bool:
 def callbacks_of(trainer: Trainer) -> list[Callback]:
     """Return a Trainer's callbacks: an attribute that a connector sets, unknown to type checkers (Lightning 2.6.6)."""
     return list(getattr(trainer, "callbacks"))  # noqa: B009
+
+
+def is_attached(module: LightningModule) -> bool:
+    """Return whether a Trainer works with a module: `trainer` raises an error without one (`_trainer`, 2.6.6)."""
+    return module._trainer is not None
 
 
 def is_dev_run(trainer: Trainer) -> bool:

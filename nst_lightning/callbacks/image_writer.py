@@ -102,7 +102,9 @@ class ImageWriter(Callback):
         if trainer.global_step > 0 and self._data is not None and isinstance(pl_module, StyleTransfer):
             pl_module.check_images(self._data.digest())
         if self._data is not None:
-            check_overwriting(self.targets(), self._data.inputs)
+            in_run = run_folder(trainer) / FILE_NAME
+            own = WrittenFile(in_run, f"the picture of the run, {in_run},", remedy="copy that elsewhere first")
+            check_overwriting([*self.targets(), own], self._data.inputs)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int

@@ -23,6 +23,7 @@ from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, P
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.video.writing import written_suffix
 
 _KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -73,17 +74,17 @@ def find_targets(files: Sequence[MediaFile], folder: Path, suffix: str | None) -
         file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 and name != file.name else name
         for file, name in zip(files, short, strict=True)
     ]
-    owners: dict[PurePosixPath, MediaFile] = {}
-    for file, name in zip(files, names, strict=True):
-        other = owners.setdefault(name, file)
-        if other is not file:
-            raise UserError(f"{other.path} and {file.path} would both be painted to {folder / name}; rename one.")
-    targets = {file: folder / name for file, name in zip(files, names, strict=True)}
-    read = {Path(file.path).resolve(): file for file in files}
-    for target in targets.values():
-        if target.resolve() in read:
-            kind = "video" if read[target.resolve()].is_video else "picture"
-            raise UserError(f"{target} would be painted over a {kind} that is read; give another --output.folder.")
+    paths = [folder / name for name in names]
+    if (same := find_same(paths)) is not None:
+        first, second = same
+        raise UserError(
+            f"{files[first].path} and {files[second].path} would both be painted to {paths[second]}; rename one."
+        )
+    targets = dict(zip(files, paths, strict=True))
+    check_overwriting(
+        (WrittenFile(path, str(path), "would be painted over", "give another --output.folder") for path in paths),
+        (ReadFile(Path(file.path), f"a {'video' if file.is_video else 'picture'} that is read") for file in files),
+    )
     if targets:
         check_writable(next(iter(targets.values())))
     return targets

@@ -17,6 +17,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.jobs.report import read_small
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
 
 _log = logging.getLogger(__name__)
 
@@ -50,9 +51,10 @@ def run(args: Sequence[str]) -> int:
     output = user_path(options.output)
     check_output(output)
     images = [resolve_image(given) for given in options.images]
-    for image in images:
-        if Path(image.file).resolve() == output.resolve():
-            raise UserError(f"--output {output} is one of the pictures compared; choose another name.")
+    check_overwriting(
+        [WrittenFile(output, f"--output {output}")],
+        [ReadFile(Path(image.file), "one of the pictures compared") for image in images],
+    )
     cells = [
         Cell(read_small(image.file, options.size), note) for image, note in zip(images, _notes(images), strict=True)
     ]

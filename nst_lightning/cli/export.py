@@ -16,6 +16,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def run(args: Sequence[str]) -> int:
     if target.suffix not in suffixes:
         raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")
     check_writable(target)
+    network_file = ReadFile(Path(options.network).expanduser(), "the network that is read")
+    check_overwriting([WrittenFile(target, str(target))], [network_file])
     network, card = load_network(options.network)
     if target.suffix == _SMALL:
         save_network(network, target, card.styles, card.encoder)

@@ -38,13 +38,14 @@ from nst_lightning.jobs.pairs import (
 )
 from nst_lightning.jobs.processes import Rank, StopSignals, claim
 from nst_lightning.jobs.report import check_sheet, write_pairs_sheet, write_table
-from nst_lightning.jobs.settings import KeptSettings, check_many, shared_settings
+from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import atomic_path, check_writable
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.locks import LOCK, check_locks
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 
 SETTINGS = "batch.yaml"
 PAIR_SETTINGS = "pair.yaml"
@@ -336,13 +337,30 @@ def _find_folders(
     )
     check_writable(request.output / TABLE)
     pairs = _find_pairs(request, settings, shared, root)
-    check_outputs(pairs)
+    check_outputs(pairs, *_other_files(request, settings, pairs, root))
     if request.contact_sheet is not None:
         check_sheet([pair.content for pair in pairs], [pair.style for pair in pairs])
     kept = keep_settings(root / request.name, settings)
     folders = [PairFolder(pair, root / request.name) for pair in pairs]
     kept.refuse([change for folder in folders for change in folder.changed_options()])
     return folders
+
+
+def _other_files(
+    request: BatchRequest, settings: Mapping[str, Any], pairs: Sequence[Pair], root: Path
+) -> tuple[list[WrittenFile], list[ReadFile]]:
+    """Return what a batch writes beside its images, and what it reads beside theirs."""
+    table, runs = request.output / TABLE, root / request.name
+    written = [
+        WrittenFile(table, str(table), "would be written over", "give another --output"),
+        WrittenFile(runs, f"the folder of the runs, {runs},", "holds", "give another --name", is_folder=True),
+    ]
+    if request.contact_sheet is not None:
+        sheet = request.contact_sheet
+        written.append(WrittenFile(sheet, f"--contact_sheet {sheet}", "would be written over"))
+    cells = [yaml.safe_load(cell) if cell[0] in "[{" else cell for pair in pairs for cell in pair.options.values()]
+    named = [settings, *cells, request.configs, request.manifest]
+    return written, list(named_files(named, [*OF_THE_RUN, "data.init_args.content", "data.init_args.style"]))
 
 
 def _find_pairs(request: BatchRequest, settings: Mapping[str, Any], shared: Sequence[str], root: Path) -> list[Pair]:

@@ -14,6 +14,7 @@ from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.images.files import IMAGE_SUFFIXES, check_output, is_image_file, visible_files
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import SHORT_NAMES
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 
 _log = logging.getLogger(__name__)
 
@@ -175,27 +176,36 @@ def matched(contents: Sequence[Source], styles: Sequence[Source], folder: Path) 
     return [Pair(content, by_name[1][name], str(name), folder / f"{name}.png") for name, content in by_name[0].items()]
 
 
-def check_outputs(pairs: Sequence[Pair]) -> None:
-    """Refuse pairs that would write over each other or over an image that is read, before anything is painted.
+def check_outputs(pairs: Sequence[Pair], written: Sequence[WrittenFile] = (), read: Sequence[ReadFile] = ()) -> None:
+    """Refuse pairs that would write over each other or over a file that is read, before anything is painted.
+
+    Args:
+        pairs: All pairs.
+        written: What is written beside their images.
+        read: What is read beside theirs.
 
     Raises:
         UserError: If two have the same label or file, an output is one of the inputs, or a name is too long.
     """
-    seen: dict[str | Path, Pair] = {}
-    for pair in pairs:
-        for place in (pair.label, pair.output.resolve()):  # one file may be written as x/../a.png too
-            other = seen.setdefault(place, pair)
-            if other is not pair:
-                raise UserError(
-                    f"{_files(other)} and {_files(pair)} would both be painted to {pair.output.with_suffix('')}; "
-                    "rename a file, or give each line of a --manifest an output that differs in more than its suffix."
-                )
-    read = {Path(path).resolve() for pair in pairs for path in (pair.content.path, pair.style.path)}
+    outputs = [pair.output for pair in pairs]
+    labels = {pair.label: number for number, pair in reversed(list(enumerate(pairs)))}
+    same_label = next(((labels[pair.label], n) for n, pair in enumerate(pairs) if labels[pair.label] != n), None)
+    if (same := same_label or find_same(outputs)) is not None:
+        first, second = (pairs[number] for number in same)
+        raise UserError(
+            f"{_files(first)} and {_files(second)} would both be painted to {second.output.with_suffix('')}; "
+            "rename a file, or give each line of a --manifest an output that differs in more than its suffix."
+        )
+    files = [file for file in written if not file.is_folder]
+    if (same := find_same([*outputs, *(file.path for file in files)])) is not None:
+        raise UserError(f"{files[same[1] - len(outputs)].name} something else that is written; choose another name.")
     for pair in pairs:
         if max(len(os.fsencode(part)) for part in Path(pair.label).parts) > _LONGEST_NAME:
             raise UserError(f"{_files(pair)} give a name of more than {_LONGEST_NAME} bytes; shorten theirs.")
-        if pair.output.resolve() in read:
-            raise UserError(f"{pair.output} would be painted over a picture that is read; give another --output.")
+    sources = {source.path for pair in pairs for source in (pair.content, pair.style)}
+    images = [WrittenFile(path, str(path), "would be painted over", "give another --output") for path in outputs]
+    read = [*(ReadFile(Path(path), "a picture that is read") for path in sources), *read]
+    check_overwriting([*images, *written], read)
 
 
 def _files(pair: Pair) -> str:

@@ -14,6 +14,9 @@ from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import atomic_path
 
 _OF_A_RUN = ("name", "ckpt_path", "weights_only")  # they say which run is meant, not what is painted
+OF_THE_RUN = ("output.path", "animation.path")
+"""Settings that name a file which a run of its own would write."""
+
 _NAMED = 3  # changes in a message
 
 

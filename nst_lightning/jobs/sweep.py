@@ -20,11 +20,12 @@ from nst_lightning.jobs.grid import Axis, Choice, Run, Sheet, axis_name, expand,
 from nst_lightning.jobs.job import Job, JobFolder, Outcome
 from nst_lightning.jobs.processes import JobRunner
 from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
-from nst_lightning.jobs.settings import KeptSettings, shared_settings
+from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.locks import check_locks
+from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 
 SETTINGS = "sweep.yaml"
 TABLE = "results.csv"
@@ -83,6 +84,11 @@ def run_sweep(request: SweepRequest) -> int:
         resolve_settings(["fit", *request.base, *option_args(run.options)])
     _check_steps(request.sheet, settings)
     sweep = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS / request.name
+    configs = [word.partition("=")[2] for word in request.base if word.startswith("--config=")]
+    check_overwriting(
+        [WrittenFile(sweep, f"the folder of the sweep, {sweep},", "holds", "give another --name", is_folder=True)],
+        named_files([settings, *(run.options for run in runs), configs], OF_THE_RUN),
+    )
     _keep_settings(sweep, settings, runs)
     folders = [JobFolder(sweep / run.label) for run in runs]
     missing = [run for run, folder in zip(runs, folders, strict=True) if not folder.is_complete()]

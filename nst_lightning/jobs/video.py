@@ -23,10 +23,11 @@ from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.jobs.frames import SAME_SCENE, FramePainter, FramesFolder, FrameWarper, WarpedFrame, painted_sizes
 from nst_lightning.jobs.processes import StopSignals
-from nst_lightning.jobs.settings import check_many, shared_settings
+from nst_lightning.jobs.settings import OF_THE_RUN, check_many, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, named_files
 from nst_lightning.video.flow import FlowMethod
 from nst_lightning.video.reading import VideoInfo, read_frames, read_info
 from nst_lightning.video.writing import VideoWriter, check_video_target
@@ -89,9 +90,17 @@ def run_video(request: VideoRequest) -> int:
     check_settings(settings)
     info = read_info(request.video)
     check_video_target(request.output)
-    if request.output.exists() and request.output.samefile(request.video):
-        raise UserError(f"--output {request.output} is the video that is read; choose another name.")
     frames = FramesFolder.beside(request.output)
+    check_overwriting(
+        [
+            WrittenFile(request.output, f"--output {request.output}"),
+            WrittenFile(frames.folder, f"the folder of the frames, {frames.folder},", "holds", is_folder=True),
+        ],
+        [
+            ReadFile(request.video, "the video that is read"),
+            *named_files([settings, request.configs], [*OF_THE_RUN, "data.init_args.content"]),
+        ],
+    )
     if request.output.exists() and not frames.folder.exists() and not request.overwrite:
         _log.info("%s is there already (--overwrite true paints it again)", request.output)
         return 0

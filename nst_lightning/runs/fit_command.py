@@ -13,9 +13,17 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from nst_lightning._compat import CLIHooks, is_about_settings, is_peer_failure, is_second_interrupt, silence_lightning
+from nst_lightning._compat import (
+    CLIHooks,
+    callbacks_of,
+    is_about_settings,
+    is_peer_failure,
+    is_second_interrupt,
+    silence_lightning,
+)
 from nst_lightning.callbacks.animation import FOLDER as FRAMES
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter
@@ -216,12 +224,16 @@ class NSTCommand(CLIHooks, LightningCLI):
             raise UserError("not a step was done; leave trainer.max_steps, max_time and limit_train_batches.")
         result = result_of(self.trainer, self.model)
         if not result.complete:
-            done, limited = self.trainer.global_step, self.trainer.global_step >= self.trainer.max_steps > 0
+            done, longer = self.trainer.global_step, ""
+            if done >= self.trainer.max_steps > 0:
+                longer = ", a higher trainer.max_steps"
+            elif any(
+                type(timer) is Timer and (timer.time_remaining() or 0) <= 0 for timer in callbacks_of(self.trainer)
+            ):
+                longer = ", a longer duration of Timer"
             _log.info(
                 "stopped at step %d of %d; continue with the same command%s and --ckpt_path last",
-                done,
-                self.datamodule.schedule.total_steps,
-                ", a higher trainer.max_steps" if limited else "",
+                *(done, self.datamodule.schedule.total_steps, longer),
             )
         if result.path is not None:
             _log.info("picture: %s", result.path)

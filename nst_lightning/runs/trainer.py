@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -30,6 +30,8 @@ from nst_lightning.runs.run_folder import RUNS, find_checkpoint
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
+from nst_lightning.tasks.trainer_check import check_trainer
+from nst_lightning.utils.overwriting import check_overwriting, named_files
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule
@@ -58,6 +60,25 @@ class Result:
     path: Path | None
     folder: Path | None
     complete: bool
+
+
+class SessionTimer(Timer):
+    """Lightning's `Timer` for `trainer.max_time`, which counts the time since the run was started or resumed.
+
+    With the time of earlier sessions, as Lightning counts, a run that was stopped by it would never go on.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Name of the state in a checkpoint, that of Lightning's own."""
+        return "Timer"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take nothing over."""
 
 
 def build_trainer(
@@ -102,7 +123,11 @@ def build_trainer(
         _check_painting(settings)
         settings["precision"] = _choose_precision(model, settings, checkpoint)
         settings["strategy"] = choose_strategy(settings)
+    if settings.get("max_time") is not None and not _has(wanted, Timer):
+        settings["callbacks"].append(SessionTimer(settings.pop("max_time")))
     trainer = Trainer(**settings)
+    if paints:
+        check_trainer(trainer)
     if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
         # Its only buffers are the frozen encoder's, which DDP would send around at every step.
         keep_buffers_local(trainer.strategy)
@@ -154,10 +179,6 @@ def _check_painting(settings: dict[str, Any]) -> None:
         raise UserError(
             "one epoch is the whole schedule; to go on for longer raise data.steps, not trainer.max_epochs."
         )
-    if settings.get("accumulate_grad_batches") not in (None, 1):
-        raise UserError(
-            "each step has the whole picture, there is nothing to accumulate; leave accumulate_grad_batches."
-        )
 
 
 def fit(
@@ -205,11 +226,20 @@ def fit(
     trainer = build_trainer(model, folder, checkpoint=checkpoint, callbacks=callbacks, **trainer_settings)
     if "devices" not in trainer_settings:  # who asks for one may give each process an image of its own
         check_launch(trainer)
+    _check_files(trainer, model, data, checkpoint)
     keeper = keeper_of(trainer)
     assert keeper is not None  # build_trainer adds it
     with keeper.occupied(trainer):
         trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)
+
+
+def _check_files(trainer: Trainer, model: StyleTransfer, data: TransferData, checkpoint: Path | None) -> None:
+    encoders = [objective.encoder.weights_name for objective in model.objectives.all()]
+    read = [*data.inputs, *named_files([*encoders, checkpoint])]
+    for callback in callbacks_of(trainer):
+        if isinstance(callback, (ImageWriter, Animation)):
+            check_overwriting(callback.targets(), read)
 
 
 def result_of(trainer: Trainer, model: StyleTransfer) -> Result:

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nst_lightning._compat import leave_epoch_open
+from nst_lightning._compat import is_attached, leave_epoch_open
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
@@ -37,6 +37,7 @@ from nst_lightning.tasks.optimizers import (
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import grouped, is_logging_step
 from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 
 
 @torch.no_grad()
@@ -139,6 +140,8 @@ class FastStyleTransfer(LightningModule):
             if self.output.suffix != ".safetensors":
                 raise UserError(f"model.output must end in .safetensors, but {output} was given.")
             check_writable(self.output)
+            target = WrittenFile(self.output, f"model.output {output}")
+            check_overwriting([target], named_files([] if encoder is None else [encoder.weights_name]))
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         for loss in losses:
             if loss.reference == "warped":
@@ -280,7 +283,8 @@ class FastStyleTransfer(LightningModule):
                 f"the checkpoint's network was made with {saved['architecture']}, the config asks for "
                 f"{self.network.architecture()}; restore model.network, or start without --ckpt_path."
             )
-        continue_with_config(checkpoint, saved, self.encoder.digest, self._make_optimizer, self.lr_scheduler)
+        if is_attached(self):  # else it is `load_from_checkpoint`
+            continue_with_config(checkpoint, saved, self.encoder.digest, self._make_optimizer, self.lr_scheduler)
         self._style_names = tuple(saved["styles"])
         self._styles_digest = saved["pictures"]
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nst_lightning._compat import leave_epoch_open
+from nst_lightning._compat import is_attached, leave_epoch_open
 from nst_lightning.data.schedule import Level
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.encoders.guide_propagation import Propagation
@@ -34,6 +35,7 @@ from nst_lightning.tasks.optimizers import (
 from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, grouped, is_logging_step, step_metrics
 from nst_lightning.tasks.tile_size import TileSizes
+from nst_lightning.tasks.trainer_check import check_trainer
 
 
 class LevelObjectives(nn.Module):
@@ -244,6 +246,11 @@ class StyleTransfer(ImageOptimization):
             check_lbfgs(self.trainer, self.clamp)
         return with_schedule(optimizer, self.lr_scheduler)
 
+    def configure_callbacks(self) -> list[Callback]:
+        """Add none; the first that a Trainer calls, and the place to refuse one that does not fit."""
+        check_trainer(self.trainer)
+        return []
+
     def on_fit_start(self) -> None:
         """Convert the encoders once: autocast would convert their frozen weights at every step."""
         for objective in self.objectives.all():
@@ -266,13 +273,26 @@ class StyleTransfer(ImageOptimization):
             self.guard = DivergenceGuard()
             self.tile_sizes.by_level = []
 
-    def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> None:
-        """Enter the batch's level if it is not the present one, or its targets have not been measured."""
+    def on_train_batch_start(self, batch: TransferBatch, batch_idx: int) -> int | None:
+        """Enter the batch's level if it is not the present one, or its targets have not been measured.
+
+        Returns:
+            -1, by which Lightning skips the epoch, where all steps are done: a plain Trainer would go on to another.
+        """
         del batch_idx
+        if self.global_step >= batch.schedule.total_steps:
+            self.trainer.should_stop = True
+            return -1
         self._lr_factor = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
-        if batch.level == self.level and self.targets is not None:
-            return
-        self.enter_level(batch)
+        if batch.level != self.level or self.targets is None:
+            self.enter_level(batch)
+        return None
+
+    def on_train_batch_end(self, outputs: Any, batch: TransferBatch, batch_idx: int) -> None:
+        """Stop the Trainer, whatever its `max_epochs`, when all steps are done."""
+        del outputs, batch_idx
+        if self.global_step >= batch.schedule.total_steps:
+            self.trainer.should_stop = True
 
     def enter_level(self, batch: TransferBatch) -> None:
         """Bring the image and the optimizer to a batch's level, and measure the level's targets.
@@ -363,10 +383,13 @@ class StyleTransfer(ImageOptimization):
             UserError: If the checkpoint belongs to another encoder, optimizer or kind of model.
         """
         saved = saved_by("StyleTransfer", checkpoint, _KEY)
-        continue_with_config(checkpoint, saved, self.objectives.digest, self._make_optimizer, self.lr_scheduler)
+        precision = precision_of(checkpoint)
+        if is_attached(self):  # else it is `load_from_checkpoint`: the image alone, which may not be painted further
+            continue_with_config(checkpoint, saved, self.objectives.digest, self._make_optimizer, self.lr_scheduler)
+            precision = str(self.trainer.precision)
         # A new parameter of the right size: the optimizer is built after this hook.
-        precision = torch.float64 if self.trainer.precision == "64-true" else torch.float32
-        image = torch.empty_like(checkpoint["state_dict"]["image"], device=self.device, dtype=precision)
+        dtype = torch.float64 if precision == "64-true" else torch.float32
+        image = torch.empty_like(checkpoint["state_dict"]["image"], device=self.device, dtype=dtype)
         self.image = nn.Parameter(image)
         self.level = saved["level"]
         self._images_digest = saved["pictures"]
