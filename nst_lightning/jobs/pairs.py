@@ -198,7 +198,7 @@ def check_outputs(pairs: Sequence[Pair], written: Sequence[WrittenFile] = (), re
         )
     files = [file for file in written if not file.is_folder]
     if (same := find_same([*outputs, *(file.path for file in files)])) is not None:
-        raise UserError(f"{files[same[1] - len(outputs)].name} something else that is written; choose another name.")
+        raise UserError(f"{files[same[1] - len(outputs)].name} and another output are one file; choose another name.")
     for pair in pairs:
         if max(len(os.fsencode(part)) for part in Path(pair.label).parts) > _LONGEST_NAME:
             raise UserError(f"{_files(pair)} give a name of more than {_LONGEST_NAME} bytes; shorten theirs.")
