@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, Timer
+from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, ProgressBar, Timer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -175,6 +175,11 @@ def _check_painting(settings: dict[str, Any]) -> None:
     _check_precision(settings, list(ENCODER_DTYPES))
     if settings.get("fast_dev_run"):
         raise UserError("trainer.fast_dev_run has no run to keep its picture in; for a quick look set data.steps to 1.")
+    if _has(settings["callbacks"], OnExceptionCheckpoint):
+        raise UserError(
+            "the callback OnExceptionCheckpoint would let the next run go on with this one unasked; leave it out, a run "
+            "that is stopped goes on by --ckpt_path last."
+        )
     if settings["max_epochs"] not in (None, 1, -1):
         raise UserError(
             "one epoch is the whole schedule; to go on for longer raise data.steps, not trainer.max_epochs."

@@ -10,7 +10,6 @@ from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelPruning,
-    OnExceptionCheckpoint,
     StochasticWeightAveraging,
     WeightAveraging,
 )
@@ -31,8 +30,6 @@ _UNFIT: dict[type[Callback], str] = {
     LearningRateFinder: "would paint over the picture to find a learning rate; compare some by nst sweep "
     "--grid.model.optimizer.lr",
     EarlyStopping: "looks once in an epoch, and one epoch is the whole run; set data.steps or trainer.max_time",
-    OnExceptionCheckpoint: "would let the next run go on with this one unasked; leave it out, a run that is stopped "
-    "goes on by --ckpt_path last",
 }
 
 
@@ -50,7 +47,9 @@ def check_trainer(trainer: Trainer) -> None:
         raise UserError(
             "each step has the whole picture, there is nothing to accumulate; leave accumulate_grad_batches."
         )
-    if (trainer.limit_train_batches, trainer.overfit_batches) != (1.0, 0.0) and not is_dev_run(trainer):  # type: ignore[attr-defined]
+    limit: int | float = trainer.limit_train_batches  # type: ignore[attr-defined]  # set by a connector, as the next one
+    is_whole = isinstance(limit, float) and limit == 1 and not trainer.overfit_batches  # type: ignore[attr-defined]
+    if not is_whole and not is_dev_run(trainer):
         raise UserError(
             "trainer.limit_train_batches and trainer.overfit_batches would cut the picture short of its size; set "
             "data.steps for fewer steps, or trainer.max_steps to stop on the way."
