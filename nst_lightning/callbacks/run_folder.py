@@ -116,16 +116,16 @@ class InRunFolder(Callback):
 
     Args:
         folder: Folder of the run, or of a new one without a version yet.
-        has_logger: Whether TensorBoard's files are written into the folder.
+        logger: Class of the logger that writes into the folder; `None` for loggers of the Trainer's own, or none.
 
     Attributes:
         path: Folder of the run; `None` before it is claimed, and before `setup` on processes other than the first.
     """
 
-    def __init__(self, folder: RunFolder, has_logger: bool) -> None:
+    def __init__(self, folder: RunFolder, logger: type[TensorBoardLogger] | None) -> None:
         self.path: Path | None = None
         self._folder = folder
-        self._has_logger = has_logger
+        self._logger = logger
 
     @contextmanager
     def occupied(self, trainer: Trainer) -> Iterator[None]:
@@ -178,11 +178,10 @@ class InRunFolder(Callback):
             raise UserError(
                 f"one process goes on from {first}, another from {checkpoint}; give the file as --ckpt_path."
             )
-        if self._has_logger:
+        if self._logger is not None:
             assert self.path is not None
-            trainer.logger = TensorBoardLogger(
-                self._folder.root, self._folder.name, self.path.name, default_hp_metric=False
-            )
+            place = (self._folder.root, self._folder.name, self.path.name)
+            trainer.logger = self._logger(*place, default_hp_metric=False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say which run goes on, and from where; or that there is nothing left of it."""

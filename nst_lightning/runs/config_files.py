@@ -18,7 +18,17 @@ from nst_lightning.utils.renamed import with_current_arguments, with_current_pat
 _PACKAGE = Path(__file__).parents[1]
 
 _load_yaml = get_loader("yaml")
-set_loader("yaml", lambda text: with_current_paths(_load_yaml(text)), (yaml.YAMLError,))
+_SAVED = "# lightning.pytorch=="  # the first line of a config that a run has kept
+
+
+def _load_settings(text: str) -> Any:
+    settings = with_current_paths(_load_yaml(text))
+    if text.startswith(_SAVED) and isinstance(settings, dict):
+        settings.pop("ckpt_path", None)  # of version 0.1: where that run went on from, no setting of its image
+    return settings
+
+
+set_loader("yaml", _load_settings, (yaml.YAMLError,))
 
 
 class OneLineParser(LightningArgumentParser):

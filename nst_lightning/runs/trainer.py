@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, ProgressBar, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
@@ -114,7 +115,7 @@ def build_trainer(
         wanted.append(CheckpointWriter())
     is_default = settings.get("logger") in (None, True)  # then it is made when the folder is
     settings["logger"] = False if is_default else settings["logger"]
-    settings["callbacks"] = [InRunFolder(folder, is_default), *wanted]
+    settings["callbacks"] = [InRunFolder(folder, TensorBoardLogger if is_default else None), *wanted]
     plugins = _listed(settings.get("plugins"))
     if not _has(plugins, CheckpointIO):
         plugins.append(AtomicCheckpointIO())
@@ -177,8 +178,8 @@ def _check_painting(settings: dict[str, Any]) -> None:
         raise UserError("trainer.fast_dev_run has no run to keep its picture in; for a quick look set data.steps to 1.")
     if _has(settings["callbacks"], OnExceptionCheckpoint):
         raise UserError(
-            "the callback OnExceptionCheckpoint would let the next run go on with this one unasked; leave it out, a run "
-            "that is stopped goes on by --ckpt_path last."
+            "the callback OnExceptionCheckpoint would let the next run go on with this one unasked; leave it out, a "
+            "run that is stopped goes on by --ckpt_path last."
         )
     if settings["max_epochs"] not in (None, 1, -1):
         raise UserError(
