@@ -18,7 +18,7 @@ class ReadFile:
     """A file that a command reads.
 
     Attributes:
-        path: Path of the file; what does not exist can't be written over.
+        path: Path of the file, whether it exists or not.
         what: Noun for it in a message.
     """
 
@@ -61,10 +61,10 @@ def check_overwriting(written: Iterable[WrittenFile], read: Iterable[ReadFile]) 
     by_key: dict[Hashable, ReadFile] = {}
     resolved: list[tuple[Path, ReadFile]] = []
     for file in read:
+        by_key.setdefault(_place(file.path), file)
         inode = _inode(file.path)
         if inode is not None:
             by_key.setdefault(inode, file)
-            by_key.setdefault(_place(file.path), file)
             resolved.append((file.path.resolve(), file))
     for target in written:
         if target.is_folder:
