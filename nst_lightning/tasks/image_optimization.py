@@ -58,6 +58,7 @@ class IterateAverage:
     def update(self, image: Tensor) -> None:
         """Take in the next image."""
         if self.decay == 0:
+            self.restart()  # of what a checkpoint brought
             return
         if self.sum is None:
             self.sum = torch.zeros_like(image)
@@ -77,11 +78,9 @@ class IterateAverage:
     def load_state_dict(self, state: dict[str, Any], like: Tensor) -> None:
         """Go on from `state_dict`, on the device and in the precision of an image.
 
-        Where the decay has become 0, what was averaged before is forgotten: the result is the last iterate.
+        Where the decay has become 0, what was averaged before is forgotten with the next step, from which on the result
+        is the last iterate; a run without a step left keeps its result.
         """
-        if self.decay == 0:
-            self.restart()
-            return
         self.weight = state["weight"]
         self.sum = None if state["sum"] is None else state["sum"].to(like)
 
