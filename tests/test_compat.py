@@ -222,6 +222,18 @@ def test_callbacks_of() -> None:
     assert mine in _compat.callbacks_of(Trainer(**QUIET, callbacks=[mine]))
 
 
+def test_is_dev_run() -> None:
+    assert not _compat.is_dev_run(Trainer(**QUIET))
+    assert _compat.is_dev_run(Trainer(**QUIET, fast_dev_run=2))
+
+
+def test_is_attached() -> None:
+    module = BoringModel()
+    assert not _compat.is_attached(module)
+    Trainer(**QUIET, max_steps=1).fit(module)
+    assert _compat.is_attached(module)
+
+
 def test_datamodule_of() -> None:
     trainer, data = Trainer(**QUIET, max_steps=1), BoringDataModule()
     assert _compat.datamodule_of(trainer) is None
