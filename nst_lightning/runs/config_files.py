@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,8 @@ def _load_settings(text: str) -> Any:
 
 
 set_loader("yaml", _load_settings, (yaml.YAMLError,))
+# Defaults of Lightning's own, such as that of Timer's interval, may be members of an Enum.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
 class OneLineParser(LightningArgumentParser):
