@@ -47,7 +47,7 @@ def check_trainer(trainer: Trainer) -> None:
         raise UserError(
             "each step has the whole picture, there is nothing to accumulate; leave accumulate_grad_batches."
         )
-    limit: int | float = trainer.limit_train_batches  # type: ignore[attr-defined]  # set by a connector, as the next one
+    limit: int | float = trainer.limit_train_batches
     is_whole = isinstance(limit, float) and limit == 1 and not trainer.overfit_batches  # type: ignore[attr-defined]
     if not is_whole and not is_dev_run(trainer):
         raise UserError(
