@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import asyncio
 import logging
+import os
 import re
 import traceback
 import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.strategies import DDPStrategy
     from PIL.Image import Image
+    from torch.utils.tensorboard import SummaryWriter
 
     _CLI = LightningCLI
 else:
@@ -148,6 +152,12 @@ def is_about_settings(error: Exception) -> bool:
     return isinstance(error, MisconfigurationException) or any(place in last for place in places)
 
 
+def is_about_checkpoint(error: BaseException) -> bool:
+    """Return whether something could not be restored from a checkpoint (Lightning 2.6.6, `checkpoint_connector.py`)."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("checkpoint_connector" in frame.filename and "restore" in frame.name for frame in frames)
+
+
 def silence_lightning() -> None:
     """Silence Lightning's greetings, tips and false alarms; to be called after its import, which sets log levels.
 
@@ -230,6 +240,38 @@ def leave_epoch_open(checkpoint: dict[str, Any]) -> None:
         checkpoint: Checkpoint as `on_save_checkpoint` gets it; changed in place.
     """
     checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+
+
+def guard_event_file(writer: SummaryWriter, explain: Callable[[str, OSError], Exception]) -> None:
+    """Let a TensorBoard writer raise one error for a file that can't be written, and leave whole events in the file.
+
+    Its thread would print a traceback, and leave half an event. Read in TensorBoard 2.21 (`event_file_writer.py`):
+    the thread notes what it raises, and the next call of the writer raises it; and in torch 2.14 (`writer.py`).
+
+    Args:
+        writer: Writer; its file is there.
+        explain: Function that makes the error from the file's path and the system's error.
+    """
+    file_writer: Any = writer._get_file_writer()  # type: ignore[no-untyped-call]
+    events = file_writer.event_writer
+    file, path, thread = events._general_file_writer, Path(events._file_name), events._async_writer._worker
+    write = file.write
+    refused: list[OSError] = []
+
+    def write_whole(record: bytes) -> None:
+        if refused:
+            return
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            write(record)
+        except OSError as error:
+            refused.append(error)
+            with suppress(OSError):
+                error.missing = size + len(record) - path.stat().st_size  # type: ignore[attr-defined]
+                os.truncate(path, size)
+            thread.exception = explain(str(path), error)
+
+    file.write = write_whole
 
 
 def rendezvous_store() -> Any:

@@ -20,6 +20,10 @@ class UserError(ValueError):
         super().__init__(" ".join(message.splitlines()))
 
 
+class StorageError(UserError):
+    """The file system takes nothing more: it is full, read-only or broken; what comes next would not fare better."""
+
+
 def one_line(error: BaseException | str) -> str:
     """Return a message as one line, line breaks and runs of blanks as single blanks.
 

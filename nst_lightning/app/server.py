@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +28,11 @@ from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options
 from nst_lightning.app.security import SecurityMiddleware
 from nst_lightning.app.sessions import Session, Sessions
 from nst_lightning.app.uploads import base_name, drained, examine, receive, shown_name, thumbnail
+from nst_lightning.errors import StorageError
 from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
+from nst_lightning.utils.atomic import refuses, storage_error
+
+_log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("page")
 REQUEST_TIMEOUT = 10.0
@@ -119,7 +124,13 @@ def build(state: AppState) -> Starlette:
             route("/api/jobs/{id}/picture", _picture),
         ],
         middleware=[Middleware(SecurityMiddleware, names=state.names)],
-        exception_handlers={RefusalError: _refuse, HTTPException: _no_such_address, Exception: _unexpected},
+        exception_handlers={
+            RefusalError: _refuse,
+            HTTPException: _no_such_address,
+            StorageError: _no_room,
+            OSError: _no_room,
+            Exception: _unexpected,
+        },
         lifespan=lifespan,
     )
 
@@ -296,6 +307,15 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _no_such_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": "there is nothing at this address."}, error.status_code)
+
+
+async def _no_room(request: Request, error: Exception) -> Response:
+    if isinstance(error, OSError):
+        if not refuses(error):
+            raise error
+        error = storage_error(error.filename or "what a visitor brings", error)
+    _log.error("%s", error)
+    return JSONResponse({"error": "there is no room on this machine's disk; try again later."}, 507)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

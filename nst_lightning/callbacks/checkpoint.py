@@ -6,7 +6,9 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,19 +19,21 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from nst_lightning._compat import is_about_checkpoint
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import atomic_file
+from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
+from nst_lightning.utils.torch_files import no_checkpoint
 
 FOLDER = "checkpoints"
 LAST = "last.ckpt"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class CheckpointWriter(Checkpoint):
     """Write `checkpoints/last.ckpt` into the run's folder.
 
-    Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint: one taken in the middle of a
+    Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, with a checkpoint: one taken in the middle of a
     step could not be resumed to the byte. A second signal ends it at once.
 
     Args:
@@ -58,7 +62,7 @@ class CheckpointWriter(Checkpoint):
         """Note the signals' handlers, before Lightning takes them: it puts them back before `teardown`."""
         del trainer, pl_module, stage
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._handlers = {number: signal.getsignal(number) for number in stop_signals()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; only a program's main thread may."""
@@ -69,6 +73,7 @@ class CheckpointWriter(Checkpoint):
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         del frame
+        leave_closed_terminal(number)
         if self.asked_by is not None:
             self._restore_handlers()
             raise KeyboardInterrupt
@@ -105,11 +110,11 @@ class CheckpointWriter(Checkpoint):
         return signal.Signals(number) if number else None
 
     def save(self, trainer: Trainer) -> None:
-        """Write `last.ckpt`, and the step's own file if all are kept."""
+        """Write the step's own file if all are kept, then `last.ckpt`: killed in between, a run makes both again."""
         folder = run_folder(trainer) / FOLDER
-        trainer.save_checkpoint(folder / LAST)
         if self.keep_all:
             trainer.save_checkpoint(folder / f"step{trainer.global_step:06d}.ckpt")
+        trainer.save_checkpoint(folder / LAST)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the earlier signal handlers back."""
@@ -136,6 +141,17 @@ class _PendingNumber:
         return int(self._copy)
 
 
+@contextmanager
+def restoring(checkpoint: Path | None) -> Iterator[None]:
+    """Raise what goes wrong while a run is restored as a `UserError` that names the checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        if checkpoint is None or isinstance(error, UserError) or not is_about_checkpoint(error):
+            raise
+        raise no_checkpoint(checkpoint, error) from error
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Torch's checkpoint files, written under a temporary name in the same folder and renamed."""
 
@@ -148,7 +164,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         del storage_options  # of remote file systems
         # Lightning gathers the whole file in memory first. An open file, not a path: the name would be written into it.
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with atomic_file(path) as file:
             torch.save(_rebuilt(checkpoint), file)
 
 

@@ -15,7 +15,7 @@ from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting
@@ -122,20 +122,22 @@ class ImageWriter(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the image as it is, if any step was done."""
-        del exception
         if isinstance(pl_module, StyleTransfer) and pl_module.loss is not None:
             try:
                 self._write(trainer, pl_module)
             except (UserError, ValueError) as error:  # must not hide the exception that ended the run
-                _log.warning("the picture could not be written: %s", error)
+                if not isinstance(exception, StorageError):  # which says so already
+                    _log.warning("the picture could not be written: %s", error)
 
     def _write(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         in_run = run_folder(trainer) / FILE_NAME
-        self._write_to(in_run, trainer, module)
-        if self.path is not None:
-            self._write_to(self.path, trainer, module)
+        try:
+            self._write_to(in_run, trainer, module)
+        finally:  # that one place has no room need not keep the image from the other
+            if self.path is not None:
+                self._write_to(self.path, trainer, module)
         self.written = self.path or in_run
 
     def _write_to(self, path: Path, trainer: Trainer, module: LightningModule) -> None:

@@ -24,6 +24,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
+from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
 from nst_lightning.video.writing import written_suffix
 
 _KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -150,7 +151,7 @@ class PredictionWriter(Callback):
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[MediaFile, Future[None]]] = deque()
         self._encoder: VideoEncoder | None = None
-        self._handler: Any = None
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the files whose results are missing; all processes have them from the first."""
@@ -171,13 +172,15 @@ class PredictionWriter(Callback):
         _log.info("painting %s%s", " and ".join(f"{left[kind]} of {total[kind]} {kind}" for kind in kinds), hint)
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Get threads ready, and let SIGTERM end the run with exit code 143: Lightning's handler would go on."""
+        """Get threads ready, and let SIGTERM and SIGHUP end the run with exit code 143 or 129, not Lightning."""
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="writer")
         if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGTERM, self._stop)
+            ends = [number for number in stop_signals() if number != signal.SIGINT]  # which is Lightning's
+            self._handlers = {number: signal.signal(number, self._stop) for number in ends}
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del frame
+        leave_closed_terminal(number)
         raise SystemExit(128 + number)
 
     def on_predict_batch_end(
@@ -260,6 +263,6 @@ class PredictionWriter(Callback):
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-        if self._handler is not None:
-            signal.signal(signal.SIGTERM, self._handler)
-            self._handler = None
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}

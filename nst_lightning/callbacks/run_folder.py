@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning._compat import callbacks_of, is_dev_run
 from nst_lightning.errors import UserError
+from nst_lightning.utils.atomic import refuses, storage_error
 from nst_lightning.utils.locks import LOCK, check_locks
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class RunFolder:
                 else:
                     return replace(self, version=f"version_{number}")
         except OSError as error:
+            if refuses(error):
+                raise storage_error(self.group, error) from error
             raise UserError(f"cannot make a folder in {self.group} ({error.strerror}); give another --name.") from error
         raise UserError(f"cannot make a folder in {self.group}; give another --name.")
 

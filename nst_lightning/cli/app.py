@@ -16,6 +16,7 @@ from typing import NoReturn
 from nst_lightning.app.limits import AppRequest, Limits
 from nst_lightning.cli.options import OptionParser, real, whole
 from nst_lightning.errors import UserError
+from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,15 @@ def run(args: Sequence[str]) -> int:
         args: The command's name and its arguments.
 
     Returns:
-        130, for Ctrl-C. SIGTERM ends the process with 143.
+        130, for Ctrl-C. SIGTERM ends the process with 143, SIGHUP with 129.
 
     Raises:
         UserError: If an option makes no sense, the port can't be had, or a package is missing.
     """
     # Uvicorn raises the signal that ended it once more; the default would end the process before its folder is deleted.
-    signal.signal(signal.SIGTERM, _end)
+    for number in stop_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, _end)
     request = read_app_request(args[1:])
     for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:
@@ -78,6 +81,7 @@ def _serve(request: AppRequest, root: Path) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    leave_closed_terminal(number)
     raise SystemExit(128 + number)
 
 

@@ -30,7 +30,7 @@ def run(args: Sequence[str]) -> int:
         args: The command's name and its arguments.
 
     Returns:
-        0 if all pairs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if all pairs are complete, 1 if one failed, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs.
@@ -62,7 +62,7 @@ example:
 The same command goes on where it was stopped or killed: complete pairs are left alone, failed ones are tried again.
 Processes that are given the same command share the work, however they are started, also on several machines with a
 common file system. Files that can't be read are reported and left out.
-Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.""",
+Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was asked, 130, 143 or 129 stopped.""",
         refused=_REFUSED,
     )
     places = "folders, searched with their subfolders, pictures or sample:NAME; the config's if unset"

@@ -15,7 +15,7 @@ from nst_lightning.cli.options import OptionParser
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
-from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.atomic import atomic_path, check_writable, counting_file
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
 
 _log = logging.getLogger(__name__)
@@ -136,7 +136,9 @@ def _write_exported(model: Portable, path: Path) -> Run:
 
 def _write_torchscript(model: Portable, path: Path) -> Run:
     jit: Any = torch.jit  # its functions have no types
-    jit.trace(model, _example(model), check_trace=False).save(str(path))
+    traced = jit.trace(model, _example(model), check_trace=False)
+    with counting_file(path) as file:  # to a full disk by its name, it would end the process
+        jit.save(traced, file)
     loaded: Run = jit.load(str(path))
     return loaded
 

@@ -122,8 +122,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments after `nst`; `None` for those of the process.
 
     Returns:
-        The exit code: 0, 1 if one of many runs or pictures failed, 2 for a mistake in what was asked, 130 or 143 after
-        Ctrl-C or SIGTERM.
+        The exit code: 0, 1 if one of many runs or pictures failed, 2 for a mistake in what was asked, 130, 143 or
+        129 after Ctrl-C, SIGTERM or SIGHUP.
     """
     args = list(sys.argv[1:] if args is None else args)
     _configure_messages()

@@ -34,7 +34,7 @@ def run(args: Sequence[str]) -> int:
         args: The command's name and its arguments.
 
     Returns:
-        0 if all runs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if all runs are complete, 1 if one failed, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs.
@@ -82,7 +82,7 @@ example:
   nst sweep --config configs/sweeps/content_layers.yaml --data.content me.jpg --jobs 2
 
 The same command goes on where it was stopped or killed: complete runs are left alone, failed ones are tried again.
-Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked, 130 or 143 stopped.""",
+Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked, 130, 143 or 129 stopped.""",
         refused=_REFUSED,
     )
     add_config(parser, "a config of nst fit, or a sweep file: keys config, options, grid and sheet")

@@ -31,7 +31,7 @@ def run(args: Sequence[str]) -> int:
         args: The command's name and its arguments.
 
     Returns:
-        0 if the video is written, 1 if a frame could not be painted, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if the video is written, 1 if a frame could not be painted, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs, or the video is damaged.
@@ -58,7 +58,8 @@ example:
   nst video --video clip.mov --style sample:woodcut --data.size 1024 --temporal_weight 300
 
 The same command goes on where it was stopped or killed.
-Exit code: 0 the video is written, 1 a frame could not be painted, 2 a mistake in what was asked, 130 or 143 stopped.
+Exit code: 0 the video is written, 1 a frame could not be painted, 2 a mistake in what was asked,
+130, 143 or 129 stopped.
 """,
         refused=_REFUSED,
     )

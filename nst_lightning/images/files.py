@@ -15,7 +15,7 @@ from nst_lightning.images.decode import decode_image
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.utils.hashing import file_sha256
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -88,7 +88,7 @@ def write_image(
     """Write an image with the sRGB profile embedded; the same pixels give the same bytes.
 
     The suffix of *path* names the format: .png, .jpg, .jpeg, .webp, .tif or .tiff. Values are clamped to
-    [0, 1] and rounded to the nearest level. The file appears whole or not at all (`atomic_path`).
+    [0, 1] and rounded to the nearest level. The file appears whole or not at all (`atomic_file`).
 
     Args:
         path: File to write; missing folders are created.
@@ -115,13 +115,13 @@ def write_image(
     if alpha is not None and file_format == "JPEG":
         pixels, alpha = pixels * alpha + (1 - alpha), None
     levels = _quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), bits)
-    with atomic_path(target) as temporary:
+    with atomic_file(target) as file:
         if bits == 16:
-            write_png16(temporary, levels, srgb_profile())
+            write_png16(file, levels, srgb_profile())
         else:
             lossy = {"quality": quality} if file_format in ("JPEG", "WEBP") else {}
             options = {**lossy, **_OPTIONS.get(file_format, {}), "icc_profile": srgb_profile()}
-            Image.fromarray(levels).save(temporary, file_format, **options)
+            Image.fromarray(levels).save(file, file_format, **options)
 
 
 def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:

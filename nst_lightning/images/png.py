@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ _UP_FILTER = 2
 _ROWS_AT_ONCE = 64  # bounds the memory beside the image itself
 
 
-def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: bytes) -> None:
+def write_png16(file: BinaryIO, pixels: NDArray[np.unsignedinteger], icc_profile: bytes) -> None:
     """Write a 16-bit PNG (ISO/IEC 15948), without interlacing and without a time stamp.
 
     Each row is stored as its difference from the row above (filter "up"), which halves the size of a photo.
 
     Args:
-        path: File to write.
+        file: File open for writing.
         pixels: RGB or RGBA, of shape `(H, W, 3)` or `(H, W, 4)`, values 0 to 65535, alpha not premultiplied.
         icc_profile: Color profile to embed.
     """
@@ -29,19 +29,18 @@ def write_png16(path: Path, pixels: NDArray[np.unsignedinteger], icc_profile: by
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
     compressor = zlib.compressobj()
     above = np.zeros((1, width * channels * 2), np.uint8)
-    with path.open("wb") as file:
-        file.write(PNG_SIGNATURE)
-        file.write(png_chunk(b"IHDR", header))
-        file.write(png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile)))
-        for start in range(0, height, _ROWS_AT_ONCE):
-            rows = pixels[start : start + _ROWS_AT_ONCE].astype(">u2").view(np.uint8)
-            rows = rows.reshape(len(rows), -1)
-            differences = rows - np.concatenate([above, rows[:-1]])  # modulo 256, as the filter wants it
-            above = rows[-1:]
-            filtered = np.insert(differences, 0, _UP_FILTER, axis=1)
-            file.write(png_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
-        file.write(png_chunk(b"IDAT", compressor.flush()))
-        file.write(png_chunk(b"IEND", b""))
+    file.write(PNG_SIGNATURE)
+    file.write(png_chunk(b"IHDR", header))
+    file.write(png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile)))
+    for start in range(0, height, _ROWS_AT_ONCE):
+        rows = pixels[start : start + _ROWS_AT_ONCE].astype(">u2").view(np.uint8)
+        rows = rows.reshape(len(rows), -1)
+        differences = rows - np.concatenate([above, rows[:-1]])  # modulo 256, as the filter wants it
+        above = rows[-1:]
+        filtered = np.insert(differences, 0, _UP_FILTER, axis=1)
+        file.write(png_chunk(b"IDAT", compressor.compress(filtered.tobytes())))
+    file.write(png_chunk(b"IDAT", compressor.flush()))
+    file.write(png_chunk(b"IEND", b""))
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

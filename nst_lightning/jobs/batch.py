@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import shutil
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from tqdm import tqdm
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
-from nst_lightning.errors import UserError
+from nst_lightning.errors import StorageError, UserError
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import option_args
 from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
@@ -42,10 +41,11 @@ from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, sh
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
-from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
+from nst_lightning.utils.records import read_json
 
 SETTINGS = "batch.yaml"
 PAIR_SETTINGS = "pair.yaml"
@@ -98,9 +98,9 @@ class PairFolder(JobFolder):
         batch: Folder of all runs of the batch.
 
     Attributes:
-        problem: Reason why nothing is painted, though something was begun: an image is another one than then. Empty if
-            all are the same; files of the same size and time of modification count as that, of others the contents
-            are compared.
+        problem: Reason why nothing is painted, though something was begun: an image is another one than then, or what
+            was kept is damaged. Empty if all are the same; files of the same size and time of modification count as
+            that, of others the contents are compared.
     """
 
     def __init__(self, pair: Pair, batch: Path) -> None:
@@ -119,7 +119,7 @@ class PairFolder(JobFolder):
 
     def changed_options(self) -> list[str]:
         """Return the options of its own in which the pair differs from what was begun."""
-        known = self._known()
+        known = None if self.problem else self._known()
         return [] if known is None else changed_settings(known["options"], dict(self.pair.options), self.pair.label)
 
     def begin(self) -> None:
@@ -133,13 +133,11 @@ class PairFolder(JobFolder):
             "data": {"init_args": {"content": pair.content.path, "style": pair.style.path}},
             "output": {"path": str(pair.output)},
         }
-        with atomic_path(self.folder / PAIR_SETTINGS) as temporary:
-            temporary.write_text(yaml.safe_dump(settings, allow_unicode=True, width=10**9), encoding="utf-8")
+        write_text(self.folder / PAIR_SETTINGS, yaml.safe_dump(settings, allow_unicode=True, width=10**9))
         if self._known() is None:
             known = {"content": _stamp(_file(pair.content)), "style": _stamp(_file(pair.style))}
-            with atomic_path(self.folder / PAINTED_FROM) as temporary:
-                text = json.dumps({**known, "options": dict(pair.options)}, indent=2) + "\n"
-                temporary.write_text(text, encoding="utf-8")
+            text = json.dumps({**known, "options": dict(pair.options)}, indent=2) + "\n"
+            write_text(self.folder / PAINTED_FROM, text)
 
     def outcome(self) -> Outcome:
         """Return how far the pair got."""
@@ -151,8 +149,8 @@ class PairFolder(JobFolder):
         kept = self.run / FILE_NAME
         if self.pair.output.suffix.lower() != kept.suffix or not kept.exists():
             return False
-        with atomic_path(self.pair.output) as temporary:
-            temporary.write_bytes(kept.read_bytes())  # the run wrote the same to both
+        with atomic_file(self.pair.output) as file:
+            file.write(kept.read_bytes())  # the run wrote the same to both
         return True
 
     def _failure_stamp(self) -> tuple[int, int] | None:
@@ -165,14 +163,16 @@ class PairFolder(JobFolder):
     def _known(self) -> dict[str, Any] | None:
         if not (self.run / RESULT).exists() and not (self.run / FOLDER / LAST).exists():
             return None  # nothing was painted that could be mixed with other images
-        try:
-            known: dict[str, Any] = json.loads((self.folder / PAINTED_FROM).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return known
+        file = self.folder / PAINTED_FROM
+        return read_json(file, ["content", "style", "options"]) if file.exists() else None
 
     def _changed_input(self) -> str:
-        known = self._known()
+        try:
+            known = self._known()
+            if (self.run / RESULT).exists():
+                read_json(self.run / RESULT, ["loss"])
+        except UserError as error:
+            return str(error)
         if known is None:
             return ""
         for role, source in (("content", self.pair.content), ("style", self.pair.style)):
@@ -193,9 +193,10 @@ def _stamp(file: Path) -> dict[str, Any]:
 def _is_known(file: Path, known: Mapping[str, Any]) -> bool:
     try:
         stat = file.stat()
-        if stat.st_size != known["bytes"]:
+        if stat.st_size != known.get("bytes"):
             return False
-        return bool(stat.st_mtime_ns == known["mtime_ns"] or _sha256(file, stat.st_mtime_ns) == known["sha256"])
+        is_same = stat.st_mtime_ns == known.get("mtime_ns")
+        return is_same or _sha256(file, stat.st_mtime_ns) == known.get("sha256")
     except OSError:
         return False
 
@@ -243,6 +244,8 @@ class PairPainter:
             (folder.run / RESULT).unlink()
         try:
             folder.begin()
+        except StorageError:
+            raise
         except (OSError, UserError) as error:
             message = str(error)
             if isinstance(error, OSError):
@@ -255,9 +258,7 @@ class PairPainter:
         if outcome.status == "failed":
             folder.fail(outcome.message)
         if outcome.status == "complete":
-            log.unlink(missing_ok=True)
-            if not self._request.keep_checkpoints:
-                shutil.rmtree(folder.run / FOLDER, ignore_errors=True)
+            folder.finish(keep_checkpoints=self._request.keep_checkpoints)
         return outcome
 
 
@@ -294,7 +295,7 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
         rank: Rank of this process among those started together; alone if `None`.
 
     Returns:
-        0 if all pairs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if all pairs are complete, 1 if one failed, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs.
@@ -304,6 +305,8 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     settings = resolve_settings(shared)
     root = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS
     folders = _find_folders(request, settings, shared, root)
+    for folder in folders:
+        folder.tidy(keep_checkpoints=request.keep_checkpoints)
     waiting = [folder for folder in folders if not folder.is_settled()]
     finished = sum(folder.is_complete() and not folder.problem for folder in folders)
     if rank.index == 0:

@@ -26,7 +26,7 @@ from nst_lightning.jobs.settings import KeptSettings
 from nst_lightning.losses.temporal import TemporalLoss
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.video.flow import FlowMethod, make_flow
 from nst_lightning.video.warping import reliability, warp
@@ -258,8 +258,7 @@ class FramePainter:
             # Where the content's luminance alone is painted, its colors have been put back into what was written.
             write_image(work / "warped.png", self._colors.prepare_content(start.image))
             write_image(work / "held.png", start.weight.expand(-1, 3, -1, -1))
-        with atomic_path(work / "frame.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(self._settings(start), allow_unicode=True), encoding="utf-8")
+        write_text(work / "frame.yaml", yaml.safe_dump(self._settings(start), allow_unicode=True))
         label = f"{number:06d}"
         folder = JobFolder(work / RUNS / label)
         job = Job(label, ("fit", f"--config={work / 'frame.yaml'}", f"--name={label}"), folder.folder)

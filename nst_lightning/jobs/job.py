@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
@@ -9,21 +10,24 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
+from filelock import FileLock, Timeout
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import transfer_data
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import StorageError, UserError, one_line
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.tasks.style_transfer import StyleTransfer
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import storage_error, write_text
+from nst_lightning.utils.locks import LOCK
+from nst_lightning.utils.records import read_json, read_seconds
 
 VERSION = "version_0"
 RESULT = "result.json"
@@ -98,20 +102,34 @@ class JobFolder:
         """Return whether the run was painted to the end."""
         return (self.run / RESULT).exists()
 
+    def finish(self, *, keep_checkpoints: bool = True) -> None:
+        """Remove what a complete run has no use for: the log last, which tells that this was cut short."""
+        if not keep_checkpoints:
+            shutil.rmtree(self.run / FOLDER, ignore_errors=True)
+        (self.folder / LOG).unlink(missing_ok=True)
+
+    def tidy(self, *, keep_checkpoints: bool = True) -> None:
+        """Finish a complete run whose process was killed before it had done that."""
+        if self.is_complete() and (self.folder / LOG).exists():
+            with suppress(Timeout), FileLock(self.folder / LOCK, timeout=0):
+                self.finish(keep_checkpoints=keep_checkpoints)
+
     def fail(self, message: str) -> None:
         """Note why the job could not be done."""
-        with atomic_path(self.folder / FAILED) as temporary:
-            temporary.write_text(message + "\n", encoding="utf-8")
+        write_text(self.folder / FAILED, message + "\n")
 
     def outcome(self) -> Outcome:
         """Return how far the job got, as its files tell."""
-        noted = self.run / SECONDS
-        seconds = float(noted.read_text()) if noted.exists() else None
+        seconds = read_seconds(self.run / SECONDS)
         if self.is_complete():
-            result: dict[str, Any] = json.loads((self.run / RESULT).read_text(encoding="utf-8"))
-            return Outcome("complete", "", result["steps"], seconds, result["loss"])
+            try:
+                result = read_json(self.run / RESULT, ["loss"])
+            except UserError as error:
+                return Outcome("failed", str(error), seconds=seconds)
+            return Outcome("complete", "", result.get("steps"), seconds, result["loss"])
         if (self.folder / FAILED).exists():  # removed when the next attempt begins
-            return Outcome("failed", (self.folder / FAILED).read_text(encoding="utf-8").strip(), seconds=seconds)
+            message = (self.folder / FAILED).read_text(encoding="utf-8", errors="replace").strip()
+            return Outcome("failed", message, seconds=seconds)
         return Outcome("stopped" if (self.run / FOLDER / LAST).exists() else "not run", seconds=seconds)
 
 
@@ -125,6 +143,9 @@ def run_job(job: Job, report: Report) -> Outcome:
     Returns:
         Status and message: `complete` with `result.json` written; `failed` with the reason in one line; `stopped` with
         the name of the signal that stopped it while it painted, or nothing for Ctrl-C at another time.
+
+    Raises:
+        StorageError: If the disk is full: the next job would not fare better.
     """
     run = job.folder / VERSION
     if (run / RESULT).exists():  # since this job was queued
@@ -138,6 +159,8 @@ def run_job(job: Job, report: Report) -> Outcome:
     watcher = Watcher(report, job.settings)
     try:
         code = run_command([*job.args, *options], [watcher])
+    except StorageError:
+        raise
     except UserError as error:
         return Outcome("failed", str(error))
     except KeyboardInterrupt:
@@ -148,8 +171,7 @@ def run_job(job: Job, report: Report) -> Outcome:
     if code:
         return Outcome("stopped", signal.Signals(code - 128).name)
     result = {"settings": dict(job.settings), "steps": watcher.steps, "loss": watcher.terms}
-    with atomic_path(run / RESULT) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(run / RESULT, json.dumps(result, indent=2) + "\n")
     return Outcome("complete")
 
 
@@ -180,8 +202,7 @@ class Watcher(Callback):
         """Start the clock; let TensorBoard compare the runs by the axes, whatever those set."""
         if isinstance(pl_module, StyleTransfer):
             pl_module.labels |= {f"grid/{name}": text for name, text in self._axes.items()}
-        file = run_folder(trainer) / SECONDS
-        self._seconds_before = float(file.read_text()) if file.exists() else 0.0
+        self._seconds_before = read_seconds(run_folder(trainer) / SECONDS) or 0.0
         self._started = self._noted = time.monotonic()
 
     def on_train_batch_end(
@@ -212,8 +233,7 @@ class Watcher(Callback):
 
     def _note_seconds(self, trainer: Trainer) -> None:
         self._noted = time.monotonic()
-        with atomic_path(run_folder(trainer) / SECONDS) as temporary:
-            temporary.write_text(f"{self._seconds_before + self._noted - self._started:.2f}\n")
+        write_text(run_folder(trainer) / SECONDS, f"{self._seconds_before + self._noted - self._started:.2f}\n")
 
 
 @contextmanager
@@ -230,11 +250,44 @@ def output_of_run(log: Path | None, warn: Callable[[str], object]) -> Iterator[N
         ours.handlers = [_WarningHandler(warn)]
         opened.callback(setattr, ours, "handlers", handlers)
         if log is not None:
-            file = opened.enter_context(log.open("a", encoding="utf-8", buffering=1))
+            file = opened.enter_context(_Log(log, warn))
             opened.enter_context(redirect_stdout(file))
             opened.enter_context(redirect_stderr(file))
             ours.handlers.insert(0, logging.StreamHandler(file))
         yield
+
+
+class _Log(io.TextIOBase):
+    """Text file that is appended to; once that can't be written any more it warns, and drops what comes.
+
+    Args:
+        path: File.
+        warn: Hears the warning.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], object]) -> None:
+        self._path = path
+        self._warn: Callable[[str], object] | None = warn
+        self._file: TextIO | None = None
+        self.write("")
+
+    def write(self, text: str) -> int:
+        try:
+            if self._warn is not None:
+                self._file = self._file or self._path.open("a", encoding="utf-8", errors="replace", buffering=1)
+                self._file.write(text)
+                self._file.flush()
+        except OSError as error:
+            warn, self._warn = self._warn, None
+            if warn is not None:
+                warn(f"{storage_error(self._path, error)}; the run goes on without it")
+        return len(text)
+
+    def close(self) -> None:
+        super().close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
 
 class _WarningHandler(logging.Handler):

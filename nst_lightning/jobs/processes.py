@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import StorageError, UserError
+from nst_lightning.utils.atomic import storage_error
 from nst_lightning.utils.locks import LOCK
+from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.job import Job, Outcome
@@ -40,7 +42,6 @@ _LAUNCHERS = (
 # By these Lightning's cluster environments are detected, or take their ranks.
 _DETECTED_BY = ("TORCHELASTIC_RUN_ID", "GROUP_RANK", "NODE_RANK", "LOCAL_WORLD_SIZE")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _CLAIM_INTERVAL = 1.0  # seconds
 _POLL_INTERVAL = 0.2
 _PRELOAD = ["nst_lightning.jobs.job"]
@@ -156,7 +157,7 @@ def claim(jobs: Sequence[_Claimable], rank: Rank) -> Iterator[_Claimable]:
 
 
 class StopSignals:
-    """Lets Ctrl-C and SIGTERM end many runs.
+    """Lets Ctrl-C, SIGTERM and SIGHUP end many runs.
 
     While an image is painted in this process `CheckpointWriter` has the signals: the step in progress is finished and
     kept. At any other time there is nothing to keep, and `KeyboardInterrupt` is raised at once.
@@ -176,7 +177,7 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         """Take the signals over; only a program's main thread may."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._stop) for number in _SIGNALS}
+            self._handlers = {number: signal.signal(number, self._stop) for number in stop_signals()}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -186,6 +187,7 @@ class StopSignals:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del frame
+        leave_closed_terminal(number)
         if self.number is not None or self._first is None:
             self.number = self.number or signal.Signals(number)
             raise KeyboardInterrupt
@@ -227,7 +229,7 @@ class _Running:
 class JobRunner:
     """Does jobs, some at a time, each in a process of its own, until all are done or a signal comes.
 
-    Ctrl-C and SIGTERM stop the workers after the step in progress, with checkpoints; a second one kills them.
+    Ctrl-C, SIGTERM and SIGHUP stop the workers after the step in progress, with checkpoints; a second one kills them.
 
     Args:
         at_once: Number of workers at a time.
@@ -249,7 +251,12 @@ class JobRunner:
         return self._signals.number
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Do the jobs, in their order."""
+        """Do the jobs, in their order.
+
+        Raises:
+            StorageError: If a worker could not write; those that are at work are killed, and go on from their
+                checkpoints another time.
+        """
         waiting = deque(jobs)
         with self._signals:
             try:
@@ -286,6 +293,8 @@ class JobRunner:
             return
         if kind == "end":
             running.outcome = value
+        elif kind == "storage":
+            raise StorageError(value)
         else:
             self.listener(running.job, kind, value)
 
@@ -323,11 +332,12 @@ def run_worker(job: Job, threads: int, pipe: Connection) -> None:
     Args:
         job: The job.
         threads: Number of torch's threads.
-        pipe: Gets `("progress", fraction)`, `("warning", text)` and in the end `("end", outcome)`.
+        pipe: Gets `("progress", fraction)`, `("warning", text)` and in the end `("end", outcome)`, or `("storage",
+            message)` if nothing can be written.
     """
     import torch
 
-    from nst_lightning.jobs.job import LOG, output_of_run, run_job
+    from nst_lightning.jobs.job import LOG, JobFolder, output_of_run, run_job
 
     if sys.platform != "win32":
         os.setsid()  # Ctrl-C in the terminal is the sweep's, which passes it on
@@ -343,18 +353,21 @@ def run_worker(job: Job, threads: int, pipe: Connection) -> None:
     threading.Thread(target=_stop_without_parent, args=(pipe,), daemon=True).start()
     torch.set_num_threads(threads)
     logging.getLogger("nst_lightning").setLevel(logging.INFO)
-    job.folder.mkdir(parents=True, exist_ok=True)
     log = job.folder / LOG
-    # A worker of a sweep that was killed may still be busy with its last step.
-    with FileLock(job.folder / LOCK):
-        with log.open("ab") as file:  # also what a crash of the process says
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        with output_of_run(log, lambda text: report("warning", text)):
-            outcome = run_job(job, report)
-        if outcome.status == "complete":
-            log.unlink(missing_ok=True)
-    report("end", outcome)
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        # A worker of a sweep that was killed may still be busy with its last step.
+        with FileLock(job.folder / LOCK):
+            with log.open("ab") as file:  # also what a crash of the process says
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            with output_of_run(log, lambda text: report("warning", text)):
+                outcome = run_job(job, report)
+            if outcome.status == "complete":
+                JobFolder(job.folder).finish()
+        report("end", outcome)
+    except (OSError, StorageError) as error:
+        report("storage", str(storage_error(log, error) if isinstance(error, OSError) else error))
 
 
 def _stop_without_parent(pipe: Connection) -> None:

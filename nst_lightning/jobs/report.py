@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.jobs.grid import Axis, Run, Sheet, axis_name
 from nst_lightning.jobs.job import VERSION, Outcome
 from nst_lightning.jobs.pairs import Pair, Source
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import atomic_file
 
 MOST_ON_A_SHEET = 400
 
@@ -47,8 +48,8 @@ def write_table(
     """
     terms = _term_names([outcome.loss for outcome in outcomes])
     with (
-        atomic_path(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        atomic_file(path) as opened,
+        io.TextIOWrapper(opened, "utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         last = [] if images is None else ["picture"]

@@ -11,7 +11,8 @@ import yaml
 
 from nst_lightning.errors import UserError
 from nst_lightning.runs.saved_config import changed_settings
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import write_text
+from nst_lightning.utils.records import read_yaml
 
 _OF_A_RUN = ("name", "ckpt_path", "weights_only")  # they say which run is meant, not what is painted
 OF_THE_RUN = ("output.path", "animation.path")
@@ -61,15 +62,18 @@ class KeptSettings:
     remedy: str
     foreign_remedy: str
 
-    def read(self) -> Any:
+    def read(self, keys: Sequence[str] = ()) -> dict[str, Any] | None:
         """Return what was kept; `None` if the folder is new.
 
+        Args:
+            keys: Keys whose values must be mappings.
+
         Raises:
-            UserError: If the folder holds something else.
+            UserError: If the folder holds something else, or the file is damaged.
         """
         folder = self.file.parent
         if self.file.exists():
-            return yaml.safe_load(self.file.read_text(encoding="utf-8"))
+            return read_yaml(self.file, keys)
         if folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir()):
             raise UserError(f"{folder} {self.foreign}; {self.foreign_remedy}, or remove {folder}.")
         return None
@@ -90,9 +94,7 @@ class KeptSettings:
 
     def write(self, settings: Mapping[str, Any]) -> None:
         """Keep settings."""
-        with atomic_path(self.file) as temporary:
-            text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-            temporary.write_text(text, encoding="utf-8")
+        write_text(self.file, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
     def keep(self, settings: Mapping[str, Any]) -> None:
         """Keep the settings of new runs, or refuse to go on with others.

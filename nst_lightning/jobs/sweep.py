@@ -70,7 +70,7 @@ def run_sweep(request: SweepRequest) -> int:
         request: The sweep.
 
     Returns:
-        0 if all runs are complete, 1 if one failed, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if all runs are complete, 1 if one failed, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs.
@@ -91,6 +91,8 @@ def run_sweep(request: SweepRequest) -> int:
     )
     _keep_settings(sweep, settings, runs)
     folders = [JobFolder(sweep / run.label) for run in runs]
+    for folder in folders:
+        folder.tidy()
     missing = [run for run, folder in zip(runs, folders, strict=True) if not folder.is_complete()]
     _log.info("%d runs in %s, %d of them complete", len(runs), sweep, len(runs) - len(missing))
     stopped_by = None
@@ -145,7 +147,7 @@ def _keep_settings(sweep: Path, settings: Mapping[str, Any], runs: Sequence[Run]
     )
     base = shared_settings(settings)
     wanted = {run.label: {axis_name(key): value for key, value in run.options.items()} for run in runs}
-    kept = file.read()
+    kept = file.read(["settings", "runs"])
     if kept is not None:
         changes = changed_settings(kept["settings"], base)
         for label in wanted.keys() & kept["runs"].keys():

@@ -81,7 +81,7 @@ def run_video(request: VideoRequest) -> int:
         request: The video.
 
     Returns:
-        0 if the video is written, 1 if a frame could not be painted, 130 or 143 after Ctrl-C or SIGTERM.
+        0 if the video is written, 1 if a frame could not be painted, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If what is asked for makes no sense, before anything runs, or the video is damaged.

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nst_lightning.errors import UserError, did_you_mean, user_path
+from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import atomic_file
+from nst_lightning.utils.torch_files import load_tensors
 
 CHECKPOINT_KEY = "fast_style_transfer"
 """Key under which `FastStyleTransfer` puts the card into a checkpoint."""
@@ -100,9 +100,9 @@ def save_network(network: TransformerNet, path: str | Path, styles: Sequence[str
     """
     card = NetworkCard(network.architecture(), tuple(styles), encoder)
     halves = {key: value.detach().half().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
+    with atomic_file(path) as file:
         # Not `save_file`, whose file nobody but its owner can read.
-        temporary.write_bytes(save(halves, {"transformer": json.dumps(card.as_dict())}))
+        file.write(save(halves, {"transformer": json.dumps(card.as_dict())}))
 
 
 def load_network(name_or_path: str | Path) -> tuple[TransformerNet, NetworkCard]:
@@ -132,7 +132,8 @@ def load_network(name_or_path: str | Path) -> tuple[TransformerNet, NetworkCard]
         network = TransformerNet(**card.architecture)
         network.load_state_dict(state)
     except Exception as error:  # what a damaged or foreign file trips has no common class
-        raise UserError(f"{_EXPECTED}, found something else in {file}; give another file") from error
+        reason = f" ({one_line(error)})" if "is damaged" in str(error) else ""
+        raise UserError(f"{_EXPECTED}, found something else in {file}{reason}; give another file") from error
     return network.eval(), card
 
 
@@ -145,7 +146,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    checkpoint = load_tensors(file)
     state = {key.removeprefix(_PREFIX): value.float() for key, value in checkpoint["state_dict"].items()}
     saved: dict[str, Any] = checkpoint[CHECKPOINT_KEY]
     return state, saved

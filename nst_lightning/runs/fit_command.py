@@ -26,7 +26,7 @@ from nst_lightning._compat import (
 )
 from nst_lightning.callbacks.animation import FOLDER as FRAMES
 from nst_lightning.callbacks.animation import Animation
-from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter
+from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, restoring
 from nst_lightning.callbacks.image_writer import FILE_NAME, STEPS, ImageWriter
 from nst_lightning.callbacks.run_folder import RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
@@ -183,8 +183,10 @@ class NSTCommand(CLIHooks, LightningCLI):
     def run_subcommand(self, subcommand: str) -> None:
         """Run; of several processes that meet the same error, the first one alone reports it."""
         keeper = keeper_of(self.trainer)  # predict has none: it leaves no run
+        occupied = nullcontext() if keeper is None else keeper.occupied(self.trainer)
+        checkpoint = self.setting("ckpt_path")
         try:
-            with nullcontext() if keeper is None else keeper.occupied(self.trainer):
+            with occupied, restoring(None if checkpoint is None else Path(checkpoint)):
                 super().run_subcommand(subcommand)
         except UserError:
             if wait_for_rank_zero(self.trainer):  # whose exit code is that of the run

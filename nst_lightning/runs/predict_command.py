@@ -16,10 +16,9 @@ from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.trainer import build_predictor
 from nst_lightning.tasks.fast_stylizer import FastStylizer
+from nst_lightning.utils.signals import stop_signals
 
 _log = logging.getLogger(__name__)
-
-_TERMINATED = 128 + signal.SIGTERM
 
 
 class PredictCommand(NSTCommand):
@@ -90,7 +89,7 @@ def run_predict(args: Sequence[str]) -> int:
         args: Command and its options.
 
     Returns:
-        0, 1 if an image or video could not be stylized, or 143 after SIGTERM.
+        0, 1 if an image or video could not be stylized, or 143 or 129 after SIGTERM or SIGHUP.
 
     Raises:
         UserError: If something the user gave can't be used.
@@ -101,7 +100,8 @@ def run_predict(args: Sequence[str]) -> int:
         # Lightning kills the first process when another ends with an error.
         return 1 if done.failed and done.trainer.is_global_zero else 0
     except SystemExit as stop:
-        if stop.code != _TERMINATED:
+        number = stop.code - 128 if isinstance(stop.code, int) else 0
+        if number not in stop_signals():
             raise
-        _log.warning("stopped by SIGTERM; the same command goes on")
-        return _TERMINATED
+        _log.warning("stopped by %s; the same command goes on", signal.Signals(number).name)
+        return 128 + number

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.run_folder import RunFolder, is_locked, numbered_runs
 from nst_lightning.errors import UserError, did_you_mean, user_path
+from nst_lightning.utils.torch_files import check_checkpoint
 
 RUNS = "lightning_logs"
 
@@ -43,7 +42,7 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
         checkpoint = user_path(wanted)
         if not checkpoint.is_file():
             raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, runs.group)}")
-    _check_readable(checkpoint)
+    check_checkpoint(checkpoint)
     run = checkpoint.resolve().parent.parent
     if checkpoint.parent.name == FOLDER and run.parent == runs.group.resolve():
         return checkpoint, RunFolder(runs.root, runs.name, run.name)
@@ -69,13 +68,6 @@ def _last_of(group: Path) -> Path:
         f"--ckpt_path last: the newest run, {newest}, ended before its first checkpoint; start it anew without "
         f"--ckpt_path, or go on with the run before by --ckpt_path {(earlier or found[::-1])[0]}."
     )
-
-
-def _check_readable(checkpoint: Path) -> None:
-    try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever torch's reader stumbles over, the file is no checkpoint of ours
-        raise UserError(f"{checkpoint} is damaged or not a checkpoint; give another --ckpt_path.") from error
 
 
 def _hint(checkpoint: Path, group: Path) -> str:

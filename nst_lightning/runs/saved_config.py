@@ -12,7 +12,9 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning.callbacks.run_folder import run_folder
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.errors import UserError
+from nst_lightning.utils.atomic import write_text
+from nst_lightning.utils.records import read_yaml
 from nst_lightning.utils.renamed import with_current_paths
 
 _log = logging.getLogger(__name__)
@@ -50,7 +52,10 @@ class ConfigKeeper(SaveConfigCallback):
         earlier = _configs(run_folder(trainer))
         if not earlier:
             return ["all"]
-        return changed_settings(yaml.safe_load(earlier[-1].read_text()), yaml.safe_load(self._text()))
+        try:
+            return changed_settings(read_yaml(earlier[-1]), yaml.safe_load(self._text()))
+        except UserError as error:
+            return [f"all that can't be compared: {error}"]
 
     def _text(self) -> str:
         config = self.config.clone()
@@ -63,8 +68,7 @@ class ConfigKeeper(SaveConfigCallback):
         if not trainer.is_global_zero:
             return
         folder, text = run_folder(trainer), self._text()
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("config", f"```yaml\n{text}\n```", len(_configs(folder)) - 1)

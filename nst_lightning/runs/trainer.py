@@ -12,14 +12,13 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, ProgressBar, Timer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from nst_lightning._compat import callbacks_of, keep_buffers_local, set_timeout
 from nst_lightning.callbacks.animation import Animation
-from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
+from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter, restoring
 from nst_lightning.callbacks.image_writer import ImageWriter, painted
 from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingProgressBar, TransferProgressBar
 from nst_lightning.callbacks.run_folder import InRunFolder, RunFolder, keeper_of, run_folder
@@ -28,10 +27,12 @@ from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.run_folder import RUNS, find_checkpoint
+from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
 from nst_lightning.tasks.trainer_check import check_trainer
+from nst_lightning.utils.atomic import sweep_below
 from nst_lightning.utils.overwriting import check_overwriting, named_files
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -113,9 +114,10 @@ def build_trainer(
         wanted = [callback for callback in wanted if not isinstance(callback, CheckpointWriter)]
     elif not _has(wanted, Checkpoint):
         wanted.append(CheckpointWriter())
+    sweep_below(folder.group)  # a run that was killed early has nobody who goes on with it
     is_default = settings.get("logger") in (None, True)  # then it is made when the folder is
     settings["logger"] = False if is_default else settings["logger"]
-    settings["callbacks"] = [InRunFolder(folder, TensorBoardLogger if is_default else None), *wanted]
+    settings["callbacks"] = [InRunFolder(folder, RunLogger if is_default else None), *wanted]
     plugins = _listed(settings.get("plugins"))
     if not _has(plugins, CheckpointIO):
         plugins.append(AtomicCheckpointIO())
@@ -235,7 +237,7 @@ def fit(
     _check_files(trainer, model, data, checkpoint)
     keeper = keeper_of(trainer)
     assert keeper is not None  # build_trainer adds it
-    with keeper.occupied(trainer):
+    with keeper.occupied(trainer), restoring(checkpoint):
         trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)
 

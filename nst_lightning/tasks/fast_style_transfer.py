@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_info
@@ -25,6 +24,7 @@ from nst_lightning.losses.loss import Loss, LossTerm, Measured
 from nst_lightning.losses.objective import Objective, Targets
 from nst_lightning.networks.network_file import CHECKPOINT_KEY, NetworkCard, save_network
 from nst_lightning.networks.transformer import TransformerNet
+from nst_lightning.tasks.checkpointed import CheckpointedTask
 from nst_lightning.tasks.optimizers import (
     check_schedules,
     configured_state,
@@ -85,7 +85,7 @@ def batch_targets(
     return Targets(terms)
 
 
-class FastStyleTransfer(LightningModule):
+class FastStyleTransfer(CheckpointedTask):
     r"""Train a network to do in one pass what `StyleTransfer` optimizes an image for.
 
     Johnson, Alahi and Fei-Fei 2016; several styles in one network as in Dumoulin et al. 2017. Every image of a batch

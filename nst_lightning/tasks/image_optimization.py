@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nst_lightning.errors import UserError
 from nst_lightning.losses.tiling.distributed import TileGroup
+from nst_lightning.tasks.checkpointed import CheckpointedTask
 from nst_lightning.tasks.optimizers import renew_optimizer, scaled_lr
 from nst_lightning.tasks.precision import gave_up_scaling, scales_gradients
 from nst_lightning.tasks.reporting import is_logging_step
@@ -185,7 +185,7 @@ class DivergenceGuard:
         self.learning_rate_scale = state["learning_rate_scale"]
 
 
-class ImageOptimization(LightningModule):
+class ImageOptimization(CheckpointedTask):
     """Image as the one parameter, and what happens around each of its steps.
 
     A subclass says in `training_step` what is minimized, and leaves its value in `loss`.

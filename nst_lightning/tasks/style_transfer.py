@@ -389,7 +389,10 @@ class StyleTransfer(ImageOptimization):
             precision = str(self.trainer.precision)
         # A new parameter of the right size: the optimizer is built after this hook.
         dtype = torch.float64 if precision == "64-true" else torch.float32
-        image = torch.empty_like(checkpoint["state_dict"]["image"], device=self.device, dtype=dtype)
+        image = checkpoint["state_dict"]["image"]
+        if image.ndim != 4 or image.shape[:2] != (1, 3):
+            raise ValueError(f"its image has the shape {tuple(image.shape)}")
+        image = torch.empty_like(image, device=self.device, dtype=dtype)
         self.image = nn.Parameter(image)
         self.level = saved["level"]
         self._images_digest = saved["pictures"]

@@ -1,10 +1,13 @@
 """Weights files from the network: fetched once, checked every time, shared with torchvision's cache."""
 
+import glob
 import logging
+import shutil
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -12,11 +15,13 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import StorageError, UserError, one_line
+from nst_lightning.utils.atomic import atomic_path, refuses
 from nst_lightning.utils.hashing import file_sha256
 
 log = logging.getLogger(__name__)
 
+_ABANDONED = 86400.0  # seconds without a byte after which nobody can be at a download any more
 _SILENCE = 30.0  # seconds without a byte after which the connection counts as lost
 
 
@@ -69,6 +74,8 @@ def fetch(source: Source) -> Path:
         with FileLock(f"{path}.lock"):
             if not source.is_good:  # else another process fetched it meanwhile
                 download(source, _SILENCE)
+    except StorageError:
+        raise
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
         reason = one_line(error)
@@ -88,16 +95,33 @@ def download(source: Source, silence: float) -> None:
         silence: Seconds without a byte after which the connection counts as lost.
 
     Raises:
+        StorageError: If there is no room for it.
         OSError, HTTPException, RuntimeError, ValueError: If it can't be had; RuntimeError for a wrong digest.
     """
     if source.path.exists():
         log.warning("%s is damaged (not the SHA-256 %s...) and is fetched anew", source.path, source.sha256)
     log.info("Downloading %s (%d MB, once) to %s", source.url, source.megabytes, source.path)
-    with _connections_time_out(silence):
-        # writes to a temporary name, compares the digest, renames; removes the temporary file on any failure
-        torch.hub.download_url_to_file(
-            source.url, str(source.path), hash_prefix=source.sha256, progress=sys.stderr.isatty()
-        )
+    _remove_old_parts(source.path)
+    with _connections_time_out(silence), atomic_path(source.path) as temporary:
+        try:
+            # writes to a further temporary name beside it, compares the digest, renames
+            torch.hub.download_url_to_file(
+                source.url, str(temporary), hash_prefix=source.sha256, progress=sys.stderr.isatty()
+            )
+        except OSError as error:
+            if not refuses(error):
+                raise HTTPException(one_line(error)) from error  # the network's error, not the file system's
+            free = shutil.disk_usage(temporary.parent).free  # hub has removed what it wrote
+            error.missing = source.megabytes * 10**6 - free  # type: ignore[attr-defined]
+            raise
+
+
+def _remove_old_parts(path: Path) -> None:
+    """Remove what torch hub left of downloads of a file when it was killed, unless it may still be at work."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 32}.partial"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
 
 
 @contextmanager

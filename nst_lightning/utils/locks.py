@@ -12,6 +12,45 @@ LOCK = ".lock"
 """The file in a folder that is locked, by `filelock`."""
 
 
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file until it is closed, or its process ends however it does; wait for who has the lock.
+
+    Args:
+        descriptor: File descriptor.
+
+    Returns:
+        Whether it is locked; not on Windows, nor on a file system without locks.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def is_locked(file: Path) -> bool:
+    """Return whether a process has locked a file by `lock_file`, or may have: where there are no locks, it may.
+
+    A file that does not exist is not locked.
+    """
+    if sys.platform == "win32":
+        return file.exists()
+    import fcntl
+
+    try:
+        with file.open("rb+") as opened:  # some systems lock only what may be written
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def check_locks(folder: Path, option: str = "--trainer.default_root_dir") -> None:
     """Refuse a file system without locks, such as some network and FUSE mounts.
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
@@ -17,7 +18,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import PNG_SIGNATURE, png_chunk
 from nst_lightning.images.resize import fit_long_side
-from nst_lightning.utils.atomic import atomic_path, check_writable
+from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.video.writing import VideoWriter
 
 _SUFFIXES = (".webp", ".gif", ".png", ".apng", ".mp4")
@@ -96,8 +97,8 @@ def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps
         _write_mp4(target, _FrameSequence(frames), fps, hold)
         return
     write = {".webp": _write_webp, ".gif": _write_gif}.get(target.suffix.lower(), _write_png)
-    with atomic_path(target) as temporary:
-        write(temporary, _FrameSequence(frames), fps, hold)
+    with atomic_file(target) as file:
+        write(file, _FrameSequence(frames), fps, hold)
 
 
 class _FrameSequence(Image.Image):
@@ -144,13 +145,13 @@ class _FrameSequence(Image.Image):
         return [*shown, max(round(hold * ticks), round(ticks / fps))]
 
 
-def _write_webp(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+def _write_webp(file: BinaryIO, sequence: _FrameSequence, fps: int, hold: float) -> None:
     durations = sequence.durations(fps, hold, 1000)
     profile = srgb_profile()
-    sequence.save(path, "WEBP", save_all=True, duration=durations, loop=0, quality=80, method=4, icc_profile=profile)
+    sequence.save(file, "WEBP", save_all=True, duration=durations, loop=0, quality=80, method=4, icc_profile=profile)
 
 
-def _write_png(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+def _write_png(file: BinaryIO, sequence: _FrameSequence, fps: int, hold: float) -> None:
     """Write an animated PNG (PNG third edition, W3C 2025) that plays forever.
 
     Pillow would hold all frames, decoded, until the last one has come: the chunks of PNG files are copied instead. A
@@ -158,21 +159,20 @@ def _write_png(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> N
     """
     numbers = itertools.count()  # one sequence for control and data chunks together
     durations = sequence.durations(fps, hold, 1000)
-    with path.open("wb") as file:
-        for index, duration in enumerate(durations):
-            chunks = list(_chunks(sequence.png(index)))
-            if index == 0:
-                size = chunks[0][1][:8]
-                before = chunks[: [kind for kind, _ in chunks].index(b"IDAT")]
-                file.write(PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in before))
-                file.write(png_chunk(b"acTL", struct.pack(">II", len(durations), _FOREVER)))
-            # offset (0, 0), leave the frame in place, overwrite the one before
-            where_and_when = size + struct.pack(">IIHHBB", 0, 0, duration, 1000, 0, 0)
-            file.write(png_chunk(b"fcTL", struct.pack(">I", next(numbers)) + where_and_when))
-            for content in (content for kind, content in chunks if kind == b"IDAT"):
-                numbered = struct.pack(">I", next(numbers)) + content if index else content
-                file.write(png_chunk(b"fdAT" if index else b"IDAT", numbered))
-        file.write(png_chunk(b"IEND", b""))
+    for index, duration in enumerate(durations):
+        chunks = list(_chunks(sequence.png(index)))
+        if index == 0:
+            size = chunks[0][1][:8]
+            before = chunks[: [kind for kind, _ in chunks].index(b"IDAT")]
+            file.write(PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in before))
+            file.write(png_chunk(b"acTL", struct.pack(">II", len(durations), _FOREVER)))
+        # offset (0, 0), leave the frame in place, overwrite the one before
+        where_and_when = size + struct.pack(">IIHHBB", 0, 0, duration, 1000, 0, 0)
+        file.write(png_chunk(b"fcTL", struct.pack(">I", next(numbers)) + where_and_when))
+        for content in (content for kind, content in chunks if kind == b"IDAT"):
+            numbered = struct.pack(">I", next(numbers)) + content if index else content
+            file.write(png_chunk(b"fdAT" if index else b"IDAT", numbered))
+    file.write(png_chunk(b"IEND", b""))
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -184,7 +184,7 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         offset += 12 + length
 
 
-def _write_gif(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> None:
+def _write_gif(file: BinaryIO, sequence: _FrameSequence, fps: int, hold: float) -> None:
     palette = _palette(sequence)
 
     def colors(index: int) -> Image.Image:
@@ -192,7 +192,7 @@ def _write_gif(path: Path, sequence: _FrameSequence, fps: int, hold: float) -> N
 
     rest = (colors(index) for index in range(1, sequence.n_frames))
     durations = [10 * ticks for ticks in sequence.durations(fps, hold, _GIF_TICKS)]
-    colors(0).save(path, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    colors(0).save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
 
 
 def _palette(sequence: _FrameSequence) -> Image.Image:

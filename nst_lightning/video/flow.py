@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_large
 
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import StorageError, UserError, one_line
 from nst_lightning.images.color_spaces import luminance
 from nst_lightning.images.resize import resize
 from nst_lightning.utils.download import Source, download
@@ -81,6 +81,8 @@ def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -
         return _Dis()
     try:
         weights = _weights_file()
+    except StorageError:
+        raise
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
     except (OSError, HTTPException, RuntimeError, ValueError) as error:
         reason = one_line(error)

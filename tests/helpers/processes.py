@@ -23,6 +23,7 @@ class Command:
         argv: Arguments of the command, without its name.
         environment: Variables over those of this process.
         program: Function of the arguments that returns the exit code.
+        folder: Working folder; this process's if `None`.
 
     Attributes:
         process: Process of the command.
@@ -33,10 +34,11 @@ class Command:
         argv: Sequence[str],
         environment: Mapping[str, str] | None = None,
         program: Callable[[list[str]], int] = main,
+        folder: Path | None = None,
     ) -> None:
         with NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
             self._output = Path(file.name)
-        task = (program, list(argv), Path.cwd(), dict(environment or {}), self._output)
+        task = (program, list(argv), folder or Path.cwd(), dict(environment or {}), self._output)
         self.process = worker_context().Process(target=_run, args=task)
         self.process.start()
 

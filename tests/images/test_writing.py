@@ -1,7 +1,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,7 +166,7 @@ def test_a_failing_encoder_leaves_the_old_file(tmp_path, monkeypatch):
     old = path.read_bytes()
 
     def fail(self, target, *args, **kwargs):
-        Path(target).write_bytes(b"half")
+        target.write(b"half")
         raise OSError("encoder error -2 when writing image file")
 
     monkeypatch.setattr(Image.Image, "save", fail)

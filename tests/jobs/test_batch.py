@@ -207,7 +207,7 @@ def test_a_file_whose_name_is_no_text_does_not_hold_up_the_others(batch_words: l
     assert "photos/\\udcff.png" in {row["content"] for row in table()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_after_the_step_in_progress(
     number: signal.Signals, batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,7 +184,7 @@ def test_an_interrupted_run_goes_on_and_one_without_a_checkpoint_begins_anew(swe
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_runs_with_checkpoints_and_the_sweep_goes_on(
     number: signal.Signals, sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -152,7 +152,7 @@ def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_leaves_no_half_video(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str], sent: signal.Signals, code: int
 ) -> None:

@@ -9,27 +9,28 @@ from types import EllipsisType
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nst_lightning.encoders.topology import INPUT, LAYERS, check_layers, deepest
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.encoders.weight_files import read_checkpoint
 from nst_lightning.errors import UserError, one_line, user_path
+from nst_lightning.tasks.checkpointed import CheckpointedTask
 from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, Teacher, fold, normalize_activations
 from nst_lightning.tasks.optimizers import make_optimizer, with_schedule
 from nst_lightning.tasks.precision import ENCODER_DTYPES
 from nst_lightning.tasks.reporting import is_logging_step
-from nst_lightning.utils.atomic import atomic_path
+from nst_lightning.utils.atomic import atomic_file
+from nst_lightning.utils.torch_files import load_tensors
 
 _COMPARED_SIDE = 32
 
 
-class EncoderDistillation(LightningModule):
+class EncoderDistillation(CheckpointedTask):
     r"""Distil a teacher's feature maps into a narrow VGG19 (Romero et al., "FitNets", 2015).
 
     At each pair of a student's layer s and a teacher's layer t a learned 1×1 convolution P maps the
@@ -201,8 +202,8 @@ class EncoderDistillation(LightningModule):
         assert self.trainer.train_dataloader is not None  # the one that training has used
         state = normalize_activations(state, islice(self.trainer.train_dataloader, self.normalization_batches))
         halves = {key: value.half().contiguous() for key, value in state.items()}
-        with atomic_path(path) as temporary:
-            save_file(halves, temporary, {"preprocessing": "imagenet"})
+        with atomic_file(path) as file:
+            file.write(save(halves, {"preprocessing": "imagenet"}))
         rank_zero_info(f"encoder: {path}")
 
 
@@ -211,8 +212,7 @@ def _read_initial(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return {f"student.convolutions.{key}": value for key, value in read_checkpoint(path)[0].items()}
     try:
-        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        return dict(state)
+        return dict(load_tensors(path)["state_dict"])
     except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
         raise _not_initial(path, error) from error
 

@@ -18,6 +18,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from nst_lightning.encoders.encoder_weights import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS, check_layers, deepest
 from nst_lightning.errors import UserError, one_line
+from nst_lightning.utils.torch_files import load_tensors
 
 _HARDLY_ACTIVE = 1e-3
 
@@ -116,8 +117,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-        return dict(state.items())
+        return load_tensors(path)
     # a damaged file trips the unpickler in ways that have no common class
     except (Exception, SafetensorError) as error:
         raise UserError(f"{path} can't be read as tensors; save the teacher's state_dict() anew.") from error

@@ -1,0 +1,52 @@
+"""TensorBoard's logger of a run, for which a full disk is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.tensorboard import SummaryWriter
+
+from nst_lightning._compat import guard_event_file
+from nst_lightning.utils.atomic import atomic_path, storage_error
+
+
+class RunLogger(TensorBoardLogger):
+    """TensorBoard's logger: after an event that can't be written the file ends with the one before.
+
+    Raises:
+        UserError: From any method that logs, if the events can't be written.
+    """
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """Writer of events, made when it is first asked for."""
+        if self._experiment is None:
+            try:
+                guard_event_file(super().experiment, storage_error)
+            except OSError as error:
+                raise storage_error(error.filename or Path(self.log_dir) / "events.out.tfevents", error) from error
+        assert self._experiment is not None
+        return self._experiment
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write `hparams.yaml`, once, whole or not at all."""
+        file = Path(self.log_dir) / self.NAME_HPARAMS_FILE
+        if file.parent.is_dir() and not file.is_file():
+            with atomic_path(file) as temporary:
+                save_hparams_to_yaml(temporary, self.hparams)
+        super().save()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Close the file; the error that ended a run is not hidden by one more."""
+        try:
+            super().finalize(status)
+        except Exception:
+            if status == "success":
+                raise
