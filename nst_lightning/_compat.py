@@ -18,8 +18,11 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 import torch.distributed as dist
@@ -105,7 +108,7 @@ def unknown_setting(message: str) -> str | None:
 def given_value(message: str) -> str:
     """Return the value that jsonargparse refuses, or nothing (jsonargparse 4.53)."""
     found = re.search(r"Given value: (.+)|Got value: (.+)", message)
-    return (found.group(1) or found.group(2)).strip() if found else ""
+    return (found.group(1) or found.group(2)).split(". Got value: ")[0].strip() if found else ""
 
 
 def type_mismatches(message: str) -> list[str]:
@@ -119,11 +122,19 @@ def type_mismatches(message: str) -> list[str]:
 
 def _type_mismatch(line: str) -> str:
     """Return what a line of the tree says about the mistake, or nothing."""
-    noise = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given", "Expected a path")
-    text = re.sub(r'^(?:- |Parser key "[^"]+":\s*)+', "", line.strip())
+    noise = (
+        *("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given", "Expected a path"),
+        *("Not a valid subclass", "Subclass types expect", "a class path", "a dict with"),
+    )
+    text = re.sub(
+        r'^(?:- |Parser key "[^"]+":\s*|Type typing\.Callable.* expects a function or a callable class:\s*)+',
+        "",
+        line.strip(),
+    )
     if not text or text.startswith(noise) or "NoneType" in text:
         return ""
     text = re.sub(r"\. Got value: .*", "", text)
+    text = re.sub(r"^Importing '(.*)' is not allowed, denied by .*", r"a config may not name \1", text)
     text = re.sub(r"typing\.Literal\[(.*)\]", lambda m: "one of " + m.group(1).replace("'", ""), text)
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
     return re.sub(r"^Expected (?:a )?", "expected ", text)
@@ -133,6 +144,68 @@ def literal_choices(message: str) -> list[str]:
     """Return the choices of the `Literal` types that jsonargparse tried (jsonargparse 4.53)."""
     literals = re.findall(r"typing\.Literal(\[[^\]]*\])", message)
     return [str(choice) for literal in literals for choice in ast.literal_eval(literal)]
+
+
+@cache
+def restrict_configs() -> None:
+    """Let configs call only what makes the kind of object that is expected where they name it.
+
+    Of a class, and of a function in an object's place, jsonargparse 4.52 and 4.53 check that before they call it; but
+    where a callable is expected (`Callable[[Iterable], Optimizer]`) they call any function with the arguments that the
+    config has for it, and where anything is (`Any`) they call anything. From here on, in this process, they do neither,
+    and import nothing that is on jsonargparse's own list of what runs programs.
+    """
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=[])
+    typehints: Any = import_module("jsonargparse._typehints")
+    callables = tuple(typehints.callable_origin_types)
+    adapt = typehints.adapt_typehints
+
+    @wraps(adapt)
+    def adapt_checked(val: Any, typehint: Any, *args: Any, **kwargs: Any) -> Any:
+        origin = typehints.get_typehint_origin(typehint) or typehint
+        if origin in callables or typehints.is_instance_factory_protocol(typehint):
+            _check_callable(typehints, val, typehint)
+        return adapt(val, typehint, *args, **kwargs)
+
+    typehints.adapt_typehints = adapt_checked
+
+
+def _check_callable(typehints: Any, value: Any, typehint: Any) -> None:
+    """Raise a ValueError if a setting names what does not make what its `Callable` is annotated to return."""
+    if isinstance(value, typehints.NestedArg):  # one entry, given after the others
+        value = {value.key: value.val}
+    is_called = not isinstance(value, str)  # by jsonargparse, to make the callable
+    path = value if isinstance(value, str) else value.get("class_path") if hasattr(value, "get") else None
+    if not isinstance(path, str):
+        return
+    expected = typehints.get_callable_return_type(typehint)
+    try:
+        named = typehints.import_object(typehints.resolve_class_path_by_name(expected, path))
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ImportError) and "denylist" in str(error):
+            raise
+        return  # jsonargparse says what is wrong with the name
+    kinds = tuple(kind for kind in get_args(expected) or (expected,) if isinstance(kind, type) and kind is not object)
+    if isinstance(named, type):
+        is_fit = issubclass(named, kinds) or _returns(getattr(named, "__call__", None), kinds)  # noqa: B004
+    else:
+        is_fit = not is_called and _returns(named, kinds)
+    if not is_fit:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        wanted = f"Expected {names}, or a function annotated to return it" if names else "nothing may be named here"
+        raise ValueError(f"{wanted}. Got value: {path}")
+
+
+def _returns(function: Any, kinds: tuple[type, ...]) -> bool:
+    """Return whether a function is annotated to return one of some kinds."""
+    try:
+        returned = get_type_hints(function).get("return")
+    except (TypeError, NameError, AttributeError):  # no function, or one of C; a name that is not there
+        return False
+    returned = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
+    return all(isinstance(kind, type) and issubclass(kind, kinds) for kind in returned)
 
 
 def is_about_settings(error: Exception) -> bool:

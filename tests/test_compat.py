@@ -26,8 +26,10 @@ from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from torch.optim import Optimizer
 
 from nst_lightning import _compat
+from tests.helpers.callables import Caller
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -118,6 +120,36 @@ def _message(*args: str, config: str = "") -> str:
     with pytest.raises((jsonargparse.ArgumentError, SystemExit, ValueError, TypeError)) as caught:
         parser.parse_args(list(args))
     return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (Callable[[int], Optimizer], "{class_path: os.getcwd}", "'os' entry of the import path denylist"),
+        (Callable[[int], Optimizer], "{class_path: torch.hub.get_dir}", "Expected Optimizer, or a function annotated"),
+        (Callable[[int], float] | None, "tests.helpers.callables.anything", "Expected float, or a function annotated"),
+        (Callable, "tests.helpers.callables.half", "nothing may be named here"),
+        (Callable[[int], float], "tests.helpers.callables.half", ""),
+        (Callable[[Any], Optimizer], "{class_path: torch.optim.SGD, init_args: {lr: 0.5}}", ""),
+    ],
+)
+def test_restrict_configs(kind: Any, value: str, message: str) -> None:
+    _compat.restrict_configs()
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--function", type=kind)
+    if not message:
+        assert callable(parser.instantiate(parser.parse_args([f"--function={value}"])).function)
+        return
+    with pytest.raises(jsonargparse.ArgumentError, match=message):
+        parser.parse_args([f"--function={value}"])
+
+
+def test_nothing_is_made_where_anything_may_be_given() -> None:
+    _compat.restrict_configs()
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--anything", type=Any)
+    given = parser.parse_args(["--anything={class_path: tests.helpers.callables.Caller}"])
+    assert not isinstance(parser.instantiate(given).anything, Caller)
 
 
 def test_option_names() -> None:

@@ -207,7 +207,7 @@ class JobRequest:
         return "-".join(stem.strip("-")[:40] or "picture" for stem in stems) + ".png"
 
     def command(self, stopped_after: int | None = None) -> str:
-        """Return the command that paints the same image on the visitor's machine.
+        """Return the command that paints the image on the visitor's machine; details differ between machines.
 
         Args:
             stopped_after: Number of steps, if it was stopped.

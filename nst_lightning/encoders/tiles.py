@@ -1,4 +1,4 @@
-"""Tiles of an image whose feature maps, put together, are exactly those of the whole image."""
+"""Tiles of an image whose feature maps, put together, are those of the whole image, to rounding."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -49,7 +49,7 @@ class VGG19(nn.Module):
         seed: Seed of `random` weights.
         winograd: Passes in which wide float32 convolutions on a CPU go by Winograd's algorithm: `never`, in the
             `backward` pass, which costs no accuracy, or `always`: a quarter less time for the full width, but gradients
-            differ by about 0.5 %, and a tiled image is no longer the untiled one to the last digits.
+            differ by about 0.5 %, those of tiles from the untiled ones by as much.
 
     Raises:
         UserError: If the weights are unknown, unreachable or damaged.

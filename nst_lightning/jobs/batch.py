@@ -24,7 +24,7 @@ from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
 from nst_lightning.errors import StorageError, UserError
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.jobs.grid import option_args
+from nst_lightning.jobs.grid import SHORT_NAMES, option_args
 from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
 from nst_lightning.jobs.pairs import (
     Pair,
@@ -38,6 +38,7 @@ from nst_lightning.jobs.pairs import (
 from nst_lightning.jobs.processes import Rank, StopSignals, claim
 from nst_lightning.jobs.report import check_sheet, write_pairs_sheet, write_table
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
+from nst_lightning.runs.config_files import takes_class
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
@@ -369,6 +370,7 @@ def _other_files(
 def _find_pairs(request: BatchRequest, settings: Mapping[str, Any], shared: Sequence[str], root: Path) -> list[Pair]:
     if request.manifest is not None:
         rows = read_manifest(request.manifest, request.output)
+        _refuse_classes(rows, settings)
         _check_values(rows, shared)
         return [pair for _, pair in rows]
     data = (settings.get("data") or {}).get("init_args") or {}
@@ -382,6 +384,29 @@ def _find_pairs(request: BatchRequest, settings: Mapping[str, Any], shared: Sequ
             raise UserError(f"nst batch needs {option}: a folder, pictures or sample:NAME, or a --manifest of pairs.")
         sources.append(find_sources(places, option, [request.output, root]))
     return (product if request.match == "product" else matched)(sources[0], sources[1], request.output)
+
+
+def _refuse_classes(rows: Sequence[tuple[str, Pair]], settings: Mapping[str, Any]) -> None:
+    """Refuse options of the rows that choose a class: a table of images may come from anywhere."""
+    takers: dict[str, bool] = {}
+    for where, pair in rows:
+        for name, cell in pair.options.items():
+            option = SHORT_NAMES.get(name, name)
+            if option not in takers:
+                takers[option] = option.startswith(("model.", "data.")) and takes_class(settings, option)
+            if takers[option] and not _is_number(cell):
+                raise UserError(
+                    f"{where} has {cell!r} for {name}, but a manifest chooses no classes; put it into a --config."
+                )
+
+
+def _is_number(cell: str) -> bool:
+    """Return whether a cell is a number or a list of numbers, which no class is named by."""
+    try:
+        value = yaml.safe_load(cell)
+    except yaml.YAMLError:
+        return False
+    return all(isinstance(part, int | float) for part in (value if isinstance(value, list) else [value]))
 
 
 def _check_values(rows: Sequence[tuple[str, Pair]], shared: Sequence[str]) -> None:

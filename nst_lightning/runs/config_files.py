@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import yaml
@@ -125,6 +126,24 @@ def _check_yaml(path: str) -> str:
     if not isinstance(content, dict):
         raise UserError(f"--config {path} holds no settings; configs/starry.yaml is an example.")
     return path
+
+
+def takes_class(settings: Mapping[str, Any], option: str) -> bool:
+    """Return whether an option's value may name a class; `True` as well where that can't be known.
+
+    Args:
+        settings: Settings in force, as `resolve_settings` returns them.
+        option: Dotted option, with or without `init_args`.
+    """
+    *parents, name = [part for part in option.removesuffix("+").split(".") if part != "init_args"]
+    holder: Any = settings
+    for part in parents:
+        holder = holder.get("init_args", holder).get(part) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict) or "class_path" not in holder or name in ("class_path", "dict_kwargs"):
+        return True
+    parser = LightningArgumentParser()
+    parser.add_class_arguments(locate(holder["class_path"]), "of", fail_untyped=False)
+    return f"of.{name}.help" in option_names(parser)  # jsonargparse adds it wherever a class can be chosen
 
 
 def config_name(configs: Sequence[Any] | None) -> str:

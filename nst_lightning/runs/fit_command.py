@@ -22,6 +22,7 @@ from nst_lightning._compat import (
     is_about_settings,
     is_peer_failure,
     is_second_interrupt,
+    restrict_configs,
     silence_lightning,
 )
 from nst_lightning.callbacks.animation import FOLDER as FRAMES
@@ -79,6 +80,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             args: Command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
             callbacks: Callbacks beside those of the config.
         """
+        restrict_configs()
         self.folder = RunFolder(Path(RUNS), "run")
         super().__init__(
             LightningModule,

@@ -35,7 +35,7 @@ class FastStylizer(LightningModule):
         network: Name of a shipped network, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` run.
         style: Name of one of a network's styles, or names with their shares; `None` for equal parts.
         strength: Strength of the style: 0 gives the photograph, 1 the style as learned.
-        tile_size: Longest side of the tiles that images are painted in, pixels, with the same result
+        tile_size: Longest side of the tiles that images are painted in, pixels, with the same result to rounding
             (`paint_tiled`); `null` for each image in one piece; `auto` for tiles of 256 pixels where a CPU paints an
             image of more than a megapixel, and on an accelerator where half of its free memory does not hold the
             piece.

@@ -130,9 +130,11 @@ class StyleTransfer(ImageOptimization):
         average: Decay of the moving average that is the result, in [0, 1); 0 for the last iterate.
         guide_propagation: Way in which masks reach deeper layers: `simple` averages, `inside` counts only positions
             that see nothing but their region, `all` every position that sees it.
-        tile_size: Longest side of the tiles that the objective and its exact gradient are computed by, pixels:
-            memory for features follows the tile, not the image. `auto` picks what the free memory allows at the start
-            of the run; `None` is for the whole image at once, or one tile for each process of a distributed run.
+        tile_size: Longest side of the tiles that the objective and its gradient are computed by, pixels: memory for
+            features follows the tile, not the image. `auto` picks what the free memory allows at the start of the run;
+            `None` is for the whole image at once, or one tile for each process of a distributed run. Both are those of
+            the whole image to rounding, which grows over the steps: with precision `64-true` the image is the same,
+            with `32-true` its details differ, as they do between two machines.
         compile: Whether `torch.compile` makes one program of the objective, for each level anew: a minute's work that
             pays off on GPUs and in long runs, not on CPUs (benchmarks/README.md). No effect where there are tiles.
         clamp: Point in a step at which the image is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.

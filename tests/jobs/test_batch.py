@@ -126,6 +126,37 @@ def test_started_again_it_paints_only_what_is_missing(
     assert [(row["seed"], row["style_weight"]) for row in table()] == [("3", ""), ("3", ""), ("4", "5")]
 
 
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("model.optimizer", "torch.optim.SGD"),
+        ("model.init_args.optimizer", '"{class_path: os.system, init_args: {command: touch out/x}}"'),
+        ("model.optimizer.class_path", "SGD"),
+        ("model.lr_scheduler", "settings.yaml"),
+        ("model.extra_losses+", "tests.helpers.callables.Caller"),
+        ("model.style", "WassersteinStyleLoss"),
+        ("lr", '"{class_path: torch.load, init_args: {f: x}}"'),
+    ],
+)
+def test_a_manifest_names_no_classes(
+    batch: Callable[..., int], capsys: pytest.CaptureFixture[str], name: str, cell: str
+) -> None:
+    config = ("--model.optimizer", "torch.optim.Adam")  # whose learning rate may be a tensor, which is a class
+    Path("pairs.csv").write_text(f"content,style,{name}\n{ROW},\n{ROW},{cell}\n")
+    assert batch("--manifest", "pairs.csv", *config) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert f"for {name}, but a manifest chooses no classes; put it into a --config." in said[0]
+    assert "line 3 of pairs.csv" in said[0]
+
+
+def test_a_manifest_sets_numbers_of_the_classes_of_the_config(batch: Callable[..., int]) -> None:
+    Path("pairs.csv").write_text(f"content,style,lr,model.style.init_args.weight,encoder\n{ROW},0.1,3,\n")
+    assert batch("--manifest", "pairs.csv", "--model.optimizer", "torch.optim.Adam") == 0
+    config = yaml.safe_load((RUNS / "me_dots/version_0/config.yaml").read_text())["model"]["init_args"]
+    assert (config["optimizer"]["init_args"]["lr"], config["style"]["init_args"]["weight"]) == (0.1, 3)
+
+
 def test_other_settings_and_other_pictures_are_refused(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,1 +1,1 @@
-"""The objective evaluated tile by tile, on one device or many, exactly."""
+"""The objective evaluated tile by tile, on one device or many, exact to rounding."""

@@ -1,7 +1,7 @@
-r"""The objective and its exact gradient, tile by tile: memory follows the tile, not the image.
+r"""The objective and its gradient tile by tile, exact to rounding: memory follows the tile, not the image.
 
 A style loss is a function of means over positions, and a content loss a sum over positions. So the whole
-image's value and gradient can be computed from its tiles:
+image's value and gradient can be computed from its tiles, equal but for the order of the sums:
 
 1. Without gradient, tile by tile: the statistics :math:`S = \sum_t w_t s_t / \sum_t w_t`, with :math:`w_t` the
    positions (or their guide's weights) that tile :math:`t` owns.
