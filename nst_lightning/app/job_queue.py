@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -12,12 +9,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from nst_lightning.app.child_process import ChildProcess, start_process
 from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.app.process import Progress, work
@@ -119,7 +116,7 @@ def prolong(request: JobRequest, progress: Progress | None) -> JobRequest:
     return replace(request, options=replace(options, prolonged=(*options.prolonged, steps)))
 
 
-def start_process(device: Sequence[str], root: Path) -> tuple[BaseProcess, Connection]:
+def start_painting(device: Sequence[str], root: Path) -> tuple[BaseProcess, Connection]:
     """Start a painting process.
 
     Args:
@@ -129,25 +126,10 @@ def start_process(device: Sequence[str], root: Path) -> tuple[BaseProcess, Conne
     Returns:
         The process, and this end of its pipe.
     """
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, tuple(device), root), daemon=True)
-    if sys.platform == "win32":
-        process.start()
-    else:
-        # It inherits that Ctrl-C, which is the page's, does not reach it. If it only began to ignore it by itself, it
-        # would until then, in the seconds of its imports, end with a traceback.
-        resource_tracker.ensure_running()  # part of any start: it unblocks the signal
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return process, pipe
+    return start_process(work, tuple(device), root)
 
 
-class PaintingProcess:
+class PaintingProcess(ChildProcess):
     """A process that paints on one device; another takes its place if it dies.
 
     Args:
@@ -156,7 +138,6 @@ class PaintingProcess:
         start: Function that starts the process.
 
     Attributes:
-        process: The process at the moment.
         job: The job that it has got; `None` for none.
     """
 
@@ -164,13 +145,10 @@ class PaintingProcess:
         self,
         device: Sequence[str],
         root: Path,
-        start: Callable[[Sequence[str], Path], tuple[BaseProcess, Connection]] = start_process,
+        start: Callable[[Sequence[str], Path], tuple[BaseProcess, Connection]] = start_painting,
     ) -> None:
-        self._start = partial(start, device, root)
-        self._closed = False
-        self._lock = threading.Lock()  # for the process, and for writing to it
+        super().__init__(partial(start, device, root))
         self.job: Job | None = None
-        self.process, self._pipe = self._start()  # now: the imports take seconds
 
     def paint(self, job: Job) -> tuple[Status, str]:
         """Do a job and note its progress.
@@ -179,52 +157,31 @@ class PaintingProcess:
             How it ended, and why it failed.
         """
         if not self.process.is_alive():  # it died while it had nothing to do
-            self._replace()
+            self.replace()
         earlier = job.previews
         try:
-            self._send(job.request)
+            self.send(job.request)
             if job.status == "stopping":  # asked for before the process knew the job
-                self._send(job.request.id)
+                self.send(job.request.id)
             while True:
-                kind, value = self._pipe.recv()
+                kind, value = self.pipe.recv()
                 if kind == "progress":
                     job.progress, job.previews = value, earlier + value.previews
                     job.version += 1
                     continue
                 job.previews += 1  # the finished image
                 if kind == "broken":
-                    self._replace()
+                    self.replace()
                     return "failed", value
                 return kind, value
         except (EOFError, OSError):
-            self._replace()
+            self.replace()
             return "failed", "the process that painted has ended, perhaps for lack of memory; try a smaller size."
 
     def stop(self, job: Job) -> None:
         """Ask for the end of a job, if it is this process's."""
         if self.job is job:
-            self._send(job.request.id)
-
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._closed = True
-            self._end()
-
-    def _send(self, message: JobRequest | str) -> None:
-        with self._lock, suppress(OSError):  # `paint` notices a process that is gone
-            self._pipe.send(message)
-
-    def _replace(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._end()
-                self._pipe.close()
-                self.process, self._pipe = self._start()
-
-    def _end(self) -> None:
-        self.process.kill()  # there is nothing to keep
-        self.process.join()
+            self.send(job.request.id)
 
 
 class JobQueue:

@@ -13,6 +13,7 @@ import torch
 import uvicorn
 
 from nst_lightning._compat import http_protocol_with_deadline
+from nst_lightning.app.decoding import Decoder
 from nst_lightning.app.job_queue import JobQueue
 from nst_lightning.app.limits import AppRequest
 from nst_lightning.app.security import own_names
@@ -63,11 +64,12 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
     """
     with _listen(request) as listener:
         port = listener.getsockname()[1]
-        queue = JobQueue(devices(), root, request.limits.queue)
+        queue, decoder = JobQueue(devices(), root, request.limits.queue), Decoder(request.limits.pixels)
         state = AppState(
             root=root,
             limits=request.limits,
             queue=queue,
+            decoder=decoder,
             sessions=Sessions(root, request.limits, queue),
             networks=networks(),
             cookie=f"nst_visitor_{port}",  # cookies are shared by all ports of a host
@@ -90,6 +92,7 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
         finally:
             state.server.should_exit = True
             queue.close()
+            decoder.close()
 
 
 def _listen(request: AppRequest) -> socket.socket:

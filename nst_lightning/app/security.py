@@ -23,11 +23,15 @@ HEADERS = {
 """Nothing comes from elsewhere, and no other site may embed the page or read from it."""
 
 
+_FOREIGN = "that came from another page; use the page itself."
+
+
 class SecurityMiddleware:
     """Refuse requests under foreign names and from foreign pages.
 
     A page elsewhere can make its own name point to this machine (DNS rebinding): its requests carry that name in
-    `Host`. It can also send requests here directly: they carry its `Origin`.
+    `Host`. It can also send requests here directly: they carry its `Origin`, or, for its images, frames and scripts,
+    `Sec-Fetch-Site`.
 
     Args:
         app: Application that gets the requests that are let through.
@@ -60,12 +64,13 @@ class SecurityMiddleware:
         host = headers.get("host", "")
         if not self._is_known(_without_port(host)):
             return "this page is not known under that name; see nst app --help, --names."
-        if method in ("GET", "HEAD"):
-            return None
-        origin = headers.get("origin")
         is_foreign = headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+        if method in ("GET", "HEAD"):
+            is_foreign &= headers.get("sec-fetch-dest") != "document"  # a link may lead here
+            return _FOREIGN if is_foreign else None
+        origin = headers.get("origin")
         if is_foreign or (origin is not None and origin.partition("://")[2] != host):
-            return "that came from another page; use the page itself."
+            return _FOREIGN
         return None
 
     def _is_known(self, name: str) -> bool:
@@ -74,6 +79,23 @@ class SecurityMiddleware:
         except ValueError:
             return name.lower().rstrip(".") in self._names
         return True
+
+
+def is_visit(headers: Headers) -> bool:
+    """Return whether a request for the page is that of somebody who wants to see it.
+
+    Otherwise a page elsewhere could make visitors here by the thousand, with images, frames or windows. Browsers of
+    before 2023 (Fetch Metadata, W3C) only tell what kind of answer they accept.
+
+    Args:
+        headers: Headers of the request.
+    """
+    if "sec-fetch-dest" not in headers:
+        accepted = headers.get("accept", "*/*")
+        return accepted == "*/*" or "text/html" in accepted
+    is_own = headers.get("sec-fetch-site") in ("same-origin", "none") or headers.get("sec-fetch-user") == "?1"
+    is_shown = "prefetch" not in headers.get("sec-purpose", "")
+    return headers["sec-fetch-dest"] == "document" and is_own and is_shown
 
 
 def _without_port(host: str) -> str:

@@ -22,12 +22,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from nst_lightning.app.decoding import Decoder, thumbnail
 from nst_lightning.app.job_queue import Job, JobQueue
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options
-from nst_lightning.app.security import SecurityMiddleware
+from nst_lightning.app.security import SecurityMiddleware, is_visit
 from nst_lightning.app.sessions import Session, Sessions
-from nst_lightning.app.uploads import base_name, drained, examine, receive, shown_name, thumbnail
+from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
 from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
 from nst_lightning.utils.atomic import refuses, storage_error
@@ -54,6 +55,7 @@ class AppState:
         root: The page's temporary folder.
         limits: What visitors may ask for.
         queue: Queue of jobs.
+        decoder: Decoder of the images that visitors bring.
         sessions: Sessions of who is here.
         networks: Names of the networks that paint in one pass, and the samples whose styles each has learned.
         cookie: Name of the cookie.
@@ -64,6 +66,7 @@ class AppState:
     root: Path
     limits: Limits
     queue: JobQueue
+    decoder: Decoder
     sessions: Sessions
     networks: Mapping[str, Sequence[str]]
     cookie: str
@@ -143,7 +146,8 @@ async def _sweep(state: AppState) -> None:
 
 async def _file(state: AppState, file: Path, request: Request) -> Response:
     answer = Response(file.read_bytes(), media_type=_TYPES[file.suffix], headers={"cache-control": "no-cache"})
-    if file.suffix == ".html" and state.sessions.find(request.cookies.get(state.cookie)) is None:
+    is_visitor = state.sessions.find(request.cookies.get(state.cookie)) is not None
+    if file.suffix == ".html" and not is_visitor and request.method == "GET" and is_visit(request.headers):
         answer.set_cookie(state.cookie, state.sessions.create().token, httponly=True, samesite="lax")
     return answer
 
@@ -174,7 +178,7 @@ async def _upload(state: AppState, request: Request) -> Response:
     try:
         with state.sessions.new_file(session) as file:
             size = await receive(request, file, state.limits)
-            shape = await examine(file, shown, state.limits)
+            shape = await state.decoder.examine(file, shown)
             upload = state.sessions.add_upload(session, file, name, shape, size)
     except RefusalError as refusal:
         if refusal.status == 415:  # the whole of it had come

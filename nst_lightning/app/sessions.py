@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nst_lightning.app.decoding import thumbnail
 from nst_lightning.app.job_queue import Job, JobQueue, prolong
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.options import JobRequest, PaintOptions
-from nst_lightning.app.uploads import thumbnail
 from nst_lightning.images.samples import SAMPLE, SAMPLES
 
 
@@ -98,6 +98,9 @@ class Sessions:
         self._queue = queue
         self._sessions: dict[str, Session] = {}
         self._arriving = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
 
     def find(self, token: str | None) -> Session | None:
         """Return the session with this cookie; `None` if there is none."""

@@ -1,11 +1,10 @@
-"""Images that visitors bring: named, counted while they arrive, and decoded once before anything is done with them.
+"""Images that visitors bring: named, and counted while they arrive.
 
 What a visitor calls a file is whole in the command and short where it is shown, and never becomes part of a path here.
 """
 
 from __future__ import annotations
 
-import threading
 import unicodedata
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,13 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.errors import UserError
-from nst_lightning.images.decode import decode_image
-from nst_lightning.images.files import write_image
-from nst_lightning.images.resize import fit_long_side, resize
-
-THUMBNAIL = 640
-"""Long side of the images that the page shows, pixels."""
 
 UPLOAD_TIMEOUT = 20.0
 """Time that an image's file may take, beside what the least rate allows, seconds."""
@@ -32,7 +24,6 @@ LEAST_RATE = 100_000.0
 
 _LONGEST_NAME = 3000  # percent-encoded: 255 letters of three bytes each are 2295
 _DRAIN = 10.0  # seconds in which what is left of a refused upload is thrown away
-_one_at_a_time = threading.Lock()  # decoded, an image is large
 
 
 def base_name(header: str) -> str:
@@ -102,46 +93,6 @@ def _too_large(limits: Limits) -> RefusalError:
     return RefusalError(
         413, f"a picture's file may have {limits.upload_bytes / 1e6:g} MB at most; make it smaller or save it as JPEG."
     )
-
-
-async def examine(file: Path, name: str, limits: Limits) -> tuple[int, int]:
-    """Decode an image and write its thumbnail beside it.
-
-    Args:
-        file: File as it was received.
-        name: Name for messages.
-        limits: The page's limits.
-
-    Returns:
-        Width and height in pixels, upright.
-
-    Raises:
-        RefusalError: If it is no image, or has too many pixels.
-    """
-    return await anyio.to_thread.run_sync(_examine, file, name, limits)
-
-
-def _examine(file: Path, name: str, limits: Limits) -> tuple[int, int]:
-    with _one_at_a_time:
-        try:
-            with file.open("rb") as opened:
-                pixels, alpha = decode_image(opened, name, limits.pixels)
-        except UserError as error:
-            # What follows is advice for the command line.
-            raise RefusalError(415, str(error).split(" or raise max_pixels")[0]) from error
-        height, width = pixels.shape[-2:]
-        size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
-        small = resize(pixels, size)
-        if alpha is not None:
-            small = small + (1 - resize(alpha, size)) * (1 - small)
-        del pixels, alpha  # large
-    write_image(thumbnail(file), small, quality=85)
-    return width, height
-
-
-def thumbnail(file: Path) -> Path:
-    """Return the place of an image's thumbnail."""
-    return file.with_suffix(".jpg")
 
 
 def drained(request: Request, answer: Response) -> Response:

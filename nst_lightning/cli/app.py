@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from nst_lightning.app.limits import AppRequest, Limits
+from nst_lightning.app.temporary_folder import temporary_folder
 from nst_lightning.cli.options import OptionParser, real, whole
 from nst_lightning.errors import UserError
 from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
@@ -49,10 +50,10 @@ def run(args: Sequence[str]) -> int:
         if find_spec(package) is None:
             raise UserError("nst app needs the extra app; pip install 'nst-lightning[app]'")
     with (
-        tempfile.TemporaryDirectory(prefix="nst-app-", ignore_cleanup_errors=True) as folder,
-        _torch_kept_within(Path(folder)),
+        temporary_folder() as folder,
+        _torch_kept_within(folder),
     ):
-        return _serve(request, Path(folder))
+        return _serve(request, folder)
 
 
 @contextmanager
@@ -73,6 +74,12 @@ def _serve(request: AppRequest, root: Path) -> int:
 
     with serving(request, root) as page:
         _log.info("page: %s (Ctrl-C ends it)", page.address)
+        if not ipaddress.ip_address(page.listener.getsockname()[0]).is_loopback:
+            _log.warning(
+                "everybody who can reach this machine at port %d can use the page and its processors; there is no "
+                "password and no encryption. For this machine alone leave --host.",
+                page.listener.getsockname()[1],
+            )
         try:
             page.server.run([page.listener])
         except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 """Decoding an opened image file to tensors: every mode that Pillow reads, upright, as sRGB in [0, 1]."""
 
+import re
 import struct
 import threading
 import warnings
@@ -33,6 +34,8 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
+
+_LONGEST_HEADER = 65_536  # bytes, of a PPM file: three numbers and comments
 
 _pillow_lock = threading.Lock()
 
@@ -71,6 +74,7 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> tuple[Tensor, Te
 def _open(file: BinaryIO, name: str) -> Image.Image:
     """Return the file with only its header read. Pillow itself refuses one that claims no pixels."""
     Image.init()
+    _check_netpbm(file, name)
     try:
         # AVIF and JPEG 2000 are optional parts of Pillow
         return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
@@ -81,6 +85,17 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
         ) from error
     except _DAMAGE as error:
         raise _damaged(name, error) from error
+
+
+def _check_netpbm(file: BinaryIO, name: str) -> None:
+    """Refuse a PPM file whose header goes on and on: Pillow reads its comments byte by byte, in Python."""
+    kind = file.read(2)
+    if re.fullmatch(rb"P[1-6]", kind):
+        header, numbers = file.read(_LONGEST_HEADER), 2 if kind in (b"P1", b"P4") else 3
+        without_comments = re.sub(rb"#[^\r\n]*[\r\n]", b"", header)
+        if len(header) == _LONGEST_HEADER and not re.match(rb"\s*(?:\S+\s+){%d}" % numbers, without_comments):
+            raise UserError(f"expected a header of at most {_LONGEST_HEADER} bytes, found more in {name}; save it anew")
+    file.seek(0)
 
 
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
+from nst_lightning.app import lifecycle
 from nst_lightning.app.limits import AppRequest, Limits
 from nst_lightning.cli.app import read_app_request
 from nst_lightning.cli.main import main
@@ -47,6 +51,20 @@ def test_a_port_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["app", "--port", str(taken.getsockname()[1])]) == 2
     assert "in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "is_told"), [("0.0.0.0", True), ("::", True), ("127.0.0.2", False), ("::1", False)])
+def test_who_else_can_reach_it_is_told(
+    host: str, is_told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lifecycle, "JobQueue", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(lifecycle, "Decoder", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
+    assert main(["app", "--host", host, "--port", "0"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"page: http://{f'[{host}]' if ':' in host else host}:")
+    assert len(said) == 1 + is_told
+    assert not is_told or re.match(r"everybody who can reach this machine at port \d+ .* no password", said[1])
 
 
 def test_there_is_room_for_pictures_of_the_largest_file_that_is_allowed() -> None:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import re
 import shlex
+import signal
 import socket
 import struct
 import threading
 import time
 import zlib
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import pytest
 from PIL import Image
 
+from nst_lightning.app import decoding, server
 from nst_lightning.app import lifecycle as connections
-from nst_lightning.app import server
+from nst_lightning.app.child_process import start_process
+from nst_lightning.app.decoding import Decoder, limit_processor_time
+from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.server import PAGE
 from nst_lightning.cli.main import main
 from tests.app.conftest import TINY, Client, Served
@@ -216,6 +223,42 @@ def test_foreign_names_and_foreign_pages_are_refused(page: Served) -> None:
         assert client.ask("POST", "/api/jobs/x/stop", headers=headers)[0] == expected, headers
 
 
+VISITS = {
+    "no browser": ({}, True),
+    "curl": ({"accept": "*/*"}, True),
+    "the address line": ({"sec-fetch-dest": "document", "sec-fetch-site": "none", "sec-fetch-user": "?1"}, True),
+    "loaded again": ({"sec-fetch-dest": "document", "sec-fetch-site": "same-origin"}, True),
+    "a link": ({"sec-fetch-dest": "document", "sec-fetch-site": "cross-site", "sec-fetch-user": "?1"}, True),
+    "an old browser": ({"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, True),
+    "a foreign image": ({"sec-fetch-dest": "image", "sec-fetch-site": "cross-site"}, False),
+    "a foreign port's image": ({"sec-fetch-dest": "image", "sec-fetch-site": "same-site"}, False),
+    "a foreign frame": ({"sec-fetch-dest": "iframe", "sec-fetch-site": "cross-site"}, False),
+    "a foreign script": ({"sec-fetch-dest": "empty", "sec-fetch-site": "cross-site"}, False),
+    "a foreign window": ({"sec-fetch-dest": "document", "sec-fetch-site": "cross-site"}, False),
+    "looked up ahead": (
+        {"sec-fetch-dest": "document", "sec-fetch-site": "none", "sec-purpose": "prefetch;prerender"},
+        False,
+    ),
+    "an old browser's image": ({"accept": "image/webp,image/png,*/*;q=0.5"}, False),
+}
+
+
+@pytest.mark.parametrize(("headers", "is_visit"), VISITS.values(), ids=VISITS)
+def test_only_who_wants_to_see_the_page_is_a_visitor(page: Served, headers: dict[str, str], is_visit: bool) -> None:
+    before = len(page.state.sessions)
+    stranger = Client(page.client().port)
+    status, _, answer = stranger.ask("GET", "/?1", headers=headers)
+    is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    assert status == (403 if is_foreign and headers["sec-fetch-dest"] != "document" else 200)
+    assert ("set-cookie" in answer.headers) == is_visit
+    assert len(page.state.sessions) == before + 1 + is_visit
+    assert page.client().ask("GET", "/api/state", headers=headers)[0] == (403 if status == 403 else 200)
+
+
+def test_who_only_looks_whether_the_page_is_there_is_no_visitor(page: Served) -> None:
+    assert "set-cookie" not in Client(page.client().port).ask("HEAD", "/")[2].headers
+
+
 def test_every_answer_tells_the_browser_to_stay_here(page: Served) -> None:
     client = page.client()
     for path in ("/", "/app.js", "/style.css", "/api/state", "/nothing", "/samples/town.jpg"):
@@ -405,6 +448,42 @@ def test_a_body_that_does_not_come_is_not_waited_for(page: Served, monkeypatch: 
 
 
 @pytest.mark.slow
+def test_an_image_that_takes_too_long_is_refused_and_the_next_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = Decoder(1000)
+    try:
+        slow = tmp_path / "slow"
+        os.mkfifo(slow)  # nothing ever comes
+        monkeypatch.setattr(decoding, "_PATIENCE", 0.2)
+        with pytest.raises(RefusalError, match=r"me\.png takes too long") as said:
+            anyio.run(decoder.examine, slow, "me.png")
+        assert said.value.status == 415
+        monkeypatch.setattr(decoding, "_PATIENCE", 60.0)
+        good = tmp_path / "good"
+        good.write_bytes(png(20, 30))
+        assert anyio.run(decoder.examine, good, "me.png") == (20, 30)
+        decoder.process.kill()
+        decoder.process.join()
+        assert anyio.run(decoder.examine, good, "me.png") == (20, 30)
+    finally:
+        decoder.close()
+    assert not decoder.process.is_alive()
+
+
+def test_a_decoder_ends_when_it_has_worked_for_too_long() -> None:
+    process, pipe = start_process(work_for_ever)
+    process.join(60)
+    pipe.close()
+    assert process.exitcode == -signal.SIGPROF
+
+
+def work_for_ever(pipe: Connection) -> None:
+    limit_processor_time(0.2)
+    while True:
+        pass
+
+
 def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:
     client = page.client()
     _, job, _ = client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})

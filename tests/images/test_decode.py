@@ -188,3 +188,20 @@ def test_first_frame_of_an_animation(file_format):
 def test_one_pixel():
     colour, _ = decode(Image.new("RGB", (1, 1), "white"))
     np.testing.assert_array_equal(colour, np.ones((1, 1, 3)))
+
+
+@pytest.mark.parametrize("start", [b"P6\n#", b"P6 1 1\n#", b"P5\n1 1 255#", b"P4\n1\n#"])
+def test_a_header_without_end_is_refused_at_once(start: bytes) -> None:
+    with pytest.raises(UserError, match="expected a header of at most 65536 bytes, found more in x; save it anew"):
+        decode_image(io.BytesIO(start + b"x" * 29_000_000 + b"\n1 1\n255\nabc"), "x", 100)
+
+
+@pytest.mark.parametrize("kind", ["1", "L", "RGB"])
+def test_a_header_with_comments_is_read(kind: str) -> None:
+    file = io.BytesIO()
+    image = Image.effect_noise((300, 301), 99).convert(kind)
+    image.save(file, "PPM")
+    body = file.getvalue()
+    commented = body[:3] + b"# a comment\n" * 999 + body[3:]
+    plain, _ = decode_image(io.BytesIO(body), "x", 10**6)
+    assert plain.equal(decode_image(io.BytesIO(commented), "x", 10**6)[0])

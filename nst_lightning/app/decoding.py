@@ -1,0 +1,133 @@
+"""Images that visitors bring are decoded in a process of its own, one at a time.
+
+What an image costs there, in memory and time, the page does not pay for: most of Pillow's parsers are Python, and a
+header of megabytes would keep everybody waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import anyio
+
+from nst_lightning.app.child_process import ChildProcess, start_process
+from nst_lightning.app.limits import RefusalError
+from nst_lightning.errors import StorageError, UserError
+from nst_lightning.images.decode import decode_image
+from nst_lightning.images.files import write_image
+from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.utils.memory import give_back_memory
+
+THUMBNAIL = 640
+"""Long side of the images that the page shows, pixels."""
+
+DECODE_SECONDS = 12.0
+"""Time of the processor that decoding an image may take; 25 megapixels take one or two seconds."""
+
+_PATIENCE = 120.0  # seconds on the clock, where there is no limit for the processor's time
+
+
+def thumbnail(file: Path) -> Path:
+    """Return the place of an image's thumbnail."""
+    return file.with_suffix(".jpg")
+
+
+class Decoder(ChildProcess):
+    """A process that decodes images; it is replaced when one takes too long or more memory than there is.
+
+    Args:
+        pixels: Largest height times width.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(partial(start_process, decode_images, pixels))
+        self._busy = asyncio.Lock()
+
+    async def examine(self, file: Path, name: str) -> tuple[int, int]:
+        """Decode an image, when its turn comes, and write its thumbnail beside it.
+
+        Args:
+            file: File as it was received.
+            name: Name for messages.
+
+        Returns:
+            Width and height in pixels, upright.
+
+        Raises:
+            RefusalError: If it is no image, has too many pixels, or takes too long.
+            StorageError: If there is no room for the thumbnail.
+        """
+        async with self._busy:
+            answer = await anyio.to_thread.run_sync(self._decode, file, name)
+        if isinstance(answer, StorageError):
+            raise answer
+        if isinstance(answer, str):
+            raise RefusalError(415, answer)
+        return answer
+
+    def _decode(self, file: Path, name: str) -> tuple[int, int] | str | StorageError:
+        if not self.process.is_alive():  # it died while it had nothing to do
+            self.replace()
+        try:
+            self.pipe.send((file, name))
+            self.pipe.recv()  # that it has begun: the process may still be at its imports
+            if self.pipe.poll(_PATIENCE):
+                answer: tuple[int, int] | str | StorageError = self.pipe.recv()
+                return answer
+        except (EOFError, OSError):
+            pass
+        self.replace()
+        return f"{name} takes too long to decode, or too much memory; save it anew as PNG or JPEG."
+
+
+def decode_images(pipe: Connection, pixels: int) -> None:
+    """Decode what comes through the pipe until it closes; the body of a process.
+
+    Args:
+        pipe: Brings a file and its name; gets `None` when it is begun, then width and height or what is wrong with it.
+        pixels: Largest height times width.
+    """
+    if sys.platform != "win32":
+        os.setsid()  # the terminal's signals are the page's, which closes the pipe
+    try:
+        while True:
+            file, name = pipe.recv()
+            pipe.send(None)
+            limit_processor_time(DECODE_SECONDS)
+            answer: tuple[int, int] | str | StorageError
+            try:
+                answer = _examine(file, name, pixels)
+            except StorageError as error:
+                answer = error
+            limit_processor_time(0)
+            pipe.send(answer)
+            give_back_memory()
+    except (EOFError, OSError):
+        return
+
+
+def limit_processor_time(seconds: float) -> None:
+    """End this process when it has worked for so long, wherever it is then; 0 for no limit."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # the signal's default is to end the process
+
+
+def _examine(file: Path, name: str, pixels: int) -> tuple[int, int] | str:
+    try:
+        with file.open("rb") as opened:
+            image, alpha = decode_image(opened, name, pixels)
+    except UserError as error:
+        return str(error).split(" or raise max_pixels")[0]  # what follows is advice for the command line
+    height, width = image.shape[-2:]
+    size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
+    small = resize(image, size)
+    if alpha is not None:
+        small = small + (1 - resize(alpha, size)) * (1 - small)
+    write_image(thumbnail(file), small, quality=85)
+    return width, height
