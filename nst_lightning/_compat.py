@@ -13,16 +13,18 @@ import logging
 import os
 import re
 import traceback
+import urllib.request
 import warnings
 from argparse import ArgumentParser
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, wraps
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from urllib.error import URLError
 
 import torch
 import torch.distributed as dist
@@ -359,6 +361,28 @@ def is_peer_failure(error: RuntimeError) -> bool:
     """
     words = "by (remote )?peer|broken pipe|connection was likely closed|remote process exited|communicator was aborted"
     return re.search(words, str(error), re.IGNORECASE) is not None
+
+
+@contextmanager
+def https_stays_https() -> Iterator[None]:
+    """Let no server that was asked by https send `urllib` on to an address without it, from which anything may come.
+
+    `urllib.request` follows such redirects, and `torch.hub`, which uses it, takes no opener of its own: meanwhile this
+    one is everybody's in this process. `_opener` of Python 3.10 to 3.13 (`urllib/request.py`).
+    """
+    before = urllib.request._opener  # type: ignore[attr-defined]
+    urllib.request.install_opener(urllib.request.build_opener(_SecureRedirects))
+    try:
+        yield
+    finally:
+        urllib.request.install_opener(before)
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if req.type == "https" and not newurl.lower().startswith("https:"):
+            raise URLError(f"{req.full_url} redirects to {newurl}, which is not encrypted")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def winograd_convolution(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:

@@ -35,8 +35,13 @@ NAMES = ("vgg19", "vgg19_normalized", "compact", "compact_v1", "compact_caffe", 
 """The words that `load_weights` knows; everything else is a path."""
 
 SOURCES: dict[str, Source] = {
-    "imagenet": Source(VGG19_Weights.IMAGENET1K_V1.url, sha256="dcbb9e9d", megabytes=548),
-    # The network of Simonyan and Zisserman 2014, which Gatys et al. used, converted from Caffe by J. Johnson.
+    "imagenet": Source(
+        VGG19_Weights.IMAGENET1K_V1.url,
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        megabytes=548,
+    ),
+    # The network of Simonyan and Zisserman 2014, which Gatys et al. used, converted from Caffe by J. Johnson. No more
+    # of its digest was found published than what its name has.
     "caffe": Source(
         "https://web.eecs.umich.edu/~justincj/models/vgg19-d01eb7cb.pth",
         sha256="d01eb7cb",

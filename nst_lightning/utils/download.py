@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from nst_lightning._compat import https_stays_https
 from nst_lightning.errors import StorageError, UserError, one_line
 from nst_lightning.utils.atomic import atomic_path, refuses
 from nst_lightning.utils.hashing import file_sha256
@@ -22,6 +23,7 @@ from nst_lightning.utils.hashing import file_sha256
 log = logging.getLogger(__name__)
 
 _ABANDONED = 86400.0  # seconds without a byte after which nobody can be at a download any more
+_DIGITS = 64  # hexadecimal, of a SHA-256
 _SILENCE = 30.0  # seconds without a byte after which the connection counts as lost
 
 
@@ -31,7 +33,8 @@ class Source:
 
     Attributes:
         url: Address of the file.
-        sha256: First hexadecimal digits of its SHA-256; torchvision puts them into the file's name.
+        sha256: Its SHA-256, hexadecimal; of a file of which no more is published, the first digits. The whole digest
+            of what is downloaded then is kept beside it, and no other file is taken later.
         megabytes: Size in megabytes, for messages.
     """
 
@@ -45,9 +48,24 @@ class Source:
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rsplit("/", 1)[-1]
 
     @property
+    def expected(self) -> str:
+        """SHA-256 of the file as far as it is known, hexadecimal: published, or of the first download."""
+        pin = self._pin.read_text().strip() if len(self.sha256) < _DIGITS and self._pin.exists() else ""
+        return pin if pin.startswith(self.sha256) else self.sha256
+
+    @property
     def is_good(self) -> bool:
         """Whether the cached file is there with the right content."""
-        return self.path.exists() and file_sha256(self.path).startswith(self.sha256)
+        return self.path.exists() and file_sha256(self.path).startswith(self.expected)
+
+    def pin(self) -> None:
+        """Keep the whole digest of the cached file, unless it is known."""
+        if len(self.expected) < _DIGITS:
+            self._pin.write_text(file_sha256(self.path) + "\n")
+
+    @property
+    def _pin(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.sha256")
 
 
 def fetch(source: Source) -> Path:
@@ -74,6 +92,7 @@ def fetch(source: Source) -> Path:
         with FileLock(f"{path}.lock"):
             if not source.is_good:  # else another process fetched it meanwhile
                 download(source, _SILENCE)
+                source.pin()
     except StorageError:
         raise
     # RuntimeError is torch hub's word for a wrong digest, ValueError is urllib's for a bad URL
@@ -102,11 +121,11 @@ def download(source: Source, silence: float) -> None:
         log.warning("%s is damaged (not the SHA-256 %s...) and is fetched anew", source.path, source.sha256)
     log.info("Downloading %s (%d MB, once) to %s", source.url, source.megabytes, source.path)
     _remove_old_parts(source.path)
-    with _connections_time_out(silence), atomic_path(source.path) as temporary:
+    with https_stays_https(), _connections_time_out(silence), atomic_path(source.path) as temporary:
         try:
             # writes to a further temporary name beside it, compares the digest, renames
             torch.hub.download_url_to_file(
-                source.url, str(temporary), hash_prefix=source.sha256, progress=sys.stderr.isatty()
+                source.url, str(temporary), hash_prefix=source.expected, progress=sys.stderr.isatty()
             )
         except OSError as error:
             if not refuses(error):

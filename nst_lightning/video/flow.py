@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 FlowMethod = Literal["auto", "raft", "dis"]
 
-_URL: str = Raft_Large_Weights.DEFAULT.url  # ends in the first digits of the file's SHA-256
+_URL: str = Raft_Large_Weights.DEFAULT.url
+_SHA256 = "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322"
 _MEGABYTES = 20
 _SILENCE = 10.0  # seconds without a byte after which the server counts as out of reach
 _RAFT_SIDE = 128  # the least that RAFT's pyramid of correlations takes, pixels
@@ -164,7 +165,7 @@ def _padded(image: Tensor, least: int, step: int = 1) -> Tensor:
 
 
 def _weights_source() -> Source:
-    return Source(_URL, sha256=Path(_URL).stem.rsplit("-", 1)[-1], megabytes=_MEGABYTES)
+    return Source(_URL, sha256=_SHA256, megabytes=_MEGABYTES)
 
 
 def _weights_file() -> Path:

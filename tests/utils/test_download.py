@@ -1,6 +1,8 @@
 import hashlib
 import logging
 import threading
+import urllib.request
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,6 +23,7 @@ class Server:
         self.body = CONTENT
         self.promised = len(CONTENT)
         self.status = 200
+        self.location = ""
         self.gate = threading.Event()
         self.gate.set()
         outer = self
@@ -28,7 +31,9 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 outer.hits += 1
-                self.send_response(outer.status)
+                self.send_response(200 if self.path == "/elsewhere.pth" else outer.status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
                 if outer.promised is not None:
                     self.send_header("Content-Length", str(outer.promised))
                 self.end_headers()
@@ -193,4 +198,51 @@ def test_the_real_sources_end_in_their_digest():
     from nst_lightning.encoders.encoder_weights import SOURCES
 
     for source in SOURCES.values():
-        assert source.url.endswith(f"-{source.sha256}.pth")
+        assert source.url.endswith(f"-{source.sha256[:8]}.pth")
+    assert {name: len(source.sha256) for name, source in SOURCES.items()} == {"imagenet": 64, "caffe": 8}
+
+
+def test_a_file_that_only_begins_with_the_digits_is_another(server, cache):
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert "hash" in refused(Source(server.url, digest[:-1] + ("0" if digest[-1] != "0" else "1"), 1))
+    assert fetch(Source(server.url, digest, 1)).read_bytes() == CONTENT
+    assert not list(cache.glob("*.sha256"))  # it is known
+
+
+def test_of_a_digest_that_is_known_in_part_the_first_download_decides(server, source, cache):
+    path = fetch(source)
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert (cache / "fake-net.pth.sha256").read_text() == f"{digest}\n"
+    other = next(body for n in range(10**6) if _digest(body := b"other%d" % n).startswith(digest[:2]))
+    short = Source(server.url, digest[:2], 1)
+    path.write_bytes(other)
+    assert fetch(short).read_bytes() == CONTENT
+    server.body, server.promised = other, len(other)
+    path.unlink()
+    assert "hash" in refused(short)
+    assert not path.exists()
+
+
+def _digest(body):
+    return hashlib.sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1/x.pth", "HTTP://127.0.0.1/x.pth", "ftp://127.0.0.1/x.pth"])
+def test_https_is_not_left(server, cache, monkeypatch, target):
+    # A server that is asked by https, but for the test without a certificate.
+    monkeypatch.setattr(
+        urllib.request.HTTPSHandler, "https_open", lambda self, request: self.do_open(HTTPConnection, request)
+    )
+    secure = Source(server.url.replace("http:", "https:"), _digest(CONTENT), 1)
+    server.status, server.location = 302, target
+    message = refused(secure)
+    assert f"{secure.url} redirects to {target.lower()}, which is not encrypted" in message
+    assert server.hits == 1
+    server.status = 200
+    assert fetch(secure).read_bytes() == CONTENT
+
+
+def test_other_redirects_are_followed(server, cache):
+    server.status, server.location = 302, "/elsewhere.pth"
+    assert fetch(Source(server.url, _digest(CONTENT), 1)).read_bytes() == CONTENT
+    assert server.hits == 2
