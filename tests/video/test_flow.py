@@ -215,3 +215,7 @@ def test_raft_sees_a_large_picture_reduced(server, monkeypatch):
     assert seen[0].shape == (1, 3, 128, 256)
     torch.testing.assert_close(seen[0], torch.full((1, 3, 128, 256), -0.5))
     torch.testing.assert_close(flow, torch.tensor([3.0, -4.0])[None, :, None, None].expand(1, 2, 256, 512))
+
+
+def test_the_whole_digest_of_torchvisions_file_is_known():
+    assert len(flow_module._weights_source().sha256) == 64
