@@ -22,7 +22,7 @@ from nst_lightning.errors import StorageError, UserError
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import fit_long_side, resize
-from nst_lightning.utils.memory import give_back_memory
+from nst_lightning.utils.memory import release_memory
 
 THUMBNAIL = 640
 """Long side of the images that the page shows, pixels."""
@@ -107,7 +107,7 @@ def decode_images(pipe: Connection, pixels: int) -> None:
                 answer = error
             limit_processor_time(0)
             pipe.send(answer)
-            give_back_memory()
+            release_memory()
     except (EOFError, OSError):
         return
 

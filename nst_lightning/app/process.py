@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -27,6 +26,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.runs.predict_command import run_predict
+from nst_lightning.utils.memory import release_memory
 
 _REPORT_INTERVAL = 0.2  # seconds
 _PREVIEW_INTERVAL = 0.5
@@ -95,7 +95,7 @@ def work(pipe: Connection, device: Sequence[str], root: Path) -> None:
                     pipe.send(outcome)
                     if outcome[0] == "broken":
                         return
-                    gc.collect()  # Trainer and module refer to each other: the next run must not need room beside them
+                    release_memory()  # the next run must not need room beside this one's
     except (EOFError, OSError):
         shutil.rmtree(root, ignore_errors=True)
 

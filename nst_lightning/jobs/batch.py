@@ -45,6 +45,7 @@ from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.locks import LOCK, check_locks
+from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
 
@@ -477,7 +478,7 @@ def _paint_all(
             for folder in claim(waiting, rank):
                 started = time.monotonic()
                 outcome = painter.paint(folder)
-                gc.collect()  # Trainer and module refer to each other: the next run must not need room beside theirs
+                release_memory()  # the next run must not need room beside this one's
                 if outcome.status == "stopped":
                     return painted, signals.number or signal.Signals[outcome.message or "SIGINT"]
                 is_complete = outcome.status == "complete"

@@ -27,6 +27,7 @@ from nst_lightning.jobs.settings import OF_THE_RUN, check_many, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, named_files
 from nst_lightning.video.flow import FlowMethod
 from nst_lightning.video.reading import VideoInfo, read_frames, read_info
@@ -163,7 +164,7 @@ class _Painting:
                     self._started = time.monotonic()
                     start = None if before is None else self._predict(number, before, content)
                     outcome = self._painter.paint(number, content, start)
-                    gc.collect()  # Trainer and module refer to each other: they would stay beside the next run's
+                    release_memory()  # the next run must not need room beside this one's
                     if outcome.status == "stopped":
                         return 128 + signal.Signals[outcome.message or "SIGINT"]
                     if outcome.status == "failed":

@@ -33,6 +33,7 @@ from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
 from nst_lightning.tasks.trainer_check import check_trainer
 from nst_lightning.utils.atomic import sweep_below
+from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import check_overwriting, named_files
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -224,6 +225,7 @@ def fit(
         >>> result.picture.shape, result.complete
         (torch.Size([1, 3, 24, 32]), True)
     """
+    release_memory()  # of an earlier run: this one must not need room beside it
     root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
     folder = RunFolder(root, name)
     checkpoint: Path | None = None
