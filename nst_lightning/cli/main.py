@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def main(args: Sequence[str] | None = None) -> int:
         129 after Ctrl-C, SIGTERM or SIGHUP.
     """
     args = list(sys.argv[1:] if args is None else args)
+    _let_threads_sleep()
     _configure_messages()
     if not args or args[0] in ("-h", "--help"):
         sys.stdout.write(HELP)
@@ -147,6 +149,15 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("nst: interrupted\n")
         return 130
+
+
+def _let_threads_sleep() -> None:
+    """Let OpenMP's threads wait asleep, as long as nobody chose otherwise: spinning ones halt a busy machine.
+
+    OpenMP reads it when torch is loaded. A program that has done that before it calls `main` keeps its own way.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _configure_messages() -> None:
