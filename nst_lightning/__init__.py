@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nst_lightning.runs import Result, fit
     from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
 
+    __version__: str
+
 __all__ = [
     "VGG19",
     "ContentLoss",
@@ -38,6 +40,7 @@ __all__ = [
     "TransformerNet",
     "UserError",
     "WassersteinStyleLoss",
+    "__version__",
     "fit",
     "load_network",
 ]
@@ -58,6 +61,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return metadata.version("nst-lightning")
     # Imported on first use, so that `nst --help` does not wait for torch and Lightning.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -133,9 +133,9 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.write(HELP)
         return 0
     if args[0] == "--version":
-        from importlib.metadata import version
+        from nst_lightning import __version__
 
-        sys.stdout.write(f"nst-lightning {version('nst-lightning')}\n")
+        sys.stdout.write(f"nst-lightning {__version__}\n")
         return 0
     try:
         if args[0] not in COMMANDS:
