@@ -15,7 +15,7 @@ ENV PATH=/opt/nst/bin:$PATH OMP_WAIT_POLICY=PASSIVE
 COPY --from=build /opt/nst /opt/nst
 # A Hugging Face Space runs as user 1000.
 RUN useradd --create-home --uid 1000 nst && install --directory --owner nst /work
-USER nst
+USER 1000
 WORKDIR /work
 EXPOSE 7860
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/')"]

@@ -169,7 +169,7 @@ def test_the_dockerfile_is_in_order() -> None:
     assert not [rest for name, rest in instructions if name == "FROM" and rest.endswith(":latest")]
     final = instructions[instructions.index(("FROM", stages[-1])) :]
     assert dict(final)["EXPOSE"] == "7860"
-    assert dict(final)["USER"] == "nst"  # not root
+    assert dict(final)["USER"] == "1000"  # not root
     command = yaml.safe_load(dict(final)["CMD"])
     assert command[:2] == ["sh", "-c"]
     assert "exec nst app --host 0.0.0.0 --port 7860" in command[2]

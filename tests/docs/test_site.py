@@ -189,6 +189,31 @@ def test_a_command_that_is_shown_can_be_given(
         check_command(name, args)
 
 
+OF_FIT = [
+    *("README", "docs/first_picture", "docs/faq"),
+    *(f"docs/how-to/{name}" for name in ("options", "masks", "colors", "resume", "posters", "tensorboard")),
+    *(f"docs/concepts/{name}" for name in ("pyramid", "tiling", "same_picture", "networks")),
+]
+_NOT_OF_FIT = r"--(help|print_config|\S*\.help|ckpt_path|temporal_weight)|.*(…|FILE|--config)"
+
+
+def options_of_fit() -> Iterator[tuple[str, str]]:
+    """Options of `nst fit` that stand alone in a page, such as `--data.size 1024`."""
+    for page in OF_FIT:
+        for code in re.findall(r"`(--[^`]+)`", (ROOT / f"{page}.md").read_text(encoding="utf-8")):
+            if " " in code and not re.match(_NOT_OF_FIT, code):
+                yield page, code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "options"), sorted(set(options_of_fit())))
+def test_an_option_that_is_shown_exists(
+    page: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolve_settings(["fit", *shlex.split(options)])
+
+
 def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python.*?\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
