@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +24,7 @@ from nst_lightning.cli.batch import read_batch_request
 from nst_lightning.cli.main import COMMANDS
 from nst_lightning.cli.sweep import read_sweep_request
 from nst_lightning.cli.video import read_video_request
+from nst_lightning.errors import UserError
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.predict_command import PredictCommand
 from tests.helpers.inputs import make_image
@@ -180,12 +181,13 @@ def test_a_command_that_is_shown_can_be_given(
     (tmp_path / "mine.yaml").write_text((ROOT / "configs" / "starry.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    checkpoint = tmp_path / "lightning_logs" / "starry" / "version_0" / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    torch.save({}, checkpoint)  # what --ckpt_path last means
     name, *args = shlex.split(command)
-    ends = "help" in command or "--print_config" in args
-    with pytest.raises(SystemExit, match=r"^(0|None)?$") if ends else nullcontext():
+    ends: AbstractContextManager[Any] = nullcontext()
+    if "help" in command or "--print_config" in args:
+        ends = pytest.raises(SystemExit, match=r"^(0|None)?$")
+    elif "--ckpt_path last" in command:
+        ends = pytest.raises(UserError, match="--ckpt_path last found no checkpoint below")
+    with ends:
         check_command(name, args)
 
 
