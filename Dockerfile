@@ -11,7 +11,7 @@ COPY . /src
 RUN python -m venv /opt/nst && /opt/nst/bin/pip install --extra-index-url "$TORCH_INDEX" "/src[app,video]"
 
 FROM python:${PYTHON}-slim
-ENV PATH=/opt/nst/bin:$PATH OMP_WAIT_POLICY=PASSIVE
+ENV PATH=/opt/nst/bin:$PATH
 COPY --from=build /opt/nst /opt/nst
 # A Hugging Face Space runs as user 1000.
 RUN useradd --create-home --uid 1000 nst && install --directory --owner nst /work
