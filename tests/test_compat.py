@@ -472,3 +472,39 @@ def test_http_protocol_with_deadline(head: bytes) -> None:
     assert asyncio.run(talk(head)) == b""
     whole = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     assert asyncio.run(talk(whole)).startswith(b"HTTP/1.1 204 ")
+
+
+def test_an_event_that_cant_be_written_is_raised_once_and_leaves_whole_events(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import resource
+
+    from torch.utils.tensorboard import SummaryWriter
+
+    from nst_lightning.utils.atomic import storage_error
+
+    writer = SummaryWriter(str(tmp_path))
+    _compat.guard_event_file(writer, storage_error)
+    writer.add_scalar("a", 1.0, 0)
+    writer.flush()
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, before[1]))
+    try:
+        with pytest.raises(ValueError, match=r"cannot write .*tfevents.* \(File too large\); 1 kB more are needed"):
+            for step in range(3):
+                writer.add_scalar("a", 1.0, step)
+                writer.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.read_bytes() == whole
+    assert capfd.readouterr().err == ""
+
+
+def test_what_cant_be_restored_is_told_from_other_errors(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        Trainer(max_epochs=1, **QUIET).fit(BoringModel(), ckpt_path=str(tmp_path / "x.ckpt"))
+    assert _compat.is_about_checkpoint(caught.value)
+    assert not _compat.is_about_checkpoint(KeyError("x"))

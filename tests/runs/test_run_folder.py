@@ -30,7 +30,7 @@ def step(run: str) -> int:
 def make_run(folder: Path, *, with_checkpoint: bool = True) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
     if with_checkpoint:
-        torch.save({}, folder / LAST)
+        torch.save({"state_dict": {}, "loops": {}, "callbacks": {}, "optimizer_states": []}, folder / LAST)
     return folder
 
 
