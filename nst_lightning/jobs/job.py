@@ -106,6 +106,7 @@ class JobFolder:
         """Remove what a complete run has no use for: the log last, which tells that this was cut short."""
         if not keep_checkpoints:
             shutil.rmtree(self.run / FOLDER, ignore_errors=True)
+        (self.folder / FAILED).unlink(missing_ok=True)  # of a worker that was killed after the run was complete
         (self.folder / LOG).unlink(missing_ok=True)
 
     def tidy(self, *, keep_checkpoints: bool = True) -> None:

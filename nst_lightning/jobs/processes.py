@@ -306,6 +306,8 @@ class JobRunner:
         del self._running[pipe]
         if running.outcome is not None:
             status, message = running.outcome.status, running.outcome.message
+        elif JobFolder(running.job.folder).is_complete():  # and the process was killed after that
+            status, message = "complete", ""
         else:  # it did not get as far as saying so
             status = "failed" if self.stopped_by is None else "stopped"
             message = f"the process ended with {_describe(running.process.exitcode)}"
