@@ -85,6 +85,33 @@ class CLIHooks(_CLI):
         return self._parser(self.subcommand)
 
 
+def bound_yaml(check: Callable[[str], None], change: Callable[[str, Any], Any]) -> None:
+    """Let jsonargparse check each text before it loads it as YAML, a config as well as a string within one.
+
+    A string within a config it loads by a function of its own, which `set_loader` does not replace (jsonargparse 4.53,
+    `_loaders_dumpers.yaml_load`).
+
+    Args:
+        check: Function that raises a `yaml.YAMLError` if a text is not to be loaded.
+        change: Function of a config's text and what was loaded from it, which returns what is used in its place.
+    """
+    import jsonargparse
+    import jsonargparse._loaders_dumpers as loaders
+    import yaml
+
+    load = loaders.yaml_load
+
+    def checked(text: str) -> Any:
+        check(text)
+        try:
+            return load(text)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # as of `!!int x`
+            raise yaml.YAMLError(str(error)) from error
+
+    loaders.yaml_load = checked
+    jsonargparse.set_loader("yaml", lambda text: change(text, checked(text)), (yaml.YAMLError,))
+
+
 def option_names(parser: ArgumentParser) -> list[str]:
     """Return the names of a parser's options, without dashes (argparse of Python 3.10 to 3.13, `_actions`)."""
     return [option.lstrip("-") for action in parser._actions for option in action.option_strings]
@@ -105,6 +132,12 @@ def unknown_setting(message: str) -> str | None:
     """Return the key of a config, or argument of a class, that does not exist (jsonargparse 4.53)."""
     found = re.search(r"Option '([\w.]+)' is not accepted|Key '([\w.]+)' is not expected", message)
     return (found.group(1) or found.group(2)).removeprefix("init_args.") if found else None
+
+
+def missing_module(message: str) -> str | None:
+    """Return the module of a class path that can't be imported, because it is not there (jsonargparse 4.53)."""
+    found = re.search(r"No module named '([\w.]+)'", message)
+    return found.group(1) if found else None
 
 
 def given_value(message: str) -> str:
@@ -252,6 +285,23 @@ def silence_lightning() -> None:
 def allow_idle_ranks() -> None:
     """Silence the warning of Lightning 2.6.6 that a process has nothing to predict: there may be few images."""
     warnings.filterwarnings("ignore", message="Total length of `DataLoader` across ranks is zero")
+
+
+_OUT_OF_MEMORY = (
+    "out of memory|not enough memory|can't allocate memory|cannot allocate memory|bad_alloc|alloc_failed|"
+    "insufficient shared memory|unable to allocate|unable to mmap|storage size calculation overflowed"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice, a CPU's or an accelerator's.
+
+    The words of torch 2.14's allocators (a CPU's raises a plain `RuntimeError`), cuDNN, cuBLAS and MPS.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    is_known = isinstance(error, RuntimeError | OSError | ValueError)
+    return is_known and re.search(_OUT_OF_MEMORY, str(error), re.IGNORECASE) is not None
 
 
 def is_second_interrupt(stop: SystemExit) -> bool:

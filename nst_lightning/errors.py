@@ -1,9 +1,15 @@
 """Mistakes that the person at the keyboard can put right, and the parts that their messages are made of."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+
+_LONGEST = 2000  # characters of a message
 
 
 class UserError(ValueError):
@@ -13,11 +19,14 @@ class UserError(ValueError):
     `ValueError`.
 
     Args:
-        message: The line; line breaks in it, as file names may have them, become blanks.
+        message: The line; line breaks in it, as file names may have them, become blanks, and the middle of one that
+            is longer than a screen, as the value that is found may be, is left out.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        line = " ".join(message.splitlines())
+        half = _LONGEST // 2
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}")
 
 
 class StorageError(UserError):
@@ -52,6 +61,48 @@ def did_you_mean(
     """
     nearest = get_close_matches(str(name), list(known), n=1, cutoff=cutoff)
     return f"did you mean {shown(nearest[0])}?" if nearest else otherwise
+
+
+@contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """Raise a `UserError` with the `pip install` that helps where a package is missing, our own modules apart.
+
+    The error may be the cause of another one, or told in its text: programs that try several types swallow it.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (message := _missing_package(error)) is None:
+            raise
+        # Half-made objects die with the traceback, some with a complaint of their own, which would hide the line.
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+        traceback.clear_frames(error.__traceback__)
+        sys.unraisablehook = hook
+        raise UserError(message) from None
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    texts: list[str] = []
+    name = None
+    while error is not None:
+        texts.append(str(error))
+        if isinstance(error, ImportError):
+            name = name or error.name or ""
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    text = "\n".join(texts)
+    told = re.search(r"pip install (?:-U |--upgrade )*['\"`]?([\w.\[\],<>=!~-]*\w\]?)", text)
+    if (name is None and told is None) or (name or "").partition(".")[0] == "nst_lightning":
+        return None
+    package = told.group(1) if told else (name or "").partition(".")[0]
+    if not package:
+        return None
+    asked = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)'", text)
+    return (
+        f"{asked.group(1) if asked else 'what was asked for'} needs a package that is not installed or is too old; run "
+        f"pip install '{package}'."
+    )
 
 
 def check_choice(value: str, choices: Sequence[str], what: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from nst_lightning._compat import is_out_of_memory
 from nst_lightning.app.options import PREDICTED_FOLDER, PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.callbacks.image_writer import painted
 from nst_lightning.data.transfer_batch import TransferBatch
@@ -122,7 +123,7 @@ def paint(request: JobRequest, device: Sequence[str], pipe: Connection) -> tuple
             return "complete", ""
         run_command(request.argv(device), [callback])
     except (UserError, torch.OutOfMemoryError) as error:
-        if torch.OutOfMemoryError in (type(error), type(error.__cause__)):
+        if is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__)):
             return "failed", "the device ran out of memory; choose a smaller size."
         return "failed", request.without_paths(str(error))
     except ConnectionError:

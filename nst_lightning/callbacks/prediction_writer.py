@@ -9,6 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, P
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
 from nst_lightning.video.writing import written_suffix
@@ -193,6 +195,8 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Hand the result to a thread; wait if all have enough to do."""
+        if batch.problem is None and not outputs.numel():
+            batch = replace(batch, problem=OUT_OF_MEMORY)
         if batch.frame is not None:
             task = self._take_frame(batch, batch.frame, outputs)
         elif batch.problem is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from typing import Any
@@ -21,7 +22,7 @@ _FORMAT = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}"
 
 def redraw_interval() -> float:
     """Return the seconds between two drawings of a bar on stderr: few on a terminal, many in a file."""
-    return _TERMINAL_INTERVAL if sys.stderr.isatty() else _FILE_INTERVAL
+    return _TERMINAL_INTERVAL if sys.stderr is not None and sys.stderr.isatty() else _FILE_INTERVAL
 
 
 class SingleBar(ProgressBar):
@@ -60,7 +61,8 @@ class SingleBar(ProgressBar):
 
     def _open(self, before: str, after: str, **settings: Any) -> tqdm[Any]:
         """Return a bar between two texts; `{desc}` and the like are tqdm's."""
-        return tqdm(bar_format=f"{before} {_FORMAT}{after}]", dynamic_ncols=True, file=sys.stderr, **settings)
+        stream = io.StringIO() if sys.stderr is None else sys.stderr  # None in a program without a console
+        return tqdm(bar_format=f"{before} {_FORMAT}{after}]", dynamic_ncols=True, file=stream, **settings)
 
     def _is_due(self, *, is_last: bool) -> bool:
         """Return whether to redraw: the last drawing is old enough, or this is the last step."""

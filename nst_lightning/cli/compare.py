@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.cli.options import OptionParser, whole
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.contact_sheet import Cell, contact_sheet
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.jobs.report import read_small
+from nst_lightning.utils.bounded_yaml import read_yaml
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
 
 _log = logging.getLogger(__name__)
@@ -219,8 +218,8 @@ def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
 def _read_config(run: Path) -> dict[str, Any] | None:
     files = sorted(run.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
     try:
-        config = yaml.safe_load(files[-1].read_text(encoding="utf-8")) if files else None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = read_yaml(files[-1]) if files else None
+    except UserError:
         return None  # the pictures can be compared without
     return config if isinstance(config, dict) else None
 

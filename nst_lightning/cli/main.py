@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, missing_packages_named
+from nst_lightning.utils.streams import repair_streams
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 if one of many runs or pictures failed, 2 for a mistake in what was asked, 130, 143 or
         129 after Ctrl-C, SIGTERM or SIGHUP.
     """
+    if args is None:
+        repair_streams()
     args = list(sys.argv[1:] if args is None else args)
     _let_threads_sleep()
     _configure_messages()
@@ -138,11 +142,13 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"nst-lightning {__version__}\n")
         return 0
     try:
+        _check_folder()
         if args[0] not in COMMANDS:
             raise UserError(
                 f"there is no command {args[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
             )
-        return COMMANDS[args[0]].run(args)
+        with missing_packages_named():
+            return COMMANDS[args[0]].run(args)
     except UserError as error:
         sys.stderr.write(f"nst: {error}\n")
         return 2
@@ -158,6 +164,13 @@ def _let_threads_sleep() -> None:
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError(f"the current folder can't be found ({error.strerror}); change to one that exists.") from error
 
 
 def _configure_messages() -> None:

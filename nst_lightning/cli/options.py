@@ -13,6 +13,7 @@ import yaml
 
 from nst_lightning.errors import UserError, check_choice, did_you_mean
 from nst_lightning.jobs.grid import SHORT_NAMES
+from nst_lightning.utils.bounded_yaml import load_yaml
 
 FIT_OPTION = "Any other option is one of nst fit"
 
@@ -148,7 +149,7 @@ def real(text: str) -> float:
 
 def _read(text: str, kind: Callable[[Any], _Number]) -> _Number:
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
         number = kind(value)
         if isinstance(value, bool) or (kind is int and number != value):
             raise ValueError

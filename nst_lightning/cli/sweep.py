@@ -13,6 +13,7 @@ from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, numb
 from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.jobs.grid import Sheet, option_args
 from nst_lightning.jobs.processes import worker_context
+from nst_lightning.utils.bounded_yaml import load_yaml, read_yaml
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.sweep import SweepRequest
@@ -116,7 +117,7 @@ Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked
 
 def _read_yaml(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"{key} is not valid YAML: {one_line(error)}.") from error
 
@@ -145,7 +146,7 @@ def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
 
 
 def _read_file(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_yaml(Path(path))
     for key, value in content.items():
         if key not in _FILE_KEYS:
             hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")

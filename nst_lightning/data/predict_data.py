@@ -19,6 +19,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, read_image, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.video.reading import VIDEO_SUFFIXES, VideoInfo, is_video, read_frames, read_info
 
 
@@ -282,12 +283,13 @@ class ImageFiles(Dataset[PredictSample]):
         file = self.files[index]
         try:
             image = read_image(file.path, max_pixels=self.max_pixels)
+            pixels, alpha = image.pixels, image.alpha if self.keep_alpha else None
+            if self.size is not None:
+                size = fit_long_side(pixels.shape[-2], pixels.shape[-1], self.size)
+                with named_out_of_memory():
+                    pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
         except UserError as error:
             return PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error))
-        pixels, alpha = image.pixels, image.alpha if self.keep_alpha else None
-        if self.size is not None:
-            size = fit_long_side(pixels.shape[-2], pixels.shape[-1], self.size)
-            pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
         return PredictSample(file, pixels, alpha)
 
 

@@ -17,6 +17,7 @@ from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.memory import named_out_of_memory
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
@@ -64,17 +65,18 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
         >>> image.pixels.shape, image.alpha
         (torch.Size([1, 3, 768, 1024]), None)
     """
-    try:
-        with _find(path).open("rb") as file:
-            pixels, alpha = decode_image(file, str(path), max_pixels)
-            digest = file_sha256(file)[:16]
-    except OSError as error:
-        raise UserError(
-            f"expected a picture that can be opened, found {path} ({error.strerror}); check its permissions"
-        ) from error
-    if alpha is not None:
-        pixels = pixels.mul_(alpha).add_(1 - alpha)
-    return LoadedImage(pixels, alpha, digest)
+    with named_out_of_memory(f"memory does not suffice to read {path}; make the picture smaller."):
+        try:
+            with _find(path).open("rb") as file:
+                pixels, alpha = decode_image(file, str(path), max_pixels)
+                digest = file_sha256(file)[:16]
+        except OSError as error:
+            raise UserError(
+                f"expected a picture that can be opened, found {path} ({error.strerror}); check its permissions"
+            ) from error
+        if alpha is not None:
+            pixels = pixels.mul_(alpha).add_(1 - alpha)
+        return LoadedImage(pixels, alpha, digest)
 
 
 def write_image(
@@ -114,8 +116,8 @@ def write_image(
     file_format = _format_for(target, bits, longest_side=max(pixels.shape[-2:]))
     if alpha is not None and file_format == "JPEG":
         pixels, alpha = pixels * alpha + (1 - alpha), None
-    levels = _quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), bits)
-    with atomic_file(target) as file:
+    with named_out_of_memory(f"memory does not suffice to write {path}."), atomic_file(target) as file:
+        levels = _quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), bits)
         if bits == 16:
             write_png16(file, levels, srgb_profile())
         else:

@@ -171,7 +171,11 @@ def as_arg(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _make_axis(key: str, values: Any) -> Axis:
+def _make_axis(key: Any, values: Any) -> Axis:
+    bundles = list(values.values()) if _is_bundle(values) else []
+    for name in [key, *(name for bundle in bundles for name in bundle)]:
+        if not isinstance(name, str):
+            raise UserError(f"the grid has {name!r} where an option of nst fit should stand, such as data.size.")
     is_option = "." in key or key in SHORT_NAMES
     if not is_option and not _is_bundle(values):
         hint = did_you_mean(key, SHORT_NAMES, f"short names are {', '.join(SHORT_NAMES)}.")
@@ -179,7 +183,7 @@ def _make_axis(key: str, values: Any) -> Axis:
     if not isinstance(values, list | dict) or not values:
         raise UserError(f"grid.{key} wants a list of values, such as '[1, 10]', but {as_arg(values)} was given.")
     name = axis_name(key)
-    if isinstance(values, list):
+    if not isinstance(values, dict):
         titled = [(short_text(value), _title(name, value), value) for value in values]
     else:
         titled = [(str(title), str(title), value) for title, value in values.items()]

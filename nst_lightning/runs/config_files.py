@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
-from nst_lightning._compat import option_names
-from nst_lightning.errors import UserError, did_you_mean, one_line
+from nst_lightning._compat import bound_yaml, option_names
+from nst_lightning.errors import UserError, did_you_mean
 from nst_lightning.runs.error_messages import explain
+from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, read_yaml
 from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
 
 _PACKAGE = Path(__file__).parents[1]
 
-_load_yaml = get_loader("yaml")
 _SAVED = "# lightning.pytorch=="  # the first line of a config that a run has kept
 
 
-def _load_settings(text: str) -> Any:
-    settings = with_current_paths(_load_yaml(text))
+def _current_settings(text: str, settings: Any) -> Any:
+    settings = with_current_paths(settings)
     if text.startswith(_SAVED) and isinstance(settings, dict):
         settings.pop("ckpt_path", None)  # of version 0.1: where that run went on from, no setting of its image
     return settings
 
 
-set_loader("yaml", _load_settings, (yaml.YAMLError,))
+bound_yaml(partial(check_yaml, longest=LONGEST_LIST), _current_settings)
 # Defaults of Lightning's own, such as that of Timer's interval, may be members of an Enum.
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
@@ -66,8 +66,10 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
         they are.
 
     Raises:
-        UserError: If a config is neither a file nor shipped.
+        UserError: If a config is neither a file nor shipped, or a value is larger than anybody would type.
     """
+    for arg in args:
+        _check_word(arg)
     configs: list[str] = []
     options: list[str] = []
     expects_path = False
@@ -97,7 +99,7 @@ def find_config(given: str) -> str:
         return _check_yaml(given)
     shipped = shipped_configs()
     files = {path.stem: path for path in [*shipped.glob("sweeps/*.yaml"), *shipped.glob("*.yaml")]}
-    name = Path(given).with_suffix("").name
+    name = Path(given).stem
     if Path(given).parent.name in ("", "configs", "sweeps") and name in files:
         return str(files[name])
     names = ", ".join(sorted(path.name for path in files.values()))
@@ -107,9 +109,19 @@ def find_config(given: str) -> str:
     raise UserError(f"--config {given} is not a file; {hint}")
 
 
+def _check_word(arg: str) -> None:
+    option, _, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
+    try:
+        check_yaml(value, LONGEST_LIST)
+    except BoundsError as error:
+        raise UserError(f"{option or 'a value'}: {error}, found {value[:40]}…; give less.") from error
+    except yaml.YAMLError:
+        return  # a text
+
+
 def is_sweep(config: str) -> bool:
     """Return whether a config is that of a sweep, with a grid."""
-    return "grid" in yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    return "grid" in read_yaml(Path(config))
 
 
 def _settings_only(config: str) -> str:
@@ -119,10 +131,7 @@ def _settings_only(config: str) -> str:
 
 
 def _check_yaml(path: str) -> str:
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is not valid YAML: {one_line(error)}.") from error
+    content = read_yaml(Path(path), f"--config {path}")
     if not isinstance(content, dict):
         raise UserError(f"--config {path} holds no settings; configs/starry.yaml is an example.")
     return path

@@ -16,6 +16,7 @@ import nst_lightning.tasks.distillation
 from nst_lightning._compat import (
     given_value,
     literal_choices,
+    missing_module,
     refused_key,
     type_mismatches,
     unknown_option,
@@ -45,6 +46,11 @@ def explain(message: str, options: Iterable[str]) -> str:
     where = f"{key}: " if key else ""
     if name := unknown_setting(message):
         return f"{where}there is no setting {name!r} here" + _nearest(name, _settings(), "")
+    if missing := missing_module(message):
+        return (
+            f"{where}there is no module {missing}; if the name is right, install the package that it belongs to, often "
+            f"by pip install {missing.partition('.')[0]}"
+        )
     found = given_value(message)
     mismatches = type_mismatches(message)
     text = where + (" or ".join(mismatches) if mismatches else one_line(message))

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -35,16 +34,17 @@ from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError, one_line, user_path
+from nst_lightning.errors import UserError, missing_packages_named, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.run_folder import RUNS, check_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
-from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, result_of
+from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,10 @@ class NSTCommand(CLIHooks, LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse without the base's warning that `sys.argv` is not empty: the arguments come from there."""
         assert isinstance(args, list)  # __init__ makes it
-        self.config = parser.parse_args(args)
+        try:
+            self.config = parser.parse_args(args)
+        except OSError as error:  # of a file that an option names, such as --data settings.yaml
+            raise UserError(f"{error.filename or 'a file of settings'} can't be read ({error.strerror}).") from error
 
     def resolve_checkpoint(self) -> None:
         """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""
@@ -203,6 +206,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
         if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
             return
+        check_memory(self.trainer, self.model, self.datamodule)
         settings, schedule = self.model.settings(), self.datamodule.schedule
         last = schedule.levels[-1]
         _log.info(
@@ -329,9 +333,8 @@ def run_to_the_end(kind: type[_Command], args: Sequence[str], callbacks: Sequenc
     """
     silence_lightning()
     try:
-        return kind(args, callbacks)
-    except torch.OutOfMemoryError as error:
-        raise UserError("the device ran out of memory; lower --data.size, or use --trainer.accelerator cpu.") from error
+        with missing_packages_named(), named_out_of_memory():
+            return kind(args, callbacks)
     except RuntimeError as error:
         if not is_peer_failure(error):
             raise

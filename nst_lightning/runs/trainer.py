@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import LightningModule, Trainer
@@ -31,9 +32,10 @@ from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
+from nst_lightning.tasks.tile_size import check_fits, free_memory
 from nst_lightning.tasks.trainer_check import check_trainer
 from nst_lightning.utils.atomic import sweep_below
-from nst_lightning.utils.memory import release_memory
+from nst_lightning.utils.memory import named_out_of_memory, release_memory
 from nst_lightning.utils.overwriting import check_overwriting, named_files
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -237,9 +239,10 @@ def fit(
     if "devices" not in trainer_settings:  # who asks for one may give each process an image of its own
         check_launch(trainer)
     _check_files(trainer, model, data, checkpoint)
+    check_memory(trainer, model, data)
     keeper = keeper_of(trainer)
     assert keeper is not None  # build_trainer adds it
-    with keeper.occupied(trainer), restoring(checkpoint):
+    with keeper.occupied(trainer), restoring(checkpoint), named_out_of_memory():
         trainer.fit(model, data, ckpt_path=checkpoint)
     return result_of(trainer, model)
 
@@ -250,6 +253,28 @@ def _check_files(trainer: Trainer, model: StyleTransfer, data: TransferData, che
     for callback in callbacks_of(trainer):
         if isinstance(callback, (ImageWriter, Animation)):
             check_overwriting(callback.targets(), read)
+
+
+def check_memory(trainer: Trainer, model: StyleTransfer, data: TransferData) -> None:
+    """Refuse a painting that memory can't hold at its largest level, before anything of it is painted.
+
+    Args:
+        trainer: Trainer that is to paint.
+        model: Task.
+        data: Images and schedule.
+
+    Raises:
+        UserError: If it can't.
+    """
+    device = trainer.strategy.root_device
+    free = free_memory(device) * (1 if device.type == "cpu" else trainer.world_size)
+    free += psutil.swap_memory().free if device.type == "cpu" else 0
+    level = max(data.schedule.levels, key=lambda level: level.height * level.width)
+    objective = model.objectives.at(level)
+    itemsize = ENCODER_DTYPES[str(trainer.precision)].itemsize
+    check_fits(
+        *(level.height, level.width, objective.encoder, objective.taps(), free), model.tile_sizes.wanted, itemsize
+    )
 
 
 def result_of(trainer: Trainer, model: StyleTransfer) -> Result:

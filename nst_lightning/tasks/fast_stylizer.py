@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from nst_lightning._compat import is_out_of_memory
 from nst_lightning.data.predict_data import PredictSample
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.networks.network_file import load_network
@@ -89,8 +90,16 @@ class FastStylizer(LightningModule):
         return painted[..., :height, :width]
 
     def predict_step(self, batch: PredictSample, batch_idx: int) -> Tensor:
-        """Stylize an image; one that could not be read is returned as it is, `(1, 3, 0, 0)`."""
-        return batch.pixels if batch.problem is not None else self(batch.pixels)
+        """Stylize an image; return `(1, 3, 0, 0)` if it could not be read or memory does not suffice for it."""
+        if batch.problem is not None:
+            return batch.pixels
+        try:
+            painted: Tensor = self(batch.pixels)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return batch.pixels.new_empty(1, 3, 0, 0)
+        return painted
 
     def _choose_tile(self, images: Tensor) -> int | None:
         if self.tile_size != "auto":

@@ -31,6 +31,7 @@ average, the last good image and the content."""
 _HELD_IMAGES = 3  # of those that are there when a level has been entered: the image, the last good one, the content
 _PART = 0.5  # of what the image leaves free: the rest is for the targets, what is short-lived and other programs
 _CONTENT_PART = 0.25  # of an accelerator's free memory, beyond which content targets wait on the CPU
+_SURELY = 0.5  # of what an image is estimated to need: with less it can't be painted, whatever else is done
 _SMALLEST, _STEP = 128, 64  # pixels
 
 
@@ -111,6 +112,45 @@ def pick_tile_size(
         )
     side = int(pixels**0.5) - 2 * halo(taps) if pixels > 0 else 0
     return max(_SMALLEST, side // _STEP * _STEP)
+
+
+def check_fits(
+    height: int,
+    width: int,
+    encoder: VGG19,
+    taps: Sequence[str],
+    free: int,
+    tile_size: int | Literal["auto"] | None,
+    itemsize: int,
+) -> None:
+    """Refuse an image that memory can't hold, before hours are spent on the levels before it.
+
+    Half of what is estimated counts: what might be painted is tried.
+
+    Args:
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
+        encoder: Network.
+        taps: Layers that losses read.
+        free: Free memory before anything of the image is there, bytes.
+        tile_size: Longest side of the tiles, pixels; `auto`; or `None` for the whole image at once.
+        itemsize: Bytes for each number of the encoder's maps in the precision it will run in.
+
+    Raises:
+        UserError: If it can't fit.
+    """
+    images = _IMAGES * image_bytes(encoder) * height * width
+    whole = bytes_per_pixel(encoder, taps) * itemsize / encoder.dtype.itemsize * height * width
+    needed = images + (whole if tile_size is None else 0)
+    if _SURELY * needed <= free:
+        return
+    remedy = "lower --data.size"
+    if tile_size is None and _SURELY * images <= free:
+        remedy += ", or set --model.tile_size auto, which paints in tiles that fit"
+    raise UserError(
+        f"a picture of {width}×{height} pixels needs about {needed / 2**30:,.3g} GiB of memory, but "
+        f"{free / 2**30:,.3g} GiB are free; {remedy}."
+    )
 
 
 class TileSizes:

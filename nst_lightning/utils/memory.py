@@ -5,8 +5,16 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from nst_lightning._compat import is_out_of_memory
+from nst_lightning.errors import UserError
+
+OUT_OF_MEMORY = (
+    "memory ran out; lower --data.size, or set --model.tile_size auto, which paints in tiles that fit (on a GPU also "
+    "--trainer.accelerator cpu)."
+)
 
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -21,6 +29,23 @@ def release_memory() -> None:
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):  # another system's C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def named_out_of_memory(message: str = OUT_OF_MEMORY) -> Iterator[None]:
+    """Raise a `UserError` where memory does not suffice, whichever library says so.
+
+    Args:
+        message: Message of the error.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (MemoryError, RuntimeError, OSError, ValueError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(message) from error
 
 
 def free_in_container(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:

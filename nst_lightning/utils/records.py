@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from nst_lightning.errors import UserError, one_line
+from nst_lightning.utils.bounded_yaml import load_yaml
 
 _LONGEST = 80  # characters of a reason
 
@@ -24,7 +25,7 @@ def read_yaml(file: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         UserError: If it can't be read, or holds something else.
     """
-    return _read_mapping(file, yaml.safe_load, keys)
+    return _read_mapping(file, load_yaml, keys)
 
 
 def read_json(file: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
