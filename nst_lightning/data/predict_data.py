@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, read_image, visible_files
+from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, log_passed_over, read_image, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.utils.memory import named_out_of_memory
@@ -185,8 +185,8 @@ class PredictData(LightningDataModule):
     stylized twice, and a video is stylized by one of them.
 
     Args:
-        images: Folders, which are searched for images and videos with their subfolders (hidden files and those with
-            neither's suffix are left out), image or video files, or `sample:NAME`.
+        images: Folders, which are searched for images and videos with their subfolders (hidden files are left out,
+            those with neither's suffix are named in the log), image or video files, or `sample:NAME`.
         size: Long side of the results, pixels; `None` for each image's and video's own.
         keep_alpha: Whether results have their images' alpha channels.
         max_pixels: Most pixels of an image or a frame; files with more are not read, as decompression bombs.
@@ -340,7 +340,9 @@ def find_media(place: str) -> list[MediaFile]:
         raise UserError(f"--data.images found nothing at {place}; give a folder, a picture, a video or sample:NAME.")
     if not path.is_dir():
         return [MediaFile(str(path), PurePosixPath(path.name))]
-    files = [file for file in visible_files(path) if is_image_file(file) or is_video(file)]
+    found = visible_files(path)
+    files = [file for file in found if is_image_file(file) or is_video(file)]
+    log_passed_over(path, [file for file in found if file not in set(files)])
     if not files:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
         raise UserError(f"--data.images {place} holds no pictures or videos ({suffixes}); give another folder.")

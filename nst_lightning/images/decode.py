@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nst_lightning.errors import UserError, one_line
 from nst_lightning.images.icc import to_srgb
+from nst_lightning.utils.memory import free_on_cpu
 
 # No others: some of Pillow's readers start programs (EPS) or accept nearly any file (TGA).
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -36,6 +37,13 @@ _DAMAGE = (
 )
 
 _LONGEST_HEADER = 65_536  # bytes, of a PPM file: three numbers and comments
+_ROWS_AT_ONCE = 256  # bounds the copies made while the pixels of a large image become floats
+
+READING_BYTES = 32
+"""Bytes for each pixel at the peak of reading an image: Pillow's own 4, those of copies in other colors, 12 of the
+result, and with transparency 4 more and as many while it is composited. Measured: 18 for most files, 32 for one with
+transparency and a color profile."""
+_SMALL = 4_000_000  # pixels; no reason to ask how much memory is free
 
 _pillow_lock = threading.Lock()
 
@@ -56,7 +64,8 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> tuple[Tensor, Te
         `(1, 1, H, W)`; None in place of an alpha that is 1 everywhere. Colors are not composited.
 
     Raises:
-        UserError: If the file is no image, is damaged or cut short, or has too many pixels.
+        UserError: If the file is no image, is damaged or cut short, has too many pixels, or more than the free memory
+            holds while it is read.
     """
     with _own_pixel_limit():
         image = _open(file, name)
@@ -100,10 +109,17 @@ def _check_netpbm(file: BinaryIO, name: str) -> None:
 
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
+    needed = width * height * READING_BYTES
     if width * height > max_pixels:
         raise UserError(
-            f"expected at most {max_pixels:,} pixels, found {width}x{height} = {width * height:,} in {name}; "
-            "make the picture smaller or raise max_pixels (on the command line --data.max_pixels)"
+            f"expected at most {max_pixels:,} pixels, found {width}x{height} = {width * height:,} in {name}, which "
+            f"take up to {needed / 1e9:,.1f} GB to read; make the picture smaller or raise max_pixels (on the "
+            "command line --data.max_pixels)"
+        )
+    if width * height > _SMALL and needed > (free := free_on_cpu()):
+        raise UserError(
+            f"expected a picture that fits into the memory, found {width}x{height} in {name}, which take "
+            f"up to {needed / 1e9:,.1f} GB to read where {free / 1e9:,.1f} GB are free; make the picture smaller"
         )
     if image.mode not in _DEEP_GRAY + _COLOR:
         raise UserError(
@@ -147,18 +163,35 @@ def _eight_bits(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     is_gray = image.mode in ("1", "L", "LA")
     alpha = None
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = _to_tensor(np.asarray(image.getchannel("A")), 255)
+        image = _in_mode(image, "RGBA")
+        alpha = _to_tensor(image.getchannel("A"), 255)
     if image.mode != "CMYK":
-        image = image.convert("L" if is_gray else "RGB")
-    color = _to_tensor(np.asarray(to_srgb(image, name)), 255)
+        image = _in_mode(image, "L" if is_gray else "RGB")
+    image = to_srgb(image, name)
+    color = _to_tensor(image, 255)
     return color.expand(1, 3, -1, -1).contiguous(), alpha
 
 
-def _to_tensor(values: NDArray[np.generic], scale: int) -> Tensor:
-    """Return `(H, W)` or `(H, W, C)` numbers from 0 to `scale` as float32 `(1, C, H, W)` in [0, 1]."""
-    array = np.atleast_3d(values).transpose(2, 0, 1).astype(np.float32, order="C")
-    return torch.from_numpy(array).div_(scale).unsqueeze(0)
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image in a mode of Pillow's, which itself makes a copy even of one that has it."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_tensor(values: NDArray[np.generic] | Image.Image, scale: int) -> Tensor:
+    """Return an image, or `(H, W)` numbers, from 0 to `scale` as float32 `(1, C, H, W)` in [0, 1]."""
+    if isinstance(values, Image.Image):
+        (width, height), channels = values.size, len(values.getbands())
+    else:
+        (height, width), channels = values.shape, 1
+    result = torch.empty(1, channels, height, width)
+    for start in range(0, height, _ROWS_AT_ONCE):
+        end = min(height, start + _ROWS_AT_ONCE)
+        if isinstance(values, Image.Image):
+            rows: NDArray[np.generic] = np.asarray(values.crop((0, start, width, end)))
+        else:
+            rows = values[start:end]
+        result[0, :, start:end] = torch.from_numpy(np.atleast_3d(rows).transpose(2, 0, 1).astype(np.float32, order="C"))
+    return result.div_(scale)
 
 
 @contextmanager

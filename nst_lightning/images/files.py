@@ -1,6 +1,8 @@
 """Image files: found in folders, read as tensors whatever their format, written whole or not at all."""
 
+import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,9 @@ LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}
 """Longest side that a format can hold, pixels; the others hold any."""
 
 _ROWS_AT_ONCE = 256  # bounds the float copies made while a large image is rounded
+_MOST_NAMED = 20  # files in a message
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +60,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
     Args:
         path: Image file, or `sample:NAME` for one of the built-in samples.
         max_pixels: Largest number of pixels (height times width) that is read. It is compared with the
-            file's header before anything is decoded. The default is 2.4 GB as float32.
+            file's header before anything is decoded. The default takes up to 6.4 GB while it is read
+            (`READING_BYTES` a pixel), of which 2.4 GB stay, as float32; it must be free.
 
     Raises:
         UserError: If there is no such file, or it cannot be read as an image, or it has too many pixels.
@@ -153,6 +159,19 @@ def visible_files(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
+
+
+def log_passed_over(folder: Path, files: Sequence[Path]) -> None:
+    """Log which files of a folder are passed over because of their suffix.
+
+    Args:
+        folder: Folder that was searched.
+        files: Files, absolute or relative as the folder.
+    """
+    if files:
+        shown = ", ".join(str(file.relative_to(folder)) for file in files[:_MOST_NAMED])
+        more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
+        _log.warning("%s: passed over %d files of other kinds: %s%s", folder, len(files), shown, more)
 
 
 def _find(path: str | os.PathLike[str]) -> Path:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from nst_lightning._compat import is_out_of_memory
 from nst_lightning.errors import UserError
 
@@ -46,6 +48,11 @@ def named_out_of_memory(message: str = OUT_OF_MEMORY) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(message) from error
+
+
+def free_on_cpu() -> int:
+    """Return the machine's free memory, bytes, or the container's if that is less."""
+    return int(min(psutil.virtual_memory().available, free_in_container()))
 
 
 def free_in_container(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from nst_lightning.errors import UserError
 from nst_lightning.video.reading import first_frame_time, open_video, reason
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -71,6 +74,7 @@ class Sound:
         self._packets: Iterator[Packet[AudioStream]] = iter(())
         self._ahead: Packet[AudioStream] | None = None
         track = file.streams.best("audio")
+        _log_losses(source, file)
         beginning = first_frame
         if isinstance(track, AudioStream):
             if track.start_time is not None and track.time_base:
@@ -91,6 +95,14 @@ class Sound:
                 return
             self._container.mux(self._ahead)
             self._ahead = None
+
+
+def _log_losses(source: Path, file: InputContainer) -> None:
+    """Log what a video holds beside the one sound track that is kept."""
+    others = {"sound track": len(file.streams.audio) - 1, "subtitle track": len(file.streams.subtitles)}
+    lost = [f"{count} {name}{'s' * (count > 1)}" for name, count in others.items() if count > 0]
+    if lost:
+        _log.warning("%s: of its sound the main track is kept; left out: %s", source, " and ".join(lost))
 
 
 def _begin(packet: Packet[AudioStream]) -> Fraction | float:

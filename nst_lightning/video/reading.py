@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ from torch import Tensor
 from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.video.rgb_frames import FrameToRGB
 
+_log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".3gp", ".3g2", ".mkv", ".webm", ".avi")
+_HDR = {16: "PQ", 18: "HLG"}  # transfer functions, as FFmpeg counts them
+_MOST_PIXELS = 200_000_000  # of a frame; more are not even decoded
 # No other formats and protocols: a play list named .mp4 could name other files, or addresses in the network.
 _ONLY_VIDEO_FILES = {"format_whitelist": "mov,matroska,avi", "protocol_whitelist": "file"}
 _USUAL_RATE = Fraction(25)  # where a file gives no hint at all
@@ -116,6 +121,11 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise UserError(
                 f"expected a video that FFmpeg can decode, found another codec in {path}; convert it to H.264"
             )
+        if stream.codec_context.width * stream.codec_context.height > _MOST_PIXELS:
+            raise UserError(
+                f"expected at most {_MOST_PIXELS:,} pixels a frame, found {stream.codec_context.width}×"
+                f"{stream.codec_context.height} in {path}; make the video smaller"
+            )
         yield container, stream
 
 
@@ -167,6 +177,13 @@ def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Itera
         stream.thread_type = "AUTO"
         to_rgb = FrameToRGB(stream, size)
         for index, (time, frame) in enumerate(_timed_frames(path, container, stream)):
+            if index == 0 and (curve := _HDR.get(int(stream.codec_context.color_trc))):
+                _log.warning(
+                    "%s is HDR (%s), which is read as if it were not: colors come out flat and pale; convert it to SDR "
+                    "before, such as by FFmpeg's filter tonemap",
+                    path,
+                    curve,
+                )
             if index >= start:
                 yield Frame(index, time, to_rgb.pixels(frame))
 

@@ -50,6 +50,75 @@ def test_layouts(tmp_path, wrap, rename, tiny_state):
     assert_same(read(tmp_path / "net.pt"), state)
 
 
+def prefixed(prefix, state):
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: prefixed("module.", as_torchvision(state)),
+        lambda state: prefixed("_orig_mod.module.", as_torchvision(state)),
+        lambda state: prefixed("model.encoder.", state),
+        lambda state: {key.replace("features.", "features.module."): v for key, v in as_torchvision(state).items()},
+        lambda state: {key.replace("features.", ""): value for key, value in as_torchvision(state).items()},
+        lambda state: {key.replace("features.", "net.slice1."): value for key, value in as_torchvision(state).items()},
+        lambda state: prefixed("vgg.", as_torchvision(state) | {"classifier.0.weight": torch.zeros(1)}),
+        lambda state: {"model": {"state_dict": prefixed("module.", as_torchvision(state))}, "epoch": 3},
+        lambda state: {"model_state_dict": state, "optimizer": {"state": {}}},
+        lambda state: {key: value.double() for key, value in state.items()},
+    ],
+)
+def test_what_wrappers_add_is_taken_off(tmp_path, wrap, tiny_state):
+    state = tiny_state()
+    torch.save(wrap(state), tmp_path / "net.pth")
+    assert_same(read(tmp_path / "net.pth"), state)
+
+
+@pytest.mark.parametrize("wrapper", ["", "module."])
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("vgg11", "a VGG11"),
+        ("vgg13", "a VGG13"),
+        ("vgg16", "a VGG16"),
+        ("vgg16_bn", "a VGG16-BN"),
+        ("vgg19_bn", "a VGG19-BN"),
+        ("resnet18", "a ResNet"),
+        ("alexnet", "an AlexNet"),
+        ("squeezenet1_1", "a SqueezeNet"),
+        ("densenet121", "a DenseNet"),
+        ("mobilenet_v2", "a MobileNet or EfficientNet"),
+        ("vit_b_32", "a vision transformer"),
+    ],
+)
+def test_another_network_is_called_by_its_name(tmp_path, wrapper, architecture, name):
+    with torch.device("meta"):
+        state = torchvision.models.get_model(architecture).state_dict()
+    # of the right shapes, but of one number each
+    state = {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
+    torch.save(prefixed(wrapper, state), tmp_path / "net.pth")
+    with pytest.raises(UserError, match=f"found those of {name} ") as caught:
+        read(tmp_path / "net.pth")
+    one_line(caught)
+
+
+def test_a_vgg16_by_the_names_of_its_layers(tmp_path, tiny_state):
+    state = {key: value for key, value in tiny_state().items() if key[6] != "4"}
+    save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match="found those of a VGG16"):
+        read(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, value, tiny_state):
+    state = {key: tensor.double() for key, tensor in tiny_state().items()}
+    state["conv2_1.weight"][0, 0, 0, 0] = value
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(UserError, match="expected finite numbers for conv2_1"):
+        read(tmp_path / "net.pth")
+
+
 @pytest.mark.parametrize("rename", [lambda state: state, as_torchvision])
 def test_safetensors_sorted_otherwise(tmp_path, rename, tiny_state):
     state = tiny_state()
