@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
+from nst_lightning.errors import UserError, did_you_mean, missing_packages_named, one_line, user_path
 from nst_lightning.images.files import check_output, read_image
 from nst_lightning.utils.atomic import check_writable
 
@@ -65,3 +65,31 @@ def test_a_path_that_can_be_none_is_refused_in_one_line(given: str) -> None:
 def test_a_name_that_is_too_long_is_told_before_anything_is_computed() -> None:
     with pytest.raises(UserError, match=r"cannot write x+ \(File name too long\)"):
         check_writable(Path("x" * 300))
+
+
+def test_a_long_value_does_not_make_a_long_line() -> None:
+    line = str(UserError("expected a number, found " + "9" * 10_000 + "; give less"))
+    assert len(line) < 2100
+    assert line.startswith("expected a number, found 9")
+    assert line.endswith("9; give less")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ModuleNotFoundError("No module named 'wandb'", name="wandb"), "pip install 'wandb'"),
+        (ModuleNotFoundError("Requirement 'x>=1' not met. HINT: Try running `pip install -U 'x>=1'`"), "'x>=1'"),
+        (ValueError("Problem with given class_path 'a.b.Bar':\n `Bar`: pip install -U rich."), "Bar needs .* 'rich'"),
+    ],
+)
+def test_a_missing_package_is_a_line_with_the_command_that_helps(error: Exception, line: str) -> None:
+    wrapped = ValueError("of a program around it")
+    wrapped.__cause__ = error
+    with pytest.raises(UserError, match=line), missing_packages_named():
+        raise wrapped
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("x", name="nst_lightning.gone"), ValueError("other")])
+def test_errors_that_are_not_about_packages_pass(error: Exception) -> None:
+    with pytest.raises(type(error)), missing_packages_named():
+        raise error

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import psutil
 import torch
 
 from nst_lightning.data.schedule import Level, Schedule
@@ -15,7 +16,7 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.tiling.distributed import TileGroup, Tiling
-from nst_lightning.utils.memory import free_on_cpu
+from nst_lightning.utils.memory import free_in_container
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def free_memory(device: torch.device) -> int:
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    return free_on_cpu()
+    return int(min(psutil.virtual_memory().available, free_in_container()))
 
 
 def image_bytes(encoder: VGG19) -> int:

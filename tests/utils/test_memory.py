@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
+from nst_lightning.errors import UserError
 from nst_lightning.tasks import tile_size as memory
-from nst_lightning.utils.memory import free_in_container
+from nst_lightning.utils.memory import free_in_container, named_out_of_memory
 
 V2 = ("memory.max", "memory.current", "inactive_file")
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -62,3 +64,36 @@ def test_the_container_counts_where_it_has_less_than_the_machine(monkeypatch: py
     assert memory.free_memory(cpu) == 12345
     monkeypatch.setattr(memory, "free_in_container", lambda: float("inf"))
     assert 12345 < memory.free_memory(cpu) <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 7. GiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("Storage size calculation overflowed with sizes=[1, 3, 99999999999]"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_whoever_says_so(error: Exception) -> None:
+    with pytest.raises(UserError, match=r"memory ran out; .*--model\.tile_size auto"), named_out_of_memory():
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("no"), OSError(2, "No such file")])
+def test_other_errors_pass(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error).split("]")[-1].strip()), named_out_of_memory():
+        raise error
+
+
+def test_the_allocator_of_a_cpu_is_understood() -> None:
+    """No machine has an exabyte."""
+    with pytest.raises(UserError, match="memory ran out"), named_out_of_memory():
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(UserError, match="memory ran out"), named_out_of_memory():
+        np.empty(2**60, dtype=np.uint8)
