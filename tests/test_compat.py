@@ -507,3 +507,45 @@ def test_what_cant_be_restored_is_told_from_other_errors(tmp_path: Path) -> None
         Trainer(max_epochs=1, **QUIET).fit(BoringModel(), ckpt_path=str(tmp_path / "x.ckpt"))
     assert _compat.is_about_checkpoint(caught.value)
     assert not _compat.is_about_checkpoint(KeyError("x"))
+
+
+def test_bound_yaml() -> None:
+    """In a process of its own: the loader is jsonargparse's for good."""
+    program = """
+import yaml, jsonargparse
+from nst_lightning import _compat
+
+def check(text):
+    if "forbidden" in text:
+        raise yaml.YAMLError("not this one")
+
+_compat.bound_yaml(check, lambda text, value: {"seen": 7} if text == "{seen: 1}" else value)
+parser = jsonargparse.ArgumentParser(exit_on_error=False)
+parser.add_argument("--seen", type=int)
+parser.add_argument("--config", action="config")
+assert parser.parse_string("{seen: 1}").seen == 7
+for text in ("{seen: 1, x: forbidden}", "seen: !!int x", "seen: 'forbidden: [1]'"):
+    try:
+        parser.parse_string(text)
+    except jsonargparse.ArgumentError:
+        continue
+    raise AssertionError(text)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_missing_module() -> None:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=Callback)
+    with pytest.raises(jsonargparse.ArgumentError) as refusal:
+        parser.parse_args(["--callback", "gone.away.Class"])
+    assert _compat.missing_module(str(refusal.value)) == "gone"
+    assert _compat.missing_module("Key 'x' is not expected") is None
+
+
+def test_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as refusal:  # no machine has an exabyte
+        torch.empty(2**60, dtype=torch.uint8)
+    assert _compat.is_out_of_memory(refusal.value)
+    assert _compat.is_out_of_memory(MemoryError())
+    assert not _compat.is_out_of_memory(RuntimeError("shape mismatch"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nst_lightning.cli.main import main
-from tests.hostile.conftest import Refused, bounded
+from tests.hostile.conftest import WORDS, Refused, bounded
 
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
 CONFIGS: dict[str, bytes | str] = {
@@ -60,7 +60,7 @@ CONFIGS: dict[str, bytes | str] = {
     "a surrogate": 'seed_everything: "\\ud800"',
     "open quotes": "name: 'x",
     "a module that is not there": "trainer: {callbacks: [{class_path: gone.Away}]}",
-    "a class of another kind": "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: [touch, harm]}}]}",
+    "a class of another kind": "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: [a]}}]}",
     "a package that is not there": "trainer: {logger: {class_path: lightning.pytorch.loggers.WandbLogger}}",
 }
 SWEEPS: dict[str, str] = {
@@ -91,7 +91,6 @@ MANIFESTS: dict[str, bytes | str] = {
     "too many fields": "content,style\na,b,c,d,e\n",
     "images that are not there": "content,style\na.png,b.png\n",
     "the same output twice": "content,style,output\nsample:town,sample:starry,x.png\nsample:town,sample:starry,x.png\n",
-    "an output that leads out": "content,style,output\nsample:town,sample:starry,../../x.png\n",
     "a setting that is none": "content,style,data.sizee\nsample:town,sample:starry,3\n",
     "laughs for a setting": 'content,style,data.sizes\nsample:town,sample:starry,"' + LAUGHS + '"\n',
 }
@@ -149,7 +148,7 @@ def test_a_manifest_is_a_line(
     content = MANIFESTS[name]
     Path("a.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with bounded():
-        code = main(["batch", "--manifest", "a.csv", "--output", "painted", "--trainer.accelerator", "cpu"])
+        code = main(["batch", "--manifest", "a.csv", "--output", "painted", *WORDS])
     shown = capsys.readouterr().err
     assert "Traceback" not in shown
     assert code in (1, 2), shown

@@ -227,3 +227,19 @@ def test_without_pyav_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_video_is_known_by_its_suffix() -> None:
     assert [is_video(Path(name)) for name in ("a.MP4", "b.webm", "c.avi", "d.png", "mp4")] == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG"), (1, None)])
+def test_hdr_is_told(curve: int, name: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.color_trc = curve
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode(None))
+    assert len(list(read_frames(path))) == 3
+    told = [record.getMessage() for record in caplog.records if "HDR" in record.getMessage()]
+    assert len(told) == (name is not None)
+    assert name is None or f"is HDR ({name})" in told[0]

@@ -346,3 +346,23 @@ def test_written_suffixes() -> None:
         *(".mp4", ".mov", ".webm"),
         *(".mp4", ".mp4"),
     ]
+
+
+def test_tracks_that_are_left_out_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = tmp_path / "two.mkv"
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        tracks: list[Any] = [container.add_stream("aac", rate=48000, layout="mono") for _ in range(2)]
+        for index in range(5):
+            container.mux(video.encode(av.VideoFrame(32, 32, "yuv420p")))
+            for track in tracks:
+                sound = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+                sound.planes[0].update(bytes(sound.planes[0].buffer_size))
+                sound.sample_rate, sound.pts = 48000, index * 1024
+                container.mux(track.encode(sound))
+        for stream in (video, *tracks):
+            container.mux(stream.encode(None))
+    with VideoWriter(tmp_path / "out.mkv", 32, 32, RATE, sound_from=source) as video:
+        video.write(torch.zeros(1, 3, 32, 32), Fraction(0))
+    assert "the main track is kept; left out: 1 sound track" in caplog.text
