@@ -141,18 +141,7 @@ DAMAGE: dict[str, Any] = {
 }
 
 
-UNCHECKED = ("a list", "a number", "nothing in it", "weights", "no state")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=False, reason="Lightning opens what is no checkpoint"))
-        if name in UNCHECKED
-        else name
-        for name in DAMAGE
-    ],
-)
+@pytest.mark.parametrize("name", DAMAGE)
 def test_a_checkpoint_is_a_line(name: str, checkpoint: bytes, refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"
     file.write_bytes(DAMAGE[name](checkpoint))
