@@ -152,7 +152,7 @@ def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     if "icc_profile" in image.info:
         gray = Image.fromarray(((values.astype(np.int32) + 128) // 257).astype(np.uint8))
         gray.info["icc_profile"] = image.info["icc_profile"]
-        color = _to_tensor(np.asarray(to_srgb(gray, name)), 255)
+        color = _to_tensor(to_srgb(gray, name), 255)
     else:
         color = _to_tensor(values, 65535).clamp_(0, 1)
     return color.expand(1, 3, -1, -1).contiguous(), alpha
