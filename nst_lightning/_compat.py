@@ -16,11 +16,12 @@ import traceback
 import urllib.request
 import warnings
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, wraps
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -28,7 +29,14 @@ from urllib.error import URLError
 
 import torch
 import torch.distributed as dist
+import yaml
+from jsonargparse import Namespace
+from jsonargparse._loaders_dumpers import get_yaml_default_loader
+from jsonargparse._typehints import ActionTypeHint
+from jsonargparse._util import NestedArg
 from torch import Tensor
+
+from nst_lightning.utils.yaml_texts import hide_surrogates, show_surrogates
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -97,13 +105,14 @@ def bound_yaml(check: Callable[[str], None], change: Callable[[str, Any], Any]) 
     """
     import jsonargparse
     import jsonargparse._loaders_dumpers as loaders
-    import yaml
 
     load = loaders.yaml_load
 
     def checked(text: str) -> Any:
         check(text)
         try:
+            if "\\uDC" in text:
+                return yaml.load(text, ConfigLoader)  # a SafeLoader
             return load(text)  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # as of `!!int x`
             raise yaml.YAMLError(str(error)) from error
@@ -112,14 +121,152 @@ def bound_yaml(check: Callable[[str], None], change: Callable[[str, Any], Any]) 
     jsonargparse.set_loader("yaml", lambda text: change(text, checked(text)), (yaml.YAMLError,))
 
 
+class ConfigLoader(yaml.SafeLoader):
+    """Tells YAML's scalars apart as jsonargparse 4.53 does; in Python, which reads the surrogates in file names."""
+
+    yaml_implicit_resolvers = get_yaml_default_loader().yaml_implicit_resolvers  # type: ignore[no-untyped-call]
+
+
+class _Word(str):
+    """A value of the command line whose option's type is not known yet."""
+
+    __slots__ = ()
+
+
+class _Text(str):
+    """A value that is a text already: jsonargparse parses `str` itself as YAML, but no subclass."""
+
+    __slots__ = ()
+
+
+def keep_texts() -> None:
+    """Let options whose type is a text keep it, whatever YAML would read in it: `#1.png`, `a: b.png`, `007`, `~`.
+
+    jsonargparse 4.53 parses each value as YAML before it looks at the type (`_typehints.ActionTypeHint`), those that
+    a config has in quotes once more. On a command line `null` is nothing where the type allows that, `[a, b]` is a
+    list where it allows one, with texts in it that are kept too, and `!!str "null"` is the text. In a config YAML's
+    own quotes say what is a text.
+    """
+    action: Any = ActionTypeHint
+    check, call = action._check_type, action.__call__
+
+    def check_type(self: Any, value: Any, append: bool = False, cfg: Any = None, mode: Any = None) -> Any:
+        if isinstance(value, NestedArg) and isinstance(value.val, str):
+            is_structure = value.key in ("class_path", "init_args", "dict_kwargs")
+            value = NestedArg(value.key, (str if is_structure else _Word)(value.val))
+        elif isinstance(value, str):
+            value = _typed(value, self._typehint)
+        return _plain(check(self, value, append, cfg, mode))
+
+    def call_with_word(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 4 and isinstance(args[2], str):
+            args = (*args[:2], _Word(args[2]), args[3])
+        return call(self, *args, **kwargs)
+
+    action._check_type, action.__call__ = check_type, call_with_word
+
+
+def _typed(value: str, hint: Any) -> Any:
+    """Return what a value of the command line, or a string of a config, is for a type."""
+    kinds = _alternatives(hint)
+    lists = [kind for kind in kinds if _elements(kind)]
+    has_text = any(_is_text(kind) for kind in kinds)
+    if not isinstance(value, _Word):
+        return _Text(value) if has_text else value
+    if value.startswith("!!str "):
+        value = str(yaml.safe_load(value))
+        return _Text(value) if has_text else _typed(_Word(value), hint)
+    if (has_text or lists) and value == "null" and type(None) in kinds:
+        return None
+    if not (lists or has_text):
+        return str(value)
+    with suppress(yaml.YAMLError):
+        text = hide_surrogates(value)
+        node = yaml.compose(text, ConfigLoader)
+        if isinstance(node, yaml.SequenceNode) and (node.flow_style or len(node.value) > 1 or not has_text):
+            if lists:
+                return [_element(part, _elements(lists[0]), text) for part in node.value]
+            if any(_is_a(kind, Collection) and not _is_a(kind, Mapping) for kind in kinds):
+                return str(value)
+        if isinstance(node, yaml.MappingNode) and (_is_class(node) or any(_is_a(kind, Mapping) for kind in kinds)):
+            return str(value)
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float", ":bool")):
+            return str(value)  # jsonargparse leaves numbers to the type
+    return _Text(value) if has_text else str(value)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_text(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, str | PathLike)
+
+
+def _is_a(kind: Any, wanted: type) -> bool:
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, wanted)
+
+
+def _elements(kind: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a list's elements, if texts are among them."""
+    is_list = _is_a(kind, Collection) and not _is_a(kind, Mapping)
+    kinds = _alternatives(get_args(kind)[0]) if is_list else ()
+    return kinds if any(_is_text(kind) for kind in kinds) else ()
+
+
+def _element(node: yaml.Node, kinds: tuple[Any, ...], text: str) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        is_nothing = type(None) in kinds and node.style is None and node.value == "null"
+        return None if is_nothing else show_surrogates(node.value)
+    within = text[node.start_mark.index : node.end_mark.index]
+    return yaml.safe_load(within) if _is_class(node) else show_surrogates(within.strip())
+
+
+def _is_class(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.MappingNode) and any(key.value == "class_path" for key, _ in node.value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a parsed value with `str` in the place of its subclasses above."""
+    if isinstance(value, _Word | _Text):
+        return str(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    if isinstance(value, Namespace):
+        for name, part in vars(value).items():
+            vars(value)[name] = _plain(part)
+    elif type(value) is dict:
+        return {name: _plain(part) for name, part in value.items()}
+    return value
+
+
+def let_tensorboard_name_any_file() -> None:
+    """Let TensorBoard 2.21 write below a folder whose name is not UTF-8: it encodes paths as it does texts."""
+    from tensorboard.compat.tensorflow_stub import compat  # type: ignore[import-untyped]
+
+    def as_bytes(text: str | bytes, encoding: str = "utf-8") -> bytes:
+        return text.encode(encoding, "surrogateescape") if isinstance(text, str) else text
+
+    def as_text(text: str | bytes, encoding: str = "utf-8") -> str:
+        return text.decode(encoding, "surrogateescape") if isinstance(text, bytes) else text
+
+    compat.as_bytes, compat.as_text, compat.as_str = as_bytes, as_text, as_text
+
+
 def option_names(parser: ArgumentParser) -> list[str]:
     """Return the names of a parser's options, without dashes (argparse of Python 3.10 to 3.13, `_actions`)."""
     return [option.lstrip("-") for action in parser._actions for option in action.option_strings]
 
 
+def move_group_last(parser: ArgumentParser, prefix: str) -> None:
+    """Show the group of options of a prefix as the last one (argparse of Python 3.10 to 3.13, `_action_groups`)."""
+    parser._action_groups.sort(key=lambda group: any(action.dest.startswith(prefix) for action in group._group_actions))
+
+
 def unknown_option(message: str) -> str | None:
     """Return the option that a parser does not know, without dashes (argparse and jsonargparse 4.53)."""
-    found = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message)
+    found = re.search(r"[Uu]nrecognized arguments?: --?([\w.-]+)", message)
     return found.group(1) if found else None
 
 
@@ -143,7 +290,9 @@ def missing_module(message: str) -> str | None:
 def given_value(message: str) -> str:
     """Return the value that jsonargparse refuses, or nothing (jsonargparse 4.53)."""
     found = re.search(r"Given value: (.+)|Got value: (.+)", message)
-    return (found.group(1) or found.group(2)).split(". Got value: ")[0].strip() if found else ""
+    value = (found.group(1) or found.group(2)).split(". Got value: ")[0].strip() if found else ""
+    nested = re.fullmatch(r"NestedArg\(key='[^']*', val=(['\"])(.*)\1\)", value)
+    return nested.group(2) if nested else value
 
 
 def type_mismatches(message: str) -> list[str]:

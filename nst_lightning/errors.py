@@ -42,6 +42,11 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def encodable(text: str) -> str:
+    r"""Return a text that UTF-8 can hold: bytes of a file name that isn't UTF-8 are shown as `\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def did_you_mean(
     name: object,
     known: Iterable[str],
@@ -122,24 +127,28 @@ def check_choice(value: str, choices: Sequence[str], what: str) -> None:
 
 
 def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path:
-    """Return a path as a person types it, `~` replaced.
+    """Return a path as a person types it, `~` and `$VARIABLE` replaced.
 
     Afterwards `exists`, `is_file` and `is_dir` can be asked without an `OSError`.
 
     Args:
-        given: Path, whether anything exists there or not; `~` and `~NAME` stand for home folders.
+        given: Path, whether anything exists there or not; `~` and `~NAME` stand for home folders, `$VARIABLE` and
+            `${VARIABLE}` for what the environment says. What exists under the name as it is written, and a variable
+            that is not set, are left as they are.
         folder: Folder that the path is relative to; `None` for the working folder.
 
     Returns:
-        The path, `~` replaced.
+        The path, with a leading `~` and variables replaced.
 
     Raises:
         UserError: If there is no such home folder, a name is too long for the file system, or a folder on the way
             can't be entered.
     """
     path = Path(given)
+    if re.match(r"[a-zA-Z][\w+.-]+://", os.fspath(given)) and not os.path.lexists(path):
+        raise UserError(f"expected a path, found the address {given}; download the file first, and give its path")
     try:
-        path = (folder or Path()) / path.expanduser()
+        path = (folder or Path()) / _expand_variables(path.expanduser(), folder or Path())
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return path
@@ -149,3 +158,9 @@ def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"expected a path, found {path} ({reason}); check it") from error
     return path
+
+
+def _expand_variables(path: Path, folder: Path) -> Path:
+    # Twice replaced is as once: a folder that is there under a name with a dollar sign stays.
+    there = next((part for part in (path, *path.parents) if os.path.lexists(folder / part)), Path())
+    return there / os.path.expandvars(path.relative_to(there)) if "$" in str(path) else path

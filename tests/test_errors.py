@@ -93,3 +93,17 @@ def test_a_missing_package_is_a_line_with_the_command_that_helps(error: Exceptio
 def test_errors_that_are_not_about_packages_pass(error: Exception) -> None:
     with pytest.raises(type(error)), missing_packages_named():
         raise error
+
+
+def test_home_and_variables_are_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NAME", "a$OTHER")
+    monkeypatch.setenv("OTHER", "b")
+    assert user_path("~/x.png") == tmp_path / "home/x.png"
+    assert user_path("$HOME/${OTHER}.png") == tmp_path / "home/b.png"
+    assert user_path("$NAME/x.png") == Path("a$OTHER/x.png")  # what is put in is not looked through again
+    assert user_path("$UNSET/x.png") == Path("$UNSET/x.png")
+    (tmp_path / "$OTHER").mkdir()
+    assert user_path("$OTHER/x.png") == Path("$OTHER/x.png")  # it is there under this name
+    assert user_path("$OTHER", Path("elsewhere")) == Path("elsewhere/b")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
+from tqdm.utils import disp_len, disp_trim
 
 from nst_lightning.data.predict_data import PredictLoader, PredictSample
 from nst_lightning.data.transfer_batch import TransferBatch
@@ -17,7 +20,49 @@ from nst_lightning.tasks.style_transfer import StyleTransfer
 
 _TERMINAL_INTERVAL = 0.2
 _FILE_INTERVAL = 10.0  # a log file keeps each line
-_FORMAT = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}"
+
+
+class FittedBar(tqdm):  # type: ignore[misc]
+    """A bar that leaves out what is least missed where a terminal is too narrow for all of it.
+
+    `bar_format` has a way of drawing it on each line, the longest first.
+
+    Attributes:
+        parts: Texts for the formats, by their names.
+    """
+
+    parts: Mapping[str, str] = MappingProxyType({"loss": "", "speed": "", "left": "", "count": ""})
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """Values for the formats."""
+        return {**super().format_dict, **self.parts}
+
+    @staticmethod
+    def format_meter(*args: Any, ncols: int | None = None, bar_format: str = "", **settings: Any) -> str:
+        """Return the first way of drawing that fits; the last one, cut off, if none does."""
+        text = ""
+        for form in bar_format.split("\n"):
+            text = str(tqdm.format_meter(*args, bar_format=form, **settings))
+            if not ncols or disp_len(text) <= ncols:
+                return text
+        return str(disp_trim(text, ncols))
+
+
+def _ways(before: str, loss: str, speed: str, left: str) -> str:
+    count, percentage = "{n_fmt}/{total_fmt}", "{percentage:3.0f}%"
+    ways = [
+        f"{before} {percentage}|{{bar:20}}| {count} [{{elapsed}}{loss}{speed}{left}]",
+        f"{before} {percentage}|{{bar:20}}| {count} [{{elapsed}}{loss}{left}]",
+        f"{before} {percentage}|{{bar:10}}| {count} [{{elapsed}}{loss}{left}]",
+        f"{before} {percentage}|{{bar:10}}| {count} [{{elapsed}}{left}]",
+        f"{before} {percentage} {count} [{{elapsed}}{left}]",
+        f"{before} {percentage} {count}{left}",
+        f"{percentage} {count}{left}",
+        f"{count}{left}",
+        count,
+    ]
+    return "\n".join(ways)
 
 
 def redraw_interval() -> float:
@@ -34,7 +79,7 @@ class SingleBar(ProgressBar):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bar: tqdm[Any] | None = None
+        self.bar: FittedBar | None = None
         self._is_enabled = True
         self._interval = redraw_interval()
         self._drawn_at = 0.0
@@ -59,10 +104,11 @@ class SingleBar(ProgressBar):
         """Close the bar."""
         self._close()
 
-    def _open(self, before: str, after: str, **settings: Any) -> tqdm[Any]:
-        """Return a bar between two texts; `{desc}` and the like are tqdm's."""
+    def _open(self, before: str, loss: str, speed: str, left: str, **settings: Any) -> FittedBar:
+        """Return a bar of these texts; `{desc}` and the like are tqdm's."""
+        bar_format = _ways(before, loss, speed, left)
         stream = io.StringIO() if sys.stderr is None else sys.stderr  # None in a program without a console
-        return tqdm(bar_format=f"{before} {_FORMAT}{after}]", dynamic_ncols=True, file=stream, **settings)
+        return FittedBar(bar_format=bar_format, dynamic_ncols=True, file=stream, **settings)
 
     def _is_due(self, *, is_last: bool) -> bool:
         """Return whether to redraw: the last drawing is old enough, or this is the last step."""
@@ -101,7 +147,9 @@ class TransferProgressBar(SingleBar):
         if self.bar is None:
             total = batch.schedule.total_steps
             total = min(total, trainer.max_steps) if trainer.max_steps > 0 else total
-            self.bar = self._open("{desc}", "{postfix}", total=total, initial=batch_idx, mininterval=0)
+            self.bar = self._open(
+                *("{desc}", "{loss}", "{speed}", "{left}"), total=total, initial=batch_idx, mininterval=0
+            )
         if batch.level != self._level:
             self._level = batch.level
             self._level_started = (time.monotonic(), batch_idx)
@@ -126,7 +174,8 @@ class TransferProgressBar(SingleBar):
         level, finest = batch.size, batch.schedule.levels[-1]
         work_rate = rate * (level.height * level.width) / (finest.height * finest.width)
         left = tqdm.format_interval(batch.schedule.remaining_work(done, int(self.bar.total)) / work_rate)
-        self.bar.set_postfix_str(f"loss {float(pl_module.loss):.4g}, {rate:.1f} steps/s, {left} left", refresh=False)
+        loss, speed = f", loss {float(pl_module.loss):.4g}", f", {rate:.1f} steps/s"
+        self.bar.parts = {"loss": loss, "speed": speed, "left": f", {left} left"}
         self.bar.n = done
         self.bar.refresh()
 
@@ -142,8 +191,8 @@ class TrainingProgressBar(SingleBar):
         if self._is_enabled:
             steps = trainer.estimated_stepping_batches
             total = None if steps == float("inf") else int(steps)
-            rest = ", {rate_fmt}, {remaining} left{postfix}"
-            self.bar = self._open("training", rest, total=total, initial=trainer.global_step, unit=" steps")
+            texts = ("training", "{postfix}", ", {rate_fmt}", ", {remaining} left")
+            self.bar = self._open(*texts, total=total, initial=trainer.global_step, unit=" steps")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -167,8 +216,9 @@ class PredictProgressBar(SingleBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         if self._is_enabled:
-            total, rest = _expected(trainer), ", {rate_fmt}, {remaining} left"
-            self.bar = self._open("painting", rest, total=total, unit=" pictures", mininterval=self._interval)
+            texts = ("painting", "", ", {rate_fmt}", ", {remaining} left")
+            total = _expected(trainer)
+            self.bar = self._open(*texts, total=total, unit=" pictures", mininterval=self._interval)
 
     def on_predict_batch_end(
         self,

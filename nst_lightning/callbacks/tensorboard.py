@@ -16,7 +16,7 @@ from torchvision.utils import make_grid
 from nst_lightning.callbacks.image_writer import painted, transfer_data
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.data.transfer_batch import TransferBatch
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, encodable
 from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
@@ -82,6 +82,7 @@ class TensorBoardImages(Callback):
         terms = {f"final/{name}": value for name, value in final.items() if "/" not in name}
         for logger in _loggers(trainer):
             settings = {**({} if data is None else data.settings()), **pl_module.settings()}
+            settings = {key: encodable(value) if isinstance(value, str) else value for key, value in settings.items()}
             logger.log_hyperparams(settings, {"final_loss": float(pl_module.loss), **terms})
 
     def _log_image(self, trainer: Trainer, module: LightningModule, tag: str) -> None:

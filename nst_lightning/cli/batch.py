@@ -107,7 +107,7 @@ def read_batch_request(args: Sequence[str]) -> BatchRequest:
     from nst_lightning.images.files import check_output
     from nst_lightning.jobs.batch import BatchRequest, Match
     from nst_lightning.runs.config_files import find_config
-    from nst_lightning.runs.run_folder import check_name
+    from nst_lightning.runs.run_folder import expand_name
 
     check_flag(own.keep_checkpoints, "--keep_checkpoints")
     configs = tuple(find_config(given) for given in own.config or ["starry.yaml"])
@@ -117,8 +117,7 @@ def read_batch_request(args: Sequence[str]) -> BatchRequest:
                 raise UserError(f"--manifest says which pairs there are, so --{key} can't be given as well; leave one.")
     match = own.match or "product"
     check_choice(match, ("product", "pairs"), "--match")
-    check_name(own.name)
-    name = own.name or f"{Path(configs[0]).stem}-batch"
+    name = expand_name(own.name) if own.name else f"{Path(configs[0]).stem}-batch"
     if own.contact_sheet is not None:
         check_output(own.contact_sheet)
     return BatchRequest(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.cli.options import OptionParser
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.utils.atomic import atomic_path, check_writable, counting_file
@@ -59,7 +59,7 @@ def run(args: Sequence[str]) -> int:
             paints something else.
     """
     options = _parser().parse_own(args[1:])
-    target = Path(options.output).expanduser()
+    target = user_path(options.output)
     suffixes = (*WRITERS, _SMALL)
     if target.suffix not in suffixes:
         raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")

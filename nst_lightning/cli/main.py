@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from nst_lightning.errors import UserError, missing_packages_named
+from nst_lightning.errors import UserError, did_you_mean, missing_packages_named
 from nst_lightning.utils.streams import repair_streams
 
 
@@ -112,7 +114,7 @@ example:
 
 options:
   -h, --help   show this; so does nst COMMAND --help; nst fit --print_config shows the settings
-  --version    show the version
+  --version    show the version (-v)
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
@@ -133,20 +135,21 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     _let_threads_sleep()
     _configure_messages()
-    if not args or args[0] in ("-h", "--help"):
+    if args[:1] == ["help"] and args[1:2] and args[1] in COMMANDS:
+        args = [args[1], "--help"]
+    if not args or args[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0
-    if args[0] == "--version":
+    if args[0] in ("--version", "-v", "-V", "version") or args[1:] == ["--version"]:
         from nst_lightning import __version__
 
         sys.stdout.write(f"nst-lightning {__version__}\n")
         return 0
     try:
         _check_folder()
+        _let_classes_of_the_folder_be_imported()
         if args[0] not in COMMANDS:
-            raise UserError(
-                f"there is no command {args[0]!r}; the commands are {', '.join(COMMANDS)} (see nst --help)."
-            )
+            raise UserError(_no_command(args[0]))
         with missing_packages_named():
             return COMMANDS[args[0]].run(args)
     except UserError as error:
@@ -173,8 +176,39 @@ def _check_folder() -> None:
         raise UserError(f"the current folder can't be found ({error.strerror}); change to one that exists.") from error
 
 
+def _no_command(word: str) -> str:
+    commands = f"the commands are {', '.join(COMMANDS)} (see nst --help)."
+    if word.startswith("-"):
+        return f"a command comes first, such as nst fit {word} …; {commands}"
+    if Path(word).suffix:
+        return f"a command comes first, such as nst fit --data.content {word} --data.style painting.jpg; {commands}"
+    return "; ".join(filter(None, [f"there is no command {word!r}", did_you_mean(word, COMMANDS), commands]))
+
+
+def _let_classes_of_the_folder_be_imported() -> None:
+    # As by python -m, but last: a file here that is called random.py takes no module's place.
+    is_safe = getattr(sys.flags, "safe_path", False)  # python -P, since Python 3.11
+    if not is_safe and not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))
+
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler
+
+
+class _MessageHandler(_StreamHandler):
+    """Writes messages above a progress bar that is open, not onto it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm = sys.modules.get("tqdm")  # not yet imported, there is no bar
+        with nullcontext() if tqdm is None else tqdm.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def _configure_messages() -> None:
-    handler = logging.StreamHandler()
+    handler = _MessageHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("nst_lightning")
     ours.handlers = [handler]

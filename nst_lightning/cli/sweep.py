@@ -13,7 +13,8 @@ from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, numb
 from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.jobs.grid import Sheet, option_args
 from nst_lightning.jobs.processes import worker_context
-from nst_lightning.utils.bounded_yaml import load_yaml, read_yaml
+from nst_lightning.utils.bounded_yaml import read_yaml
+from nst_lightning.utils.yaml_texts import read_values
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.sweep import SweepRequest
@@ -117,7 +118,7 @@ Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked
 
 def _read_yaml(key: str, text: str) -> Any:
     try:
-        return load_yaml(text)
+        return read_values(text)
     except yaml.YAMLError as error:
         raise UserError(f"{key} is not valid YAML: {one_line(error)}.") from error
 
@@ -125,7 +126,7 @@ def _read_yaml(key: str, text: str) -> Any:
 def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
     from nst_lightning.jobs.sweep import SweepRequest
     from nst_lightning.runs.config_files import find_config, is_sweep
-    from nst_lightning.runs.run_folder import check_name
+    from nst_lightning.runs.run_folder import expand_name
 
     files = [find_config(given) for given in own["config"] or ["starry.yaml"]]
     sweeps = [path for path in files if is_sweep(path)]
@@ -134,10 +135,11 @@ def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
     asked = _read_file(sweeps[0]) if sweeps else {}
     bases = asked.get("config") or []
     bases = [find_config(str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
-    check_name(own["name"])
     configs = [*bases, *(path for path in files if path not in sweeps)]
     return SweepRequest(
-        name=own["name"] or (Path(sweeps[0]).stem if sweeps else f"{Path(files[0]).stem}-sweep"),
+        name=expand_name(own["name"])
+        if own["name"]
+        else (Path(sweeps[0]).stem if sweeps else f"{Path(files[0]).stem}-sweep"),
         base=(*(f"--config={path}" for path in configs), *option_args(asked.get("options", {})), *rest),
         grid={**asked.get("grid", {}), **own["grid"]},
         sheet=_read_sheet({**asked.get("sheet", {}), **own["sheet"]}),
@@ -146,7 +148,7 @@ def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
 
 
 def _read_file(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = read_yaml(Path(path))
+    content: dict[str, Any] = read_yaml(Path(path), load=read_values)
     for key, value in content.items():
         if key not in _FILE_KEYS:
             hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")

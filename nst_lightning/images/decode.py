@@ -74,6 +74,8 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> tuple[Tensor, Te
             image.load()
             image = _upright(image)
             color, alpha = _deep_gray(image, name) if image.mode in _DEEP_GRAY else _eight_bits(image, name)
+        except UserError:
+            raise
         except _DAMAGE as error:
             raise _damaged(name, error) from error
     opaque = alpha is None or bool((alpha == 1).all())
@@ -145,8 +147,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     """Return the colors and the alpha of a 16-bit gray image."""
     values = np.asarray(image)
-    if values.max() > 65535:
-        raise ValueError("gray of more than 16 bits")
+    if values.max() > 65535 or values.min() < 0:
+        raise UserError(f"expected grey of at most 16 bits, found 32 in {name}; convert it to 16 bits or to 8")
     transparent = image.info.get("transparency")  # one gray value that stands for "nothing here"
     alpha = None if transparent is None else _to_tensor(values != transparent, 1)
     if "icc_profile" in image.info:

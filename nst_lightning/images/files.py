@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,14 +184,19 @@ def _find(path: str | os.PathLike[str]) -> Path:
     if file.is_dir():
         raise UserError(f"expected a picture file, found a folder: {file}; name one of the files in it")
     if not file.exists():
-        raise UserError(f"expected a picture file, found nothing at {file}; {_hint(file)}")
+        raise UserError(f"expected a picture file, found nothing at {file}; {_hint(file, name)}")
     if file.stat().st_size == 0:
         raise UserError(f"expected a picture, found an empty file (0 bytes): {file}; get the file anew")
     return file
 
 
-def _hint(missing: Path) -> str:
+def _hint(missing: Path, given: str) -> str:
     """Return what to do about a missing file: its nearest neighbor, or the folder that is missing."""
+    if given.startswith("["):
+        return "if it is a list, put names with other than letters, digits and dots in quotes: '[\"#1.jpg\", b.jpg]'"
+    parts = [part for part in re.split(r"[\s,;]+", given) if part]
+    if len(parts) > 1 and all(part.startswith(SAMPLE) or user_path(part).is_file() for part in parts):
+        return f"several pictures are a list, such as --data.style '[{', '.join(parts)}]'"
     if not missing.parent.is_dir():
         return f"there is no folder {missing.parent} either, check the path"
     neighbors = {file.name.lower(): file.name for file in sorted(missing.parent.iterdir())}

@@ -14,6 +14,7 @@ from nst_lightning.images.resize import resize
 ALPHA = "alpha"
 """Word that stands for an image's own opacity."""
 
+_ROUNDING = 0.5  # pixels
 _ASPECT_TOLERANCE = 0.02  # a mask drawn on a reduced copy of the image is off by rounding
 
 
@@ -87,7 +88,8 @@ def rest_of(guides: list[Tensor], size: tuple[int, int]) -> Tensor:
 
 def _check_shape(mask: str | os.PathLike[str], guide: Tensor, image: LoadedImage) -> None:
     (height, width), (wanted_height, wanted_width) = guide.shape[-2:], image.pixels.shape[-2:]
-    if abs(height * wanted_width / (width * wanted_height) - 1) > _ASPECT_TOLERANCE:
+    expected = width * wanted_height / wanted_width  # of a panorama's reduced copy a few pixels, rounded
+    if abs(height - expected) > max(_ROUNDING, _ASPECT_TOLERANCE * expected):
         raise UserError(
             f"expected a mask in the shape of its picture, {wanted_width}×{wanted_height}, found {mask} with "
             f"{width}×{height}; draw it over the picture"

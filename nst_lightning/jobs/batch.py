@@ -24,7 +24,7 @@ from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
 from nst_lightning.errors import StorageError, UserError
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.jobs.grid import SHORT_NAMES, option_args
+from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
 from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
 from nst_lightning.jobs.pairs import (
     Pair,
@@ -43,11 +43,13 @@ from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
+from nst_lightning.utils.bounded_yaml import load_yaml
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
+from nst_lightning.utils.yaml_texts import to_yaml
 
 SETTINGS = "batch.yaml"
 PAIR_SETTINGS = "pair.yaml"
@@ -135,7 +137,7 @@ class PairFolder(JobFolder):
             "data": {"init_args": {"content": pair.content.path, "style": pair.style.path}},
             "output": {"path": str(pair.output)},
         }
-        write_text(self.folder / PAIR_SETTINGS, yaml.safe_dump(settings, allow_unicode=True, width=10**9))
+        write_text(self.folder / PAIR_SETTINGS, to_yaml(settings))
         if self._known() is None:
             known = {"content": _stamp(_file(pair.content)), "style": _stamp(_file(pair.style))}
             text = json.dumps({**known, "options": dict(pair.options)}, indent=2) + "\n"
@@ -231,10 +233,10 @@ class PairPainter:
         images = {"content": pair.content.path, "style": pair.style.path}
         args = (
             *("fit", *(f"--config={path}" for path in request.configs), *request.base),
-            *("--trainer.enable_progress_bar=false", *self._device, *option_args(pair.options)),
+            *("--trainer.enable_progress_bar=false", *self._device, *typed_args(pair.options)),
             f"--name={request.name}/{pair.label}",
             # last, so that neither `--data FILE` nor anything else in the base replaces the images
-            *(f"--data.init_args={json.dumps(images)}", f"--output.path={pair.output}"),
+            *(f"--data.init_args={to_yaml(images, on_one_line=True)}", f"--output.path={pair.output}"),
         )
         return Job(pair.label, args, folder.folder, dict(pair.options))
 
@@ -363,9 +365,16 @@ def _other_files(
     if request.contact_sheet is not None:
         sheet = request.contact_sheet
         written.append(WrittenFile(sheet, f"--contact_sheet {sheet}", "would be written over"))
-    cells = [yaml.safe_load(cell) if cell[0] in "[{" else cell for pair in pairs for cell in pair.options.values()]
+    cells = [_parsed(cell) for pair in pairs for cell in pair.options.values()]
     named = [settings, *cells, request.configs, request.manifest]
     return written, list(named_files(named, [*OF_THE_RUN, "data.init_args.content", "data.init_args.style"]))
+
+
+def _parsed(cell: str) -> Any:
+    try:
+        return load_yaml(cell) if cell[0] in "[{" else cell
+    except yaml.YAMLError:  # a text, such as [x].png
+        return cell
 
 
 def _find_pairs(request: BatchRequest, settings: Mapping[str, Any], shared: Sequence[str], root: Path) -> list[Pair]:
@@ -404,7 +413,7 @@ def _refuse_classes(rows: Sequence[tuple[str, Pair]], settings: Mapping[str, Any
 def _is_number(cell: str) -> bool:
     """Return whether a cell is a number or a list of numbers, which no class is named by."""
     try:
-        value = yaml.safe_load(cell)
+        value = load_yaml(cell)
     except yaml.YAMLError:
         return False
     return all(isinstance(part, int | float) for part in (value if isinstance(value, list) else [value]))
@@ -421,7 +430,7 @@ def _check_values(rows: Sequence[tuple[str, Pair]], shared: Sequence[str]) -> No
         seen |= new
         checked += 1
         try:
-            resolve_settings([*shared, *option_args(pair.options)])
+            resolve_settings([*shared, *typed_args(pair.options)])
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.data.colors import ColorKeeper
 from nst_lightning.data.schedule import pyramid_sizes
+from nst_lightning.encoders.topology import smallest_side
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
+from nst_lightning.images.resize import fit_long_side
 from nst_lightning.jobs.job import Job, JobFolder, Outcome, output_of_run, run_job
 from nst_lightning.jobs.settings import KeptSettings
 from nst_lightning.losses.temporal import TemporalLoss
@@ -28,6 +29,7 @@ from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.locks import LOCK, check_locks
+from nst_lightning.utils.yaml_texts import to_yaml
 from nst_lightning.video.flow import FlowMethod, make_flow
 from nst_lightning.video.warping import reliability, warp
 
@@ -43,6 +45,9 @@ frame don't make paint of it: held at once, it would stay the photograph that it
 _GROWN = 0.01
 """Share of a frame that is not yet held, above which the frame is painted coarse to fine: strokes come from the coarse
 levels. Below it the full size will do, in half the time."""
+
+_NARROW = smallest_side(["relu5_4"])
+"""Short side in pixels below which a level of a panorama may be too small for a layer."""
 
 _TEMPORAL = f"{TemporalLoss.__module__}.{TemporalLoss.__name__}"
 
@@ -235,8 +240,7 @@ class FramePainter:
         self._first = copy.deepcopy(dict(settings))
         self._first["data"]["init_args"]["content"] = str(frames.work / "content.png")
         self._first["trainer"].update(default_root_dir=str(frames.work), logger=False, enable_progress_bar=False)
-        sizes = painted_sizes(settings)
-        self._moved, self._grown = self._later_settings(sizes[-1:]), self._later_settings(sizes)
+        self._sizes = painted_sizes(settings)
         colors = settings["data"]["init_args"]
         self._colors = ColorKeeper(colors.get("preserve_color"), colors.get("color_strength", 1.0))
         self._warned: set[str] = set()
@@ -258,7 +262,7 @@ class FramePainter:
             # Where the content's luminance alone is painted, its colors have been put back into what was written.
             write_image(work / "warped.png", self._colors.prepare_content(start.image))
             write_image(work / "held.png", start.weight.expand(-1, 3, -1, -1))
-        write_text(work / "frame.yaml", yaml.safe_dump(self._settings(start), allow_unicode=True))
+        write_text(work / "frame.yaml", to_yaml(self._settings(content, start)))
         label = f"{number:06d}"
         folder = JobFolder(work / RUNS / label)
         job = Job(label, ("fit", f"--config={work / 'frame.yaml'}", f"--name={label}"), folder.folder)
@@ -270,10 +274,14 @@ class FramePainter:
             self._frames.take(folder.run / FILE_NAME, number)
         return outcome
 
-    def _settings(self, start: WarpedFrame | None) -> Mapping[str, Any]:
+    def _settings(self, content: Tensor, start: WarpedFrame | None) -> Mapping[str, Any]:
         if start is None:
             return self._first
-        return self._grown if 1 - float(start.weight.mean()) > _GROWN else self._moved
+        if 1 - float(start.weight.mean()) <= _GROWN:
+            return self._later_settings(self._sizes[-1:])
+        height, width = content.shape[-2:]
+        large = [size for size in self._sizes if min(fit_long_side(height, width, size)) >= _NARROW]
+        return self._later_settings(large or self._sizes[-1:])
 
     def _later_settings(self, sizes: Sequence[int]) -> dict[str, Any]:
         """Return the settings of a frame that goes on from the one before, at some sizes.

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import yaml
-
 from nst_lightning.errors import UserError, did_you_mean
+from nst_lightning.utils.yaml_texts import to_yaml
 
 SHORT_NAMES = {
     "style_weight": "model.style.weight",
@@ -160,15 +159,26 @@ def option_args(options: Mapping[str, Any]) -> list[str]:
     Returns:
         One `--name=value` for each.
     """
-    return [f"--{SHORT_NAMES.get(key, key)}={as_arg(value)}" for key, value in options.items()]
+    return typed_args({key: as_arg(value) for key, value in options.items()})
+
+
+def typed_args(options: Mapping[str, str]) -> list[str]:
+    """Return options as arguments of a command line.
+
+    Args:
+        options: Dotted or short names without dashes, and values as one types them.
+
+    Returns:
+        One `--name=value` for each.
+    """
+    return [f"--{SHORT_NAMES.get(key, key)}={value}" for key, value in options.items()]
 
 
 def as_arg(value: Any) -> str:
     """Return a value as one would type it on a command line: YAML on one line."""
-    if isinstance(value, str):
-        return value
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, sort_keys=False)
-    return text.removesuffix("...\n").strip()
+    if isinstance(value, str):  # what would be more than a text is marked as one
+        return f"!!str {json.dumps(value)}" if value == "null" or value.startswith(("[", "- ", "!!str ")) else value
+    return to_yaml(value, on_one_line=True)
 
 
 def _make_axis(key: Any, values: Any) -> Axis:

@@ -22,7 +22,7 @@ from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import transfer_data
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
-from nst_lightning.errors import StorageError, UserError, one_line
+from nst_lightning.errors import StorageError, UserError, encodable, one_line
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import storage_error, write_text
@@ -117,7 +117,7 @@ class JobFolder:
 
     def fail(self, message: str) -> None:
         """Note why the job could not be done."""
-        write_text(self.folder / FAILED, message + "\n")
+        write_text(self.folder / FAILED, encodable(message) + "\n")
 
     def outcome(self) -> Outcome:
         """Return how far the job got, as its files tell."""
@@ -129,7 +129,7 @@ class JobFolder:
                 return Outcome("failed", str(error), seconds=seconds)
             return Outcome("complete", "", result.get("steps"), seconds, result["loss"])
         if (self.folder / FAILED).exists():  # removed when the next attempt begins
-            message = (self.folder / FAILED).read_text(encoding="utf-8", errors="replace").strip()
+            message = (self.folder / FAILED).read_text(encoding="utf-8", errors="backslashreplace").strip()
             return Outcome("failed", message, seconds=seconds)
         return Outcome("stopped" if (self.run / FOLDER / LAST).exists() else "not run", seconds=seconds)
 
@@ -275,7 +275,9 @@ class _Log(io.TextIOBase):
     def write(self, text: str) -> int:
         try:
             if self._warn is not None:
-                self._file = self._file or self._path.open("a", encoding="utf-8", errors="replace", buffering=1)
+                self._file = self._file or self._path.open(
+                    "a", encoding="utf-8", errors="backslashreplace", buffering=1
+                )
                 self._file.write(text)
                 self._file.flush()
         except OSError as error:

@@ -237,13 +237,13 @@ def read_manifest(file: Path, folder: Path) -> list[tuple[str, Pair]]:
             looked at here.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:  # as names of files are
             reader = csv.DictReader(opened, strict=True)
             header = [name.strip() for name in reader.fieldnames or ()]
             _check_header(file, header)
             reader.fieldnames = header
             rows = [(f"line {reader.line_num} of {file}", row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"--manifest {file} can't be read as CSV in UTF-8 ({reason}); check the file.") from error
     if not rows:
@@ -275,7 +275,7 @@ def _row_pair(where: str, row: dict[str, str], header: Sequence[str], inputs: Pa
         problem = "fewer" if None in row.values() else "more"
         raise UserError(f"{where} has {problem} cells than the header's {len(header)}; quote cells that hold commas.")
     given = {name: cell.strip() for name, cell in row.items()}
-    content, style = (_cell_source(where, name, given[name], inputs) for name in ("content", "style"))
+    content, style = (_cell_source(where, name, row[name], inputs) for name in ("content", "style"))
     output = given.get("output") or f"{content.name}_{style.name}.png"
     try:
         path = user_path(output, folder)
@@ -287,6 +287,8 @@ def _row_pair(where: str, row: dict[str, str], header: Sequence[str], inputs: Pa
 
 
 def _cell_source(where: str, name: str, cell: str, inputs: Path) -> Source:
+    if not (inputs / cell).is_file():
+        cell = cell.strip()  # blanks around it are most likely not of the name
     if not cell:
         raise UserError(f"{where} names no {name}; give a picture or sample:NAME.")
     if cell.startswith(SAMPLE):
@@ -296,7 +298,8 @@ def _cell_source(where: str, name: str, cell: str, inputs: Path) -> Source:
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     if not path.is_file():
-        raise UserError(f"{where} names the {name} {cell}, but there is no file {path}; check the path.")
+        encoding = "" if cell.isprintable() else " and that the manifest is UTF-8"
+        raise UserError(f"{where} names the {name} {cell}, but there is no file {path}; check the path{encoding}.")
     return Source(str(path), PurePosixPath(path.stem))
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nst_lightning.errors import UserError
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.records import read_yaml
+from nst_lightning.utils.yaml_texts import to_yaml
 
 _OF_A_RUN = ("name", "ckpt_path", "weights_only")  # they say which run is meant, not what is painted
 OF_THE_RUN = ("output.path", "animation.path")
@@ -94,7 +93,7 @@ class KeptSettings:
 
     def write(self, settings: Mapping[str, Any]) -> None:
         """Keep settings."""
-        write_text(self.file, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+        write_text(self.file, to_yaml(dict(settings)))
 
     def keep(self, settings: Mapping[str, Any]) -> None:
         """Keep the settings of new runs, or refuse to go on with others.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from nst_lightning.callbacks.progress_bars import redraw_interval
+from nst_lightning.callbacks.progress_bars import FittedBar, redraw_interval
 from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
 from nst_lightning.errors import UserError
 from nst_lightning.jobs.grid import Axis, Choice, Run, Sheet, axis_name, expand, make_axes, option_args
@@ -34,7 +34,13 @@ SHEET = "sheet.png"
 _log = logging.getLogger(__name__)
 
 _OF_ALL_RUNS = ("trainer.default_root_dir", "trainer.logger")
-_BAR = "{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{postfix}]"
+_BAR = """\
+{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{left}]
+{desc} {percentage:3.0f}%|{bar:10}| [{elapsed}{left}]
+{desc} {percentage:3.0f}% [{elapsed}{left}]
+{count} {percentage:3.0f}%|{bar:10}| [{elapsed}{left}]
+{count} {percentage:3.0f}%{left}
+{count}"""
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,7 @@ class SweepBar:
         self._interval = redraw_interval()
         self._drawn_at = 0.0
         self._opened_at = time.monotonic()
-        self._bar = tqdm(
+        self._bar = FittedBar(
             total=sum(job.work for job in jobs),
             bar_format=_BAR,
             dynamic_ncols=True,
@@ -256,9 +262,11 @@ class SweepBar:
         self._drawn_at = time.monotonic()
         done = sum(self._done.values())
         now_done = done - sum(self._at_start.values())
-        self._bar.set_description_str(f"run {self._begun}/{self.total} {job.label}", refresh=False)
+        count = f"run {self._begun}/{self.total}"
+        self._bar.set_description_str(f"{count} {job.label}", refresh=False)
+        self._bar.parts = {**self._bar.parts, "count": count}
         if now_done > 0:
             left = (self._bar.total - done) * (self._drawn_at - self._opened_at) / now_done
-            self._bar.set_postfix_str(f"{tqdm.format_interval(left)} left", refresh=False)
+            self._bar.parts = {**self._bar.parts, "left": f", {tqdm.format_interval(left)} left"}
         self._bar.n = done
         self._bar.refresh()

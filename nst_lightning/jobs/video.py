@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.encoders.encoder_weights import weights_kept
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.jobs.frames import SAME_SCENE, FramePainter, FramesFolder, FrameWarper, WarpedFrame, painted_sizes
@@ -264,7 +264,7 @@ def identity(request: VideoRequest, settings: Mapping[str, Any], flow: str) -> d
     """
     data = settings["data"]["init_args"]
     named = [str(request.video), *(name for key in _IMAGES for name in _listed(data.get(key)) if name)]
-    files = {name: Path(name).expanduser() for name in named}
+    files = {name: user_path(name) for name in named}
     kept = shared_settings(settings)
     return {
         "frame_steps": request.frame_steps,

@@ -193,16 +193,26 @@ class Objective(nn.Module):
         losses = [loss for loss in self.losses if loss.reference == "style"]
         measured: dict[str, list[Measured]] = {loss.name: [] for loss in losses}
         for index, style in enumerate(styles if losses else ()):
-            self._check_style(style, index + 1)
+            self.check_style(index + 1, *style.shape[-2:])
             part = guides.styles[index] if guides.styles else None
             guided = [(loss, self._propagate(part, loss, f"of style {index + 1}")) for loss in losses]
             for loss, found in zip(losses, self._measure_style(style, guided, tiling), strict=True):
                 measured[loss.name].append(found)
         return measured
 
-    def _check_style(self, style: Tensor, number: int) -> None:
+    def check_style(self, number: int, height: int, width: int) -> None:
+        """Refuse a style that is too small for a layer.
+
+        Args:
+            number: Number of the style, from 1.
+            height: Height of the style, pixels.
+            width: Width of the style, pixels.
+
+        Raises:
+            UserError: If it is.
+        """
         try:
-            self.encoder.check(self.taps("style"), style.shape[-2], style.shape[-1])
+            self.encoder.check(self.taps("style"), height, width)
         except UserError as error:
             raise UserError(f"style {number}: {error} A style's size follows data.style_scale.") from error
 

@@ -16,6 +16,7 @@ from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.utils.atomic import atomic_file
 from nst_lightning.utils.torch_files import load_tensors
+from nst_lightning.utils.utf8_names import readable_by_name
 
 CHECKPOINT_KEY = "fast_style_transfer"
 """Key under which `FastStyleTransfer` puts the card into a checkpoint."""
@@ -127,7 +128,9 @@ def load_network(name_or_path: str | Path) -> tuple[TransformerNet, NetworkCard]
     if not file.is_file():
         raise UserError(f"{_EXPECTED}, found nothing at {file}; check the path")
     try:
-        state, saved = _read_safetensors(file) if file.suffix == ".safetensors" else _read_checkpoint(file)
+        read = _read_safetensors if file.suffix == ".safetensors" else _read_checkpoint
+        with readable_by_name(file) as name:
+            state, saved = read(name)
         card = NetworkCard.from_dict(saved)
         network = TransformerNet(**card.architecture)
         network.load_state_dict(state)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
 import yaml
+from jsonargparse import set_dumper
 from lightning.pytorch.cli import LightningArgumentParser
 
-from nst_lightning._compat import bound_yaml, option_names
-from nst_lightning.errors import UserError, did_you_mean
+from nst_lightning._compat import bound_yaml, keep_texts, move_group_last, option_names
+from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.runs.error_messages import explain
+from nst_lightning.runs.fit_help import class_options, with_class_options
 from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, read_yaml
 from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
+from nst_lightning.utils.yaml_texts import hide_surrogates, to_yaml
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -31,18 +33,28 @@ def _current_settings(text: str, settings: Any) -> Any:
 
 
 bound_yaml(partial(check_yaml, longest=LONGEST_LIST), _current_settings)
-# Defaults of Lightning's own, such as that of Timer's interval, may be members of an Enum.
-yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+set_dumper("yaml", to_yaml)
+keep_texts()
 
 
 class OneLineParser(LightningArgumentParser):
     """A parser that reports a mistake in one line, with the nearest valid name, instead of a page of usage."""
 
+    begins_with_class_options = False
+
+    def format_help(self, *args: Any) -> str:
+        """Return the help; the Trainer's options, which fit has three hundred lines of, stand last."""
+        if self.begins_with_class_options:
+            move_group_last(self, "trainer.")
+        text: str = super().format_help(*args)
+        return with_class_options(class_options(OneLineParser), text) if self.begins_with_class_options else text
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `UserError`."""
         if not self.exit_on_error:  # a nested class's parser: the outer one explains
             super().error(message, ex)
-        raise UserError(explain(message, option_names(self))) from ex
+        options = (*option_names(self), *option_names(class_options(OneLineParser)))
+        raise UserError(explain(message, options)) from ex
 
 
 def shipped_configs() -> Path:
@@ -73,7 +85,8 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     configs: list[str] = []
     options: list[str] = []
     expects_path = False
-    for arg in with_current_arguments(args):
+    _check_strays(args)
+    for arg in _with_class_for_help(with_current_arguments(args), default):
         if expects_path or arg.startswith("--config="):
             configs.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
         elif arg not in ("--config", "-c"):
@@ -86,6 +99,42 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     return [*configs, *options]
 
 
+def _check_strays(args: Sequence[str]) -> None:
+    """Refuse values that no option stands before: of a list without brackets, or of a name with blanks."""
+    option, value = "", ""
+    for arg in args:
+        if arg.startswith("-"):
+            option, equals, value = arg.partition("=")
+            value = value if equals else ""
+            is_open = not equals
+        elif option and is_open:
+            value, is_open = arg, False
+        elif option:
+            raise UserError(
+                f"{arg} belongs to no option; several values are a list, such as {option} '[{value}, {arg}]', and a "
+                "text with blanks stands in quotes."
+            )
+        else:
+            raise UserError(f"{arg} belongs to no option; name one, such as --data.content {arg}")
+
+
+def _with_class_for_help(args: Sequence[str], default: str) -> list[str]:
+    """Complete `--model.help` by the class of the last config that names one."""
+    pairs = list(zip(args, [*args[1:], ""], strict=True))
+    named = [arg.partition("=")[2] or after for arg, after in pairs if arg.partition("=")[0] in ("--config", "-c")]
+    completed = []
+    for arg, after in pairs:
+        key = arg.removeprefix("--").removesuffix(".help")
+        if arg in ("--model.help", "--data.help") and (not after or after.startswith("-")):
+            for config in (*named[::-1], str(shipped_configs() / f"{default}.yaml")):
+                settings = read_yaml(Path(find_config(config))).get(key)
+                if isinstance(settings, dict) and "class_path" in settings:
+                    arg = f"{arg}={settings['class_path']}"
+                    break
+        completed.append(arg)
+    return completed
+
+
 def find_config(given: str) -> str:
     """Return the path of the YAML file that a `--config` means, which holds a mapping.
 
@@ -95,8 +144,8 @@ def find_config(given: str) -> str:
     Raises:
         UserError: If there is no such file or it holds none.
     """
-    if Path(given).is_file():
-        return _check_yaml(given)
+    if (path := user_path(given)).is_file():
+        return _check_yaml(str(path))
     shipped = shipped_configs()
     files = {path.stem: path for path in [*shipped.glob("sweeps/*.yaml"), *shipped.glob("*.yaml")]}
     name = Path(given).stem
@@ -112,7 +161,7 @@ def find_config(given: str) -> str:
 def _check_word(arg: str) -> None:
     option, _, value = arg.partition("=") if arg.startswith("--") else ("", "", arg)
     try:
-        check_yaml(value, LONGEST_LIST)
+        check_yaml(hide_surrogates(value), LONGEST_LIST)
     except BoundsError as error:
         raise UserError(f"{option or 'a value'}: {error}, found {value[:40]}…; give less.") from error
     except yaml.YAMLError:

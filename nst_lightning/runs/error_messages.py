@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch.optim
 
@@ -41,7 +41,7 @@ def explain(message: str, options: Iterable[str]) -> str:
         options: Names of command line options, without dashes.
     """
     if option := unknown_option(message):
-        return f"there is no option --{option}" + _nearest(option, options, "--")
+        return f"there is no option --{option}" + _nearest_option(option, list(options))
     key = refused_key(message)
     where = f"{key}: " if key else ""
     if name := unknown_setting(message):
@@ -56,7 +56,43 @@ def explain(message: str, options: Iterable[str]) -> str:
     text = where + (" or ".join(mismatches) if mismatches else one_line(message))
     if found and "expected" in text:
         text += f", but {found} was given"
+        if "expected str" in text:
+            text += "; put a text that YAML takes for something else in quotes"
     return text + (_nearest(found, literal_choices(message) or _classes(), "") if found else "")
+
+
+_KIN = {
+    "style_weight": "model.style.weight",
+    "content_weight": "model.content.weight",
+    "tv_weight": "model.variation.weight",
+    "strength": "model.style.weight",
+    "lr": "model.optimizer.lr",
+    "learning_rate": "model.optimizer.lr",
+    "seed": "seed_everything",
+    "output": "output.path",
+    "out": "output.path",
+    "o": "output.path",
+    "epochs": "data.steps",
+    "iterations": "data.steps",
+    "num_iterations": "data.steps",
+    "iters": "data.steps",
+    "image_size": "data.size",
+    "content_image": "data.content",
+    "style_image": "data.style",
+    "device": "trainer.accelerator",
+    "gpu": "trainer.accelerator",
+}
+"""From names of other programs' options to ours."""
+
+
+def _nearest_option(name: str, options: Sequence[str]) -> str:
+    """Return the question for the option that was meant, though its name lacks `data.` or is another program's."""
+    plain = name.replace("-", "_")
+    ends = [option for option in options if option.rpartition(".")[2] == plain]
+    ends.sort(key=lambda option: (not option.startswith("data."), option.count(".")))
+    if "." not in plain and (ends or plain in _KIN):
+        return f"; did you mean --{_KIN.get(plain) or ends[0]}?"
+    return _nearest(plain, options, "--")
 
 
 def _nearest(name: str, valid: Iterable[str], prefix: str) -> str:

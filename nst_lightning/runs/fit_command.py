@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
@@ -37,7 +38,7 @@ from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, missing_packages_named, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
-from nst_lightning.runs.run_folder import RUNS, check_name, find_checkpoint
+from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
@@ -57,6 +58,7 @@ _LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
     EncoderDistillation: FolderImages,
 }
 _WRITTEN = ("output.path", "animation.path", "model.init_args.output")  # options that name a file to be written
+_FOLDERS = ("default_root_dir", "save_dir", "dirpath")  # options of Lightning's own classes
 _OWN_DATA = (TransferData, FolderImages, PredictData)
 
 _Command = TypeVar("_Command", bound="NSTCommand")
@@ -102,6 +104,8 @@ class NSTCommand(CLIHooks, LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of our own callbacks, and the run's name."""
+        assert isinstance(parser, OneLineParser)  # parser_class
+        parser.begins_with_class_options = True
         parser.add_argument(
             "--name",
             type=str | None,
@@ -124,9 +128,10 @@ class NSTCommand(CLIHooks, LightningCLI):
     def resolve_checkpoint(self) -> None:
         """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""
         config = self.config[self.config.subcommand]
-        config.name = config.name or config_name(config.config)
-        check_name(config.name)
-        self.folder = RunFolder(Path(config.trainer.default_root_dir or ".") / RUNS, config.name)
+        _expand_folders(config.trainer)
+        root = Path(config.trainer.default_root_dir or ".") / RUNS
+        config.name = expand_name(config.name or config_name(config.config), root)
+        self.folder = RunFolder(root, config.name)
         if self.config_keeper is not None:
             check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
         if config.ckpt_path is not None:
@@ -206,6 +211,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
         if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
             return
+        self.datamodule.begin_where_large_enough(self.model.check_size)
         check_memory(self.trainer, self.model, self.datamodule)
         settings, schedule = self.model.settings(), self.datamodule.schedule
         last = schedule.levels[-1]
@@ -253,6 +259,19 @@ def _path_in(settings: Mapping[str, Any], key: str) -> Path | None:
     for name in key.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return user_path(value) if isinstance(value, str) else None
+
+
+def _expand_folders(settings: Any) -> None:
+    """Replace `~` and variables in folders that the Trainer, its loggers, callbacks and profiler are given."""
+    if isinstance(settings, list):
+        for part in settings:
+            _expand_folders(part)
+    elif isinstance(settings, Namespace):
+        for name, value in vars(settings).items():
+            if name in _FOLDERS and isinstance(value, str):
+                settings[name] = str(user_path(value))
+            else:
+                _expand_folders(value)
 
 
 def check_compatible(model: LightningModule, data: LightningDataModule | None) -> None:

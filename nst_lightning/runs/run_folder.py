@@ -12,14 +12,21 @@ from nst_lightning.utils.torch_files import check_checkpoint
 RUNS = "lightning_logs"
 
 
-def check_name(name: str | None) -> None:
-    """Refuse a `--name` that is no place below `lightning_logs`.
+def expand_name(name: str, root: Path = Path(RUNS)) -> str:
+    """Return a `--name` with its variables replaced, as `user_path` does it.
+
+    Args:
+        name: Name as it was given.
+        root: Folder of all runs.
 
     Raises:
-        UserError: If it leads out of it.
+        UserError: If it leads out of that folder.
     """
-    if name is not None and (Path(name).is_absolute() or ".." in Path(name).parts):
+    place = user_path(name, root)
+    name_in_root = place.relative_to(root) if place.is_relative_to(root) else None
+    if name_in_root is None or ".." in name_in_root.parts:
         raise UserError(f"--name {name} leads out of {RUNS}; give a plain name.")
+    return name_in_root.as_posix()
 
 
 def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:

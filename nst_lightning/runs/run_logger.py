@@ -1,8 +1,9 @@
-"""TensorBoard's logger of a run, for which a full disk is one line."""
+"""TensorBoard's logger of a run, for which a full disk is one line, and any folder a place."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
@@ -10,16 +11,28 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
-from nst_lightning._compat import guard_event_file
+from nst_lightning._compat import guard_event_file, let_tensorboard_name_any_file
 from nst_lightning.utils.atomic import atomic_path, storage_error
 
 
 class RunLogger(TensorBoardLogger):
     """TensorBoard's logger: after an event that can't be written the file ends with the one before.
 
+    It writes into the folder as it is called: Lightning's own would replace `$VARIABLE` in the name once more.
+
     Raises:
         UserError: From any method that logs, if the events can't be written.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        let_tensorboard_name_any_file()
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of the run."""
+        version = self.version if isinstance(self.version, str) else f"version_{self.version}"
+        return str(Path(self.root_dir) / version)
 
     @property
     @rank_zero_experiment

@@ -96,4 +96,5 @@ def changed_settings(before: Any, after: Any, key: str = "") -> list[str]:
         for name in before.keys() | after.keys():
             found += changed_settings(before.get(name), after.get(name), f"{key}.{name}" if key else str(name))
         return sorted(found)
-    return [] if before == after or key == "ckpt_path" else [f"{key} {before} → {after}"]
+    option = key.replace(".init_args", "").removesuffix(".class_path")  # as one types it
+    return [] if before == after or key == "ckpt_path" else [f"{option} {before} → {after}"]

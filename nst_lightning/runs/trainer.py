@@ -25,7 +25,7 @@ from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingPr
 from nst_lightning.callbacks.run_folder import InRunFolder, RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.run_folder import RUNS, find_checkpoint
 from nst_lightning.runs.run_logger import RunLogger
@@ -37,6 +37,7 @@ from nst_lightning.tasks.trainer_check import check_trainer
 from nst_lightning.utils.atomic import sweep_below
 from nst_lightning.utils.memory import named_out_of_memory, release_memory
 from nst_lightning.utils.overwriting import check_overwriting, named_files
+from nst_lightning.utils.utf8_names import readable_by_name
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule
@@ -165,7 +166,8 @@ def _choose_precision(model: StyleTransfer, settings: dict[str, Any], checkpoint
     if settings.get("precision") or _has(_listed(settings.get("plugins")), Precision):
         return settings.get("precision")
     if checkpoint is not None:
-        return precision_of(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True))
+        with readable_by_name(checkpoint) as name:
+            return precision_of(torch.load(name, map_location="cpu", weights_only=True, mmap=True))
     lbfgs = isinstance(model.optimizer([model.image]), torch.optim.LBFGS)
     return default_precision(str(settings.get("accelerator") or "auto"), lbfgs=lbfgs)
 
@@ -228,6 +230,8 @@ def fit(
         (torch.Size([1, 3, 24, 32]), True)
     """
     release_memory()  # of an earlier run: this one must not need room beside it
+    if trainer_settings.get("default_root_dir"):
+        trainer_settings["default_root_dir"] = str(user_path(trainer_settings["default_root_dir"]))
     root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
     folder = RunFolder(root, name)
     checkpoint: Path | None = None

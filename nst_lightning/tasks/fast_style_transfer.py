@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch.optim import Optimizer
 from nst_lightning._compat import is_attached, leave_epoch_open
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, user_path
 from nst_lightning.losses.loss import Loss, LossTerm, Measured
 from nst_lightning.losses.objective import Objective, Targets
 from nst_lightning.networks.network_file import CHECKPOINT_KEY, NetworkCard, save_network
@@ -135,7 +134,7 @@ class FastStyleTransfer(CheckpointedTask):
             raise UserError(f"model.weaker is a share from 0 up to but not including 1, but {weaker} was given.")
         if not 0 <= decay <= 1:
             raise UserError(f"model.decay is from 0 to 1, but {decay} was given.")
-        self.output = None if output is None else Path(output).expanduser()
+        self.output = None if output is None else user_path(output)
         if self.output is not None:
             if self.output.suffix != ".safetensors":
                 raise UserError(f"model.output must end in .safetensors, but {output} was given.")

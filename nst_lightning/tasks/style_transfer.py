@@ -330,6 +330,22 @@ class StyleTransfer(ImageOptimization):
         )
         self.targets = self.objective.measure(references, tiling=tiling, compiled=self._compiled)
 
+    def check_size(self, level: Level, styles: Sequence[tuple[int, int]]) -> None:
+        """Refuse a level that is too small for a layer.
+
+        Args:
+            level: Level.
+            styles: Height and width of each style at the level, pixels.
+
+        Raises:
+            UserError: If the image or a style is.
+        """
+        objective = self.objectives.at(level)
+        objective.encoder.check(objective.taps(), level.height, level.width)
+        if objective.taps("style"):
+            for number, size in enumerate(styles, 1):
+                objective.check_style(number, *size)
+
     def check_images(self, digest: str) -> None:
         """Refuse to go on from a checkpoint with other images.
 

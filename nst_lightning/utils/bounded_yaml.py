@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ LONGEST_LIST = 500
 """Most entries of a list of settings: jsonargparse takes seconds for that many, and four times as long for twice."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NAME = "\\uDC"  # the escape of a byte of a file name that isn't UTF-8, which libyaml refuses
 _resolver: Any = yaml.resolver.Resolver()
 
 
@@ -27,11 +29,12 @@ class BoundsError(yaml.YAMLError):
     """A document that is YAML, but more than anybody would write."""
 
 
-def load_yaml(text: str) -> Any:
+def load_yaml(text: str, loader: Any = _Loader) -> Any:
     """Return the content of a YAML document.
 
     Args:
         text: The document.
+        loader: Subclass of PyYAML's `SafeLoader` that tells the values apart.
 
     Raises:
         yaml.YAMLError: If it is none, has a key twice in one mapping, an alias inside of what it stands for, or more
@@ -39,21 +42,22 @@ def load_yaml(text: str) -> Any:
     """
     check_yaml(text)
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, yaml.SafeLoader if _NAME in text and loader is _Loader else loader)
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         # PyYAML's own on a date of the 13th month, !!int of a word, and the like
         raise yaml.YAMLError(one_line(error)) from error
 
 
-def read_yaml(path: Path, name: str = "") -> Any:
+def read_yaml(path: Path, name: str = "", load: Callable[[str], Any] = load_yaml) -> Any:
     """Return the content of a YAML file.
 
     Args:
         path: File.
         name: Name of the file in messages; its path if empty.
+        load: Function that returns the content of a document, and raises a `yaml.YAMLError` if it is none.
 
     Raises:
-        UserError: If it can't be read, is no text in UTF-8, or `load_yaml` refuses it.
+        UserError: If it can't be read, is no text in UTF-8, or `load` refuses it.
     """
     name = name or str(path)
     try:
@@ -64,7 +68,7 @@ def read_yaml(path: Path, name: str = "") -> Any:
     if len(content) > MOST_CHARACTERS:
         raise UserError(f"{name} has more than {MOST_CHARACTERS:,} bytes, too many for settings; check the file.")
     try:
-        return load_yaml(content.decode("utf-8-sig"))
+        return load(content.decode("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = one_line(error).replace('"<unicode string>", ', "")
         raise UserError(f"{name} is not valid YAML: {reason}.") from error
@@ -106,7 +110,7 @@ def check_yaml(text: str, longest: int = MOST_NODES) -> None:
     if len(text) > MOST_CHARACTERS:
         raise BoundsError(f"more than {MOST_CHARACTERS:,} characters")
     try:
-        _check_events(text, longest)
+        _check_events(text.replace(_NAME, "\\u00"), longest)
     except yaml.scanner.ScannerError as error:
         if "nesting depth" in str(error):  # libyaml looks ahead, and has a limit of its own
             raise BoundsError(f"more than {DEEPEST} lists or mappings in each other") from error

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nst_lightning.errors import UserError, one_line
+from nst_lightning.utils.utf8_names import readable_by_name
 
 _CHECKPOINT_KEYS = {"state_dict": Mapping, "loops": Mapping, "callbacks": Mapping, "optimizer_states": list}
 _MAGIC = b"PK\3\4"
@@ -58,7 +59,8 @@ def load_tensors(file: Path, *, mmap: bool = False) -> dict[str, Any]:
     """
     check_archive(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+        with readable_by_name(file) as name:
+            content = torch.load(name, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # what a damaged or foreign file trips has no common class
         raise ValueError("torch.load can't read it as tensors and numbers") from error
     if not isinstance(content, Mapping):

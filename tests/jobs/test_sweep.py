@@ -148,7 +148,7 @@ def test_another_sweep_under_the_same_name_is_refused(
     assert sweep(*grid) == 0
     before = contents()
     assert sweep(*grid, "--model.average", "0.5") == 2
-    assert "other settings: model.init_args.average 0.0 → 0.5; give another --name" in capsys.readouterr().err
+    assert "other settings: model.average 0.0 → 0.5; give another --name" in capsys.readouterr().err
     assert sweep("--name", "grid", "--grid.seed", "{one: 2}") == 2
     assert "seed=one.seed 1 → 2" in capsys.readouterr().err
     assert contents() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import nst_lightning
 from nst_lightning.cli.main import main
 from nst_lightning.encoders import VGG19
 from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
+from tests.helpers.inputs import make_image
 from tests.runs.conftest import CONFIGS
 
 RUN = Path("lightning_logs/starry/version_0")
@@ -253,3 +255,24 @@ def test_lower_floors_do_not_import_lightning() -> None:
         if any(line.startswith(("import lightning", "from lightning")) for line in path.read_text().splitlines())
     ]
     assert not offenders
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 20), (20, 400)])
+def test_a_panorama_is_painted(
+    width: int, height: int, nst: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wide = make_image(Path("wide.png"), width, height, seed=4)
+    pyramid = ("--data.sizes", "null", "--data.size", "400", "--data.min_size", "100", "--data.steps", "1")
+    assert nst("--data.content", wide, "--data.style", wide, "--data.guides", f"[{wide}]", *pyramid) == 0
+    assert f"painting {width}×{height} pixels in 1 steps over 1 levels" in caplog.text  # 16 pixels for relu5_1
+    with Image.open("lightning_logs/starry/version_0/stylized.png") as painted:
+        assert painted.size == (width, height)
+
+
+def test_a_picture_of_one_row_is_told_the_size_that_would_do(
+    nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = make_image(Path("line.png"), 200, 1, seed=4)
+    assert nst("--data.content", line, "--data.sizes", "null", "--data.size", "200", "--data.steps", "1") == 2
+    assert "200×1 pixels is too small for relu5_1" in capsys.readouterr().err

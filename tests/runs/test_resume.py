@@ -122,7 +122,7 @@ def test_changed_settings_are_said_and_the_earlier_config_is_kept(
     before = (RUNS / "starry/version_0/config.yaml").read_bytes()
     assert nst("--ckpt_path", "last", "--model.style.weight", "7") == 0
     said = capsys.readouterr().err
-    assert "model.init_args.style.init_args.weight 20.0 → 7.0" in said
+    assert "model.style.weight 20.0 → 7.0" in said
     assert (RUNS / "starry/version_0/config.yaml").read_bytes() == before
     assert (RUNS / "starry/version_0/config-2.yaml").exists()
 

@@ -82,7 +82,7 @@ class EncoderDistillation(CheckpointedTask):
         state = {} if initial is None else _read_initial(user_path(initial))
         student = StudentVGG19(widths, batch_norm="student.convolutions.conv1_1.bias" not in state)
         self.student = student.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
-        self.output = Path(output)
+        self.output = user_path(output)
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.normalization_batches = normalization_batches

@@ -17,7 +17,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from nst_lightning.encoders.encoder_weights import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS, check_layers, deepest
-from nst_lightning.errors import UserError, one_line
+from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.utils.torch_files import load_tensors
 
 _HARDLY_ACTIVE = 1e-3
@@ -63,7 +63,7 @@ class Teacher(nn.Module):
             reason = one_line(error)
             raise UserError(f"the teacher can't be built ({reason}); see torchvision's documentation.") from error
         if is_file:
-            self._load(Path(weights), rename or {})
+            self._load(user_path(weights), rename or {})
         self.body.requires_grad_(False)
         self.preprocessing = preprocessing
         self.padding = padding
