@@ -105,6 +105,7 @@ def _synchronize(device: torch.device) -> None:
 def measure(network_file: Path, size: int, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one size."""
     network, _ = load_network(network_file)
+    assert isinstance(network, TransformerNet)
     whole, steady, bare, cpu = [], [], [], []
     with tempfile.TemporaryDirectory() as name:
         make_pictures(Path(name), options.pictures, size)

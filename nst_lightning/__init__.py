@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TotalVariationLoss,
         WassersteinStyleLoss,
     )
-    from nst_lightning.networks import TransformerNet, load_network
+    from nst_lightning.networks import AnyStyleNet, TransformerNet, load_network
     from nst_lightning.optim import OpponentAdam
     from nst_lightning.runs import Result, fit
     from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VGG19",
+    "AnyStyleNet",
     "ContentLoss",
     "FastStyleTransfer",
     "FastTransferData",
@@ -50,6 +51,7 @@ _HOMES = {
     "TransferData": "data",
     "VGG19": "encoders",
     "UserError": "errors",
+    "AnyStyleNet": "networks",
     "TransformerNet": "networks",
     "load_network": "networks",
     "OpponentAdam": "optim",

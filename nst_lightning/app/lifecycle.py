@@ -119,4 +119,4 @@ def networks() -> dict[str, list[str]]:
     for name, path in shipped_networks().items():
         with suppress(UserError):
             found[name] = [style for style in load_network(path)[1].styles if style in SAMPLES]
-    return found
+    return {name: styles for name, styles in found.items() if styles}

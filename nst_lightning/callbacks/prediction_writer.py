@@ -51,7 +51,9 @@ def _holds(place: str, outputs: Path) -> bool:
     return path.is_dir() and outputs.is_relative_to(path.resolve())
 
 
-def find_targets(files: Sequence[MediaFile], folder: Path, suffix: str | None) -> dict[MediaFile, Path]:
+def find_targets(
+    files: Sequence[MediaFile], folder: Path, suffix: str | None, styles: Sequence[str] = ()
+) -> dict[MediaFile, Path]:
     """Return the output of each image and video: the same relative name below another folder.
 
     A file that can't be written in its own format gets the new suffix behind the old one: `a.gif.png`. As `a.png` it
@@ -63,6 +65,7 @@ def find_targets(files: Sequence[MediaFile], folder: Path, suffix: str | None) -
         folder: Folder of the outputs.
         suffix: Suffix of all images' outputs, such as `.png`; `None` for each image's own, if it can be written, else
             `.png`. A video's is `written_suffix` of its own.
+        styles: Paths of the style images, which are not to be painted over either.
 
     Returns:
         A file for each, in the same order.
@@ -86,7 +89,10 @@ def find_targets(files: Sequence[MediaFile], folder: Path, suffix: str | None) -
     targets = dict(zip(files, paths, strict=True))
     check_overwriting(
         (WrittenFile(path, str(path), "would be painted over", "give another --output.folder") for path in paths),
-        (ReadFile(Path(file.path), f"a {'video' if file.is_video else 'picture'} that is read") for file in files),
+        [
+            *(ReadFile(Path(file.path), f"a {'video' if file.is_video else 'picture'} that is read") for file in files),
+            *(ReadFile(user_path(style), "a style that is read") for style in styles),
+        ],
     )
     if targets:
         check_writable(next(iter(targets.values())))
@@ -161,7 +167,7 @@ class PredictionWriter(Callback):
         if not isinstance(data, PredictData):
             raise UserError("nst predict paints what a PredictData hands out; set data.class_path to it.")
         found = leave_out_folder(data.files, self.folder, data.places)
-        self._targets = find_targets(found, self.folder, self.suffix)
+        self._targets = find_targets(found, self.folder, self.suffix, data.styles.paths if data.styles else ())
         missing = [file for file in found if self.overwrite or not self._targets[file].exists()]
         data.keep_only(trainer.strategy.broadcast(missing))
         there = len(found) - len(missing)

@@ -14,11 +14,13 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from nst_lightning.callbacks.image_writer import painted, transfer_data
+from nst_lightning.data.any_style_data import AnyStyleBatch
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import UserError, encodable
 from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
 
@@ -118,7 +120,9 @@ def _add(writer: SummaryWriter, tag: str, image: Tensor, step: int) -> None:
 
 
 class StylizedImages(Callback):
-    """Log the first held-out photographs at each validation, the same ones below in every style.
+    """Log the first held-out photographs at each validation, the same ones below in every style of the network.
+
+    Of a network of any style, the held-out styles are the second row, and each photograph in its own the third.
 
     Args:
         count: Number of photographs, at most as many as are in a batch.
@@ -138,17 +142,24 @@ class StylizedImages(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: FastBatch,
+        batch: FastBatch | AnyStyleBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Stylize and log the first batch's images; the photographs are the top row, each style is one below."""
         del outputs
-        if batch_idx or dataloader_idx or trainer.sanity_checking or not isinstance(pl_module, FastStyleTransfer):
+        if batch_idx or dataloader_idx or trainer.sanity_checking:
             return
         contents = batch.contents[: self.count]
         with torch.no_grad():
-            rows = [pl_module.network(contents, weights) for weights in torch.eye(len(batch.styles)).to(contents)]
+            if isinstance(pl_module, FastStyleTransfer):
+                rows = [pl_module.network(contents, weights) for weights in torch.eye(len(batch.styles)).to(contents)]
+            elif isinstance(pl_module, AnyStyleTransfer) and isinstance(batch, AnyStyleBatch):
+                styles = batch.styles[: self.count]
+                size = (contents.shape[-2], contents.shape[-1])
+                rows = [resize(styles, size), pl_module(contents, styles)]
+            else:
+                return
         grid = make_grid(torch.cat([contents, *rows]).float().cpu(), nrow=contents.shape[0])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -71,6 +71,8 @@ def run(args: Sequence[str]) -> int:
         save_network(network, target, card.styles, card.encoder)
         _log.info("network: %s", target)
         return 0
+    if not isinstance(network, TransformerNet):
+        raise UserError(f"a network of any style can be exported as {_SMALL} only; give such an output.")
     with atomic_path(target) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations inside the exporters
         exported = WRITERS[target.suffix](Portable(network), temporary)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE
+
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(eq=False)
@@ -176,7 +178,7 @@ class StepBatchSampler(Sampler[list[int]]):
             yield list(range(start, start + self.batch_size))
 
 
-class ResumableLoader:
+class ResumableLoader(Generic[_Batch]):
     """Loader that goes on in the middle: Lightning keeps `state_dict` in the checkpoint and hands it back.
 
     Args:
@@ -184,7 +186,7 @@ class ResumableLoader:
         samples: Batch sampler of the loader.
     """
 
-    def __init__(self, loader: DataLoader[Tensor], samples: StepBatchSampler) -> None:
+    def __init__(self, loader: DataLoader[_Batch], samples: StepBatchSampler) -> None:
         self._loader = loader
         self._samples = samples
         self._step = 0
@@ -192,7 +194,7 @@ class ResumableLoader:
     def __len__(self) -> int:
         return self._samples.steps
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[_Batch]:
         # Workers read ahead: what counts is what was handed out.
         self._samples.first = self._step
         for batch in self._loader:

@@ -118,11 +118,14 @@ class FolderImages(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Return the center crops of the held-out images."""
+        return self._loader(self.held_out_images(), shuffle=False)
+
+    def held_out_images(self) -> FolderDataset:
+        """Return the center crops of the images that are held out, `(3, 2 * crop, 2 * crop)`."""
         transform = v2.Compose(
             [v2.Resize(2 * self.crop), v2.CenterCrop(2 * self.crop), v2.ToDtype(torch.float32, scale=True)]
         )
-        held_out = range(0, len(self.paths), self.holdout_every)
-        return self._loader(FolderDataset(self.paths, held_out, transform, self._damaged), shuffle=False)
+        return FolderDataset(self.paths, range(0, len(self.paths), self.holdout_every), transform, self._damaged)
 
     @property
     def damaged(self) -> list[Path]:

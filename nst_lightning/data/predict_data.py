@@ -15,6 +15,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from nst_lightning.data.colors import ColorPreservation
+from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, log_passed_over, read_image, visible_files
 from nst_lightning.images.resize import fit_long_side, resize
@@ -68,6 +70,7 @@ class PredictSample:
         alpha: Opacity in [0, 1], `(1, 1, H, W)`, on the CPU; `None` for a frame and for an opaque image.
         problem: Reason why it can't be read, in one line; `None` if it can.
         frame: Position of a frame in its video; `None` for an image, and for a video that can't be opened.
+        styles: Style images, the same for all; `None` where the network has its own styles.
     """
 
     file: MediaFile
@@ -75,6 +78,7 @@ class PredictSample:
     alpha: Tensor | None = None
     problem: str | None = None
     frame: FrameInfo | None = None
+    styles: StyleImages | None = None
 
 
 class VideoFrames:
@@ -192,9 +196,17 @@ class PredictData(LightningDataModule):
         max_pixels: Most pixels of an image or a frame; files with more are not read, as decompression bombs.
         num_workers: Processes that read ahead, an image each, at most as many as there are cores; 0 to read in
             between. With any, videos are read ahead too, in a thread.
+        style: Image or images whose style is given to all: paths, or `sample:NAME`. For a network of any style; `None`
+            for a network that has styles of its own.
+        style_weights: Weights of the styles, in any proportion; `None` for equal parts.
+        style_scale: Long side that the styles are measured at, over 512 pixels: larger makes larger strokes. One
+            number, or one for each style.
+        preserve_color: Method of keeping each image's colors, as in `TransferData`.
+        color_strength: Weight of the kept colors, from 0 to 1.
 
     Attributes:
         files: Files that are to be stylized, in order.
+        styles: Style images; `None` without any.
 
     Raises:
         UserError: If there is nothing by a name, a folder holds nothing to paint, or a number makes no sense.
@@ -207,6 +219,11 @@ class PredictData(LightningDataModule):
         keep_alpha: bool = True,
         max_pixels: int = 200_000_000,
         num_workers: int = 2,
+        style: str | list[str] | None = None,
+        style_weights: list[float] | None = None,
+        style_scale: float | list[float] = 1.0,
+        preserve_color: ColorPreservation | None = None,
+        color_strength: float = 1.0,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
@@ -222,6 +239,13 @@ class PredictData(LightningDataModule):
         self.keep_alpha = keep_alpha
         self.max_pixels = max_pixels
         self.num_workers = num_workers
+        self.styles: StyleImages | None = None
+        if paths := [style] if isinstance(style, str) else list(style or ()):
+            self.styles = StyleImages.read(
+                paths, style_weights, style_scale, preserve_color, color_strength, max_pixels
+            )
+        elif style_weights is not None or preserve_color is not None:
+            raise UserError("data.style_weights and data.preserve_color need style pictures; set data.style.")
 
     def keep_only(self, files: Sequence[MediaFile]) -> None:
         """Leave out the other files, of which results are there.
@@ -255,9 +279,9 @@ class PredictData(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: PredictSample, device: torch.device, dataloader_idx: int
     ) -> PredictSample:
-        """Copy the pixels; the opacity is needed where files are written."""
+        """Copy the pixels; the opacity is needed where files are written. Add the styles, which are measured once."""
         del dataloader_idx
-        return replace(batch, pixels=batch.pixels.to(device, non_blocking=True))
+        return replace(batch, pixels=batch.pixels.to(device, non_blocking=True), styles=self.styles)
 
 
 class ImageFiles(Dataset[PredictSample]):

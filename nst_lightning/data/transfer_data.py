@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from nst_lightning.data.colors import ColorKeeper, ColorPreservation
 from nst_lightning.data.guide_masks import GuideMasks
 from nst_lightning.data.initial_image import InitialImage, WarpedImage
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
+from nst_lightning.data.style_images import style_scales, style_shares
 from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
 from nst_lightning.encoders.topology import smallest_side
 from nst_lightning.errors import UserError, user_path
@@ -110,8 +110,8 @@ class TransferData(LightningDataModule):
         if preserve_color is not None and content is None:
             raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
         self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
-        self.style_weights = _normalize(style_weights, len(styles))
-        self.style_scales = _scales(style_scale, len(styles))
+        self.style_weights = style_shares(style_weights, len(styles))
+        self.style_scales = style_scales(style_scale, len(styles))
         self.init = init
         self.keep_alpha = keep_alpha
         read = (content, *styles, init, *(guides or ()), *(style_guides or ()), content_guide, warped, warped_guide)
@@ -307,21 +307,3 @@ def _check_sizes(sizes: list[int]) -> list[int]:
 
 def _name(path: str | None) -> str:
     return "" if path is None else Path(path).name
-
-
-def _scales(scale: float | list[float], count: int) -> list[float]:
-    scales = scale if isinstance(scale, list) else [scale] * count
-    if len(scales) != count:
-        raise UserError(f"data.style_scale lists {len(scales)} numbers for {count} styles; give one for each.")
-    if not all(0 < scale < math.inf for scale in scales):
-        raise UserError(f"data.style_scale must be above 0, but {scale} was given.")
-    return scales
-
-
-def _normalize(weights: list[float] | None, count: int) -> tuple[float, ...]:
-    weights = [1.0] * count if weights is None else weights
-    if len(weights) != count:
-        raise UserError(f"data.style_weights lists {len(weights)} numbers for {count} styles; give one for each.")
-    if count and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
-        raise UserError(f"data.style_weights must be 0 or more and not all 0, but {weights} was given.")
-    return tuple(weight / sum(weights) for weight in weights)

@@ -135,6 +135,23 @@ def plan_tiles(height: int, width: int, taps: Sequence[str], tile_size: int | No
     return [Tile(down, across) for down in axes[0][rows] for across in axes[1][columns]]
 
 
+def grid_tiles(height: int, width: int, tile_size: int, margin: int, grid: int) -> list[Tile]:
+    """Cut a map into as few tiles as a longest side allows, whatever is computed of it.
+
+    Args:
+        height: Height of the map, positions.
+        width: Width of the map, positions.
+        tile_size: Longest side of the owned rectangles, positions; rounded up to the grid.
+        margin: Positions that are computed around a tile, a multiple of the grid.
+        grid: Positions that tiles begin at multiples of.
+
+    Returns:
+        The tiles, row by row.
+    """
+    down, across = ([*_spans(length, _fewest(length, tile_size, grid), margin, grid)] for length in (height, width))
+    return [Tile(rows, columns) for rows, columns in itertools.product(down, across)]
+
+
 def deal(tiles: Sequence[Tile], workers: int) -> list[list[Tile]]:
     """Deal tiles out so that the busiest of the workers has as little to do as a greedy choice gives.
 

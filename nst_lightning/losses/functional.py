@@ -9,13 +9,13 @@ Whatever the dtype of the features, arithmetic is in float32, also inside an aut
 float64).
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nst_lightning.errors import UserError
+from nst_lightning.utils.matrix_roots import trace_of_root
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -174,85 +174,6 @@ def gaussian_distance(
         product = target_root @ covariance.to(target_root.dtype) @ target_root
     spread = trace + target_trace - 2 * trace_of_root(product).to(trace.dtype)
     return squared_distance(mean, target_mean) + spread
-
-
-def symmetric_root(matrix: Tensor) -> Tensor:
-    """Return the symmetric square root of a positive semi-definite matrix; no gradient.
-
-    Args:
-        matrix: `(..., C, C)`. Eigenvalues that rounding made negative count as 0.
-
-    Returns:
-        `(..., C, C)` in float64 (in the dtype of *matrix* on a device without it): the root is multiplied on
-        both sides of another matrix, and its rounding in float32 would drown the small eigenvalues of the
-        product.
-    """
-    with torch.no_grad():
-        values, vectors, finite = _eigh(_widest(_symmetric(matrix)))
-        root = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
-    return torch.where(finite[..., None, None], root, torch.nan)
-
-
-def trace_of_root(matrix: Tensor) -> Tensor:
-    r"""Return the trace of the square root of a positive semi-definite matrix, with its gradient.
-
-    .. math:: \mathrm{tr}\,M^{1/2} = \sum_i \sqrt{\lambda_i}, \qquad
-              \partial\,\mathrm{tr}\,M^{1/2} / \partial M = \tfrac{1}{2} V \mathrm{diag}(\lambda^{-1/2})\, V^T
-
-    Unlike the gradient of `torch.linalg.eigh` this one has no :math:`1/(\lambda_i - \lambda_j)`, so repeated
-    eigenvalues are harmless. Eigenvalues below the rounding error of the largest one are raised to it in the
-    gradient, which is infinite at 0; negative ones, which only rounding makes, count as 0.
-
-    Args:
-        matrix: `(..., C, C)`. Only its symmetric part counts. A matrix with a non-finite entry has the value
-            nan: a diverged image must show in the loss, where the guard looks, and not as an error of the
-            eigensolver.
-
-    Returns:
-        `(...)`, in the dtype of *matrix*. The eigenvalues are computed in float64 where the device has it.
-    """
-    return cast("Tensor", _TraceOfRoot.apply(_symmetric(matrix)))
-
-
-class _TraceOfRoot(torch.autograd.Function):
-    """The sum of the roots of the eigenvalues; the gradient is computed along with them."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        values, vectors, finite = _eigh(_widest(matrix))
-        roots = values.clamp_min(0).sqrt().sum(dim=-1)
-        if ctx.needs_input_grad[0]:
-            limits = torch.finfo(matrix.dtype)
-            floor = (limits.eps * values[..., -1:]).clamp_min(limits.tiny)
-            inverse_roots = 0.5 / values.clamp_min(floor).sqrt()
-            ctx.save_for_backward(((vectors * inverse_roots.unsqueeze(-2)) @ vectors.mT).to(matrix.dtype))
-        return torch.where(finite, roots, torch.nan).to(matrix.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
-        (grad,) = ctx.saved_tensors
-        return grad_output[..., None, None] * cast("Tensor", grad)
-
-
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return eigenvalues (ascending), eigenvectors, and which matrices of the batch are finite.
-
-    The eigensolver raises on nan and inf, so it gets zeros in their place.
-    """
-    finite = matrix.isfinite().all(dim=-1).all(dim=-1)
-    with torch.autocast(matrix.device.type, enabled=False):
-        values, vectors = torch.linalg.eigh(torch.where(finite[..., None, None], matrix, 0.0))
-    return values, vectors, finite
-
-
-def _symmetric(matrix: Tensor) -> Tensor:
-    return (matrix + matrix.mT) / 2
-
-
-def _widest(matrix: Tensor) -> Tensor:
-    # Apple's GPUs have no float64.
-    return matrix if matrix.device.type == "mps" else matrix.double()
 
 
 def check_positions(features: Tensor) -> None:

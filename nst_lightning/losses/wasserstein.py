@@ -13,10 +13,10 @@ from nst_lightning.losses.functional import (
     gaussian_moments,
     nonzero_energy,
     squared_norm,
-    symmetric_root,
 )
 from nst_lightning.losses.loss import Features, Guide, Measured
 from nst_lightning.losses.style import STYLE_LAYERS, Positions, StyleLoss
+from nst_lightning.utils.matrix_roots import symmetric_root
 
 WassersteinConvention = Literal["relative", "crowsonkb"]
 

@@ -31,6 +31,7 @@ from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, r
 from nst_lightning.callbacks.image_writer import FILE_NAME, STEPS, ImageWriter
 from nst_lightning.callbacks.run_folder import RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
+from nst_lightning.data.any_style_data import AnyStyleData
 from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.data.predict_data import PredictData
@@ -41,6 +42,7 @@ from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
+from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
@@ -55,11 +57,12 @@ _PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "floa
 _LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
     StyleTransfer: TransferData,
     FastStyleTransfer: FastTransferData,
+    AnyStyleTransfer: AnyStyleData,
     EncoderDistillation: FolderImages,
 }
 _WRITTEN = ("output.path", "animation.path", "model.init_args.output")  # options that name a file to be written
 _FOLDERS = ("default_root_dir", "save_dir", "dirpath")  # options of Lightning's own classes
-_OWN_DATA = (TransferData, FolderImages, PredictData)
+_OWN_DATA = (TransferData, FolderImages, AnyStyleData, PredictData)
 
 _Command = TypeVar("_Command", bound="NSTCommand")
 
@@ -206,9 +209,10 @@ class NSTCommand(CLIHooks, LightningCLI):
     def before_fit(self) -> None:
         """Log what runs, and with which encoder, before minutes are spent on it."""
         check_compatible(self.model, self.datamodule)
-        if isinstance(self.datamodule, FastTransferData) and isinstance(self.trainer.val_check_interval, int):
+        data, interval = self.datamodule, self.trainer.val_check_interval
+        if isinstance(data, FastTransferData | AnyStyleData) and isinstance(interval, int):
             # Lightning refuses a training that is shorter.
-            self.trainer.val_check_interval = min(self.trainer.val_check_interval, self.datamodule.steps)
+            self.trainer.val_check_interval = min(interval, data.steps)
         if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
             return
         self.datamodule.begin_where_large_enough(self.model.check_size)

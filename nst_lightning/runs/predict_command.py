@@ -13,9 +13,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from nst_lightning._compat import allow_idle_ranks, callbacks_of
 from nst_lightning.callbacks.prediction_writer import PredictionWriter
+from nst_lightning.data.predict_data import PredictData
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.trainer import build_predictor
-from nst_lightning.tasks.fast_stylizer import FastStylizer
+from nst_lightning.tasks.fast_stylizer import ANY_STYLE, FastStylizer
 from nst_lightning.utils.signals import stop_signals
 
 _log = logging.getLogger(__name__)
@@ -42,11 +43,18 @@ class PredictCommand(NSTCommand):
         parser.add_lightning_class_args(PredictionWriter, "output")
 
     def resolve_checkpoint(self) -> None:
-        """Make a `ckpt_path` the model's network: a training's checkpoint holds another class, a small file none."""
+        """Choose the network where none is named: a `ckpt_path`, or the one that paints as `data.style` asks.
+
+        A training's checkpoint holds another class than the model's, a small file none.
+        """
         config = self.config[self.config.subcommand]
-        settings = config.model.get("init_args")
-        if config.ckpt_path is not None and settings is not None and "network" in settings:
+        settings, data = config.model.get("init_args"), config.data.get("init_args", {})
+        if settings is None or "network" not in settings:
+            return
+        if config.ckpt_path is not None:
             settings.network, config.ckpt_path = str(config.ckpt_path), None
+        elif settings.network is None and data.get("style"):
+            settings.network = ANY_STYLE
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let `build_predictor` make the Trainer from the parsed settings."""
@@ -66,8 +74,11 @@ class PredictCommand(NSTCommand):
         """Log the styles."""
         allow_idle_ranks()
         if isinstance(self.model, FastStylizer):
-            weights = self.model.style_weights.tolist()
-            styles = [f"{name} {weight:.3g}" for name, weight in zip(self.model.styles, weights, strict=True)]
+            images = self.datamodule.styles if isinstance(self.datamodule, PredictData) else None
+            self.model.check_styles(images)
+            names = self.model.styles if images is None else images.names
+            weights = self.model.weights_of(images).tolist()
+            styles = [f"{name} {weight:.3g}" for name, weight in zip(names, weights, strict=True)]
             _log.info("style: %s", ", ".join(styles))
 
     def after_predict(self) -> None:

@@ -29,7 +29,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.run_folder import RUNS, find_checkpoint
 from nst_lightning.runs.run_logger import RunLogger
-from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
+from nst_lightning.tasks.network_training import NetworkTraining
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
 from nst_lightning.tasks.tile_size import check_fits, free_memory
@@ -135,7 +135,7 @@ def build_trainer(
     trainer = Trainer(**settings)
     if paints:
         check_trainer(trainer)
-    if isinstance(model, FastStyleTransfer) and isinstance(trainer.strategy, DDPStrategy):
+    if isinstance(model, NetworkTraining) and isinstance(trainer.strategy, DDPStrategy):
         # Its only buffers are the frozen encoder's, which DDP would send around at every step.
         keep_buffers_local(trainer.strategy)
     return trainer

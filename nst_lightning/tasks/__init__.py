@@ -1,5 +1,6 @@
 """The LightningModules."""
 
+from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.fast_stylizer import FastStylizer
@@ -7,4 +8,4 @@ from nst_lightning.tasks.style_transfer import StyleTransfer
 
 FastPainter = FastStylizer  # its name in earlier configs
 
-__all__ = ["EncoderDistillation", "FastStyleTransfer", "FastStylizer", "StyleTransfer"]
+__all__ = ["AnyStyleTransfer", "EncoderDistillation", "FastStyleTransfer", "FastStylizer", "StyleTransfer"]

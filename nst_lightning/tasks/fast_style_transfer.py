@@ -1,42 +1,23 @@
-"""Training a one-pass network with the losses that a single image is painted with."""
+"""Training a one-pass network of certain styles with the losses that a single image is painted with."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import Optimizer
 
-from nst_lightning._compat import is_attached, leave_epoch_open
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.encoders.vgg19 import VGG19
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Loss, LossTerm, Measured
 from nst_lightning.losses.objective import Objective, Targets
-from nst_lightning.networks.network_file import CHECKPOINT_KEY, NetworkCard, save_network
+from nst_lightning.networks.network_file import CHECKPOINT_KEY
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.tasks.checkpointed import CheckpointedTask
-from nst_lightning.tasks.optimizers import (
-    check_schedules,
-    configured_state,
-    continue_with_config,
-    make_optimizer,
-    saved_by,
-    scaled_lr,
-    with_schedule,
-)
-from nst_lightning.tasks.precision import ENCODER_DTYPES
-from nst_lightning.tasks.reporting import grouped, is_logging_step
-from nst_lightning.utils.atomic import check_writable
-from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
+from nst_lightning.tasks.network_training import NetworkTraining
 
 
 @torch.no_grad()
@@ -84,7 +65,7 @@ def batch_targets(
     return Targets(terms)
 
 
-class FastStyleTransfer(CheckpointedTask):
+class FastStyleTransfer(NetworkTraining):
     r"""Train a network to do in one pass what `StyleTransfer` optimizes an image for.
 
     Johnson, Alahi and Fei-Fei 2016; several styles in one network as in Dumoulin et al. 2017. Every image of a batch
@@ -115,6 +96,8 @@ class FastStyleTransfer(CheckpointedTask):
             number is out of range.
     """
 
+    network: TransformerNet
+
     def __init__(
         self,
         encoder: VGG19 | None = None,
@@ -129,98 +112,36 @@ class FastStyleTransfer(CheckpointedTask):
         lr_scheduler: LRSchedulerCallable | None = None,
         decay: float = 1.0,
     ) -> None:
-        super().__init__()
-        if not 0 <= weaker < 1:
-            raise UserError(f"model.weaker is a share from 0 up to but not including 1, but {weaker} was given.")
-        if not 0 <= decay <= 1:
-            raise UserError(f"model.decay is from 0 to 1, but {decay} was given.")
-        self.output = None if output is None else user_path(output)
-        if self.output is not None:
-            if self.output.suffix != ".safetensors":
-                raise UserError(f"model.output must end in .safetensors, but {output} was given.")
-            check_writable(self.output)
-            target = WrittenFile(self.output, f"model.output {output}")
-            check_overwriting([target], named_files([] if encoder is None else [encoder.weights_name]))
-        losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
-        for loss in losses:
-            if loss.reference == "warped":
-                raise UserError(f"the loss {loss.name!r} compares frames of a video, not photographs; leave it out.")
-        self.objective = Objective(encoder or VGG19(padding="replicate"), losses)
-        self.network = network or TransformerNet()
-        self.weaker = weaker
-        self.optimizer = optimizer
-        with_schedule(self._make_optimizer(), lr_scheduler)  # mistakes are told now
-        self.lr_scheduler = lr_scheduler
-        self.decay = decay
+        super().__init__(
+            network or TransformerNet(),
+            encoder or VGG19(padding="replicate"),
+            (content, style, variation, *(extra_losses or ())),
+            output,
+            weaker,
+            optimizer,
+            lr_scheduler,
+            decay,
+        )
         self._targets: dict[str, Measured] = {}
         self._style_names: tuple[str, ...] = ()
         self._styles_digest = ""
 
     @property
-    def encoder(self) -> VGG19:
-        """Frozen network of the losses."""
-        return self.objective.encoder
-
-    def card(self) -> NetworkCard:
-        """Return the description that goes with the network's weights."""
-        return NetworkCard(self.network.architecture(), self._style_names, self.encoder.digest)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer of the network, and its schedule if there is one."""
-        return with_schedule(self._make_optimizer(), self.lr_scheduler)
-
-    def _make_optimizer(self) -> Optimizer:
-        return make_optimizer(self.optimizer, self.network.parameters())
+    def style_names(self) -> tuple[str, ...]:
+        """Names of the styles."""
+        return self._style_names
 
     def on_fit_start(self) -> None:
-        """Convert the encoder once, as `StyleTransfer` does; forget the styles of an earlier run."""
-        precision = str(self.trainer.precision)
-        if precision not in ENCODER_DTYPES:
-            raise UserError(f"can't train at precision {precision}; use one of {', '.join(ENCODER_DTYPES)}.")
-        self.encoder.cast(ENCODER_DTYPES[precision])
+        """Convert the encoder once; forget the styles of an earlier run."""
+        super().on_fit_start()
         self._targets = {}
         if self.trainer.ckpt_path is None:
             self._styles_digest = ""
-
-    def on_train_start(self) -> None:
-        """Refuse a schedule that ends before the training."""
-        check_schedules(self.trainer)
 
     def forward(self, images: Tensor, weights: Tensor | None = None) -> Tensor:
         """Stylize images; see `TransformerNet.forward`."""
         painted: Tensor = self.network(images, weights)
         return painted
-
-    def training_step(self, batch: FastBatch, batch_idx: int) -> Tensor:
-        """Evaluate the objective on a batch of painted images.
-
-        Returns:
-            The sum of all weighted terms, a float32 scalar.
-        """
-        loss, terms = self._evaluate(batch, batch_idx, strength_of_step(batch_idx, self.weaker))
-        if is_logging_step(self.trainer):
-            metrics: dict[str, Any] = {f"loss/{name}": value for name, value in grouped(terms).items()}
-            metrics["learning_rate"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-            self.log_dict(metrics, batch_size=batch.contents.shape[0])
-        return loss
-
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | LightningOptimizer,
-        optimizer_closure: Any = None,
-    ) -> None:
-        """Step at the learning rate that the training has come down to."""
-        done = batch_idx / self.trainer.num_training_batches
-        with scaled_lr(self.trainer.optimizers[0], 1 - (1 - self.decay) * done):
-            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-
-    def validation_step(self, batch: FastBatch, batch_idx: int) -> None:
-        """Log the objective of held-out images, painted at full strength."""
-        loss, terms = self._evaluate(batch, batch_idx, 1.0)
-        metrics = {f"val/{name}": value for name, value in grouped(terms).items() if name != "total"}
-        self.log_dict({"val/loss": loss, **metrics}, batch_size=batch.contents.shape[0], sync_dist=True)
 
     def _evaluate(self, batch: FastBatch, batch_idx: int, strength: float) -> tuple[Tensor, dict[str, Tensor]]:
         self._measure_styles(batch)
@@ -252,51 +173,14 @@ class FastStyleTransfer(CheckpointedTask):
         self._style_names = batch.style_names
         self._styles_digest = batch.digest
 
-    def on_train_end(self) -> None:
-        """Write the network, unless the training was stopped before its end."""
-        trainer = self.trainer
-        finished = trainer.global_step == trainer.max_steps or not trainer.should_stop
-        if self.output is not None and finished and trainer.is_global_zero:
-            save_network(self.network, self.output, self._style_names, self.encoder.digest)
-            rank_zero_info(f"network: {self.output}")
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what an exact resume needs beside the network and the optimizer's state."""
-        # Whether this was the last batch, data.steps says that the run is resumed under: it may be more.
-        leave_epoch_open(checkpoint)
-        checkpoint[CHECKPOINT_KEY] = {
-            **self.card().as_dict(),
-            "pictures": self._styles_digest,
-            **configured_state(self.trainer.optimizers[0], self._make_optimizer, self.lr_scheduler),
-        }
+        """Add what an exact resume needs, the digest of the styles among it."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["pictures"] = self._styles_digest
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the state over; optimizer settings stay those of the config.
-
-        Raises:
-            UserError: If the checkpoint belongs to another encoder, network, optimizer or kind of model.
-        """
-        saved = saved_by("FastStyleTransfer", checkpoint, CHECKPOINT_KEY)
-        if saved["architecture"] != self.network.architecture():
-            raise UserError(
-                f"the checkpoint's network was made with {saved['architecture']}, the config asks for "
-                f"{self.network.architecture()}; restore model.network, or start without --ckpt_path."
-            )
-        if is_attached(self):  # else it is `load_from_checkpoint`
-            continue_with_config(checkpoint, saved, self.encoder.digest, self._make_optimizer, self.lr_scheduler)
+        """Take the state over; see `NetworkTraining.on_load_checkpoint`."""
+        super().on_load_checkpoint(checkpoint)
+        saved = checkpoint[CHECKPOINT_KEY]
         self._style_names = tuple(saved["styles"])
         self._styles_digest = saved["pictures"]
-
-
-def strength_of_step(step: int, weaker: float) -> float:
-    """Return the strength of a step: 1, or for a share `weaker` of the steps something in (0, 1).
-
-    Multiples of two irrational numbers modulo 1 say whether, and how strong: evenly spread at any length of the
-    training, and nothing to keep in a checkpoint.
-
-    Args:
-        step: Number of the step, from 0.
-        weaker: Share of the steps with a strength below 1, in [0, 1).
-    """
-    number = step + 1  # at 0 both are 0: a first step without any gradient
-    return math.fmod(number * math.sqrt(5), 1.0) if math.fmod(number * math.sqrt(2), 1.0) < weaker else 1.0

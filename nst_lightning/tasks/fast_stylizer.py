@@ -1,4 +1,4 @@
-"""Stylizing images with a trained one-pass network."""
+"""Stylizing images with a trained one-pass network: in a style that it has learned, or in that of any image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from torch import Tensor
 
 from nst_lightning._compat import is_out_of_memory
 from nst_lightning.data.predict_data import PredictSample
+from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.networks.network_file import load_network
+from nst_lightning.networks.any_style import AnyStyleNet, Statistics
+from nst_lightning.networks.any_style_tiles import paint_any_tiled
+from nst_lightning.networks.network_file import OnePassNet, load_network
 from nst_lightning.networks.tiled_inference import paint_tiled
-from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
+from nst_lightning.networks.transformer import SMALLEST_SIDE
 from nst_lightning.tasks.tile_size import free_memory
+
+ANY_STYLE = "any_style"
+"""Name of the shipped network that paints in the style of any image."""
 
 _WHOLE_BYTES = 25
 """Bytes for each pixel and channel of full resolution at a forward pass's peak, in the last upsampling. Measured: 601
@@ -27,14 +33,21 @@ _PART = 0.5  # of an accelerator's free memory: the rest is for images read ahea
 _SMALLEST_TILE, _LARGEST_TILE, _TILE_STEP = 128, 2048, 64  # pixels
 _CPU_PIXELS, _CPU_TILE = 2**20, 256
 """On a CPU larger images are tiled: as fast, since a tile's maps stay in its caches, in a fifth of the memory."""
+_CPU_TILE_OF_ANY = 512  # its tiles are computed with 56 pixels around them
+_ANY_WHOLE_BYTES = 50  # what `_WHOLE_BYTES` is, of a network of any style
 
 
 class FastStylizer(LightningModule):
     """Stylize images of any size with a trained network: the task of `nst predict`.
 
+    A network of any style takes the style images that come with each batch (`data.style`). They are measured once,
+    unless each image's colors are kept: then its styles are others than those of the image before.
+
     Args:
-        network: Name of a shipped network, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` run.
-        style: Name of one of a network's styles, or names with their shares; `None` for equal parts.
+        network: Name of a shipped network, a `.safetensors` file, or the checkpoint of a `FastStyleTransfer` or
+            `AnyStyleTransfer` run; `None` for `starry`.
+        style: Name of one of a network's styles, or names with their shares; `None` for equal parts. Not for a network
+            of any style.
         strength: Strength of the style: 0 gives the photograph, 1 the style as learned.
         tile_size: Longest side of the tiles that images are painted in, pixels, with the same result to rounding
             (`paint_tiled`); `null` for each image in one piece; `auto` for tiles of 256 pixels where a CPU paints an
@@ -52,7 +65,7 @@ class FastStylizer(LightningModule):
 
     def __init__(
         self,
-        network: str = "starry",
+        network: str | None = None,
         style: str | dict[str, float] | None = None,
         strength: float = 1.0,
         tile_size: int | Literal["auto"] | None = "auto",
@@ -62,29 +75,67 @@ class FastStylizer(LightningModule):
             raise UserError(
                 f"model.tile_size must be at least {SMALLEST_SIDE} pixels, auto or null, but {tile_size} was given."
             )
-        self.network, card = load_network(network)
+        self.network: OnePassNet
+        self.network, card = load_network(network or "starry")
         self.network.requires_grad_(False)
         self.styles = card.styles
+        self.strength = strength
         self.tile_size = tile_size
-        self.register_buffer("style_weights", mix_styles(card.styles, style, strength), persistent=False)
+        if isinstance(self.network, AnyStyleNet):
+            if style is not None:
+                raise UserError("model.style names a style that a network has learned; for any other set data.style.")
+            check_strength(strength)
+            weights = torch.empty(0)
+        else:
+            weights = mix_styles(card.styles, style, strength)
+        self.register_buffer("style_weights", weights, persistent=False)
+        self._measured: tuple[StyleImages, list[Statistics]] | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def check_styles(self, styles: StyleImages | None) -> None:
+        """Refuse style images where the network has styles of its own, and their absence where it has none.
+
+        Raises:
+            UserError: With the option to set or to leave out.
+        """
+        if isinstance(self.network, AnyStyleNet) and styles is None:
+            raise UserError("the network paints in the style of any picture; set --data.style to one.")
+        if styles is not None and not isinstance(self.network, AnyStyleNet):
+            raise UserError(
+                f"data.style names pictures, but the network paints {', '.join(self.styles)} only; leave out "
+                f"model.network, or set it to {ANY_STYLE}."
+            )
+
+    def weights_of(self, styles: StyleImages | None) -> Tensor:
+        """Return the weights of style images, or of the network's own styles; their sum is the strength."""
+        return self.style_weights if styles is None else self.strength * torch.tensor(styles.weights)
+
+    def forward(self, images: Tensor, styles: Sequence[Statistics] = (), weights: Tensor | None = None) -> Tensor:
         """Stylize images.
 
         Args:
             images: sRGB in [0, 1], `(N, 3, H, W)`. A side shorter than the network needs is lengthened by repeating
                 the last row or column, and cut again.
+            styles: For a network of any style: statistics of each, from `AnyStyleNet.measure`.
+            weights: For such a network: weights of the styles, whose sum is the strength; `None` for equal parts.
 
         Returns:
             sRGB in [0, 1], `(N, 3, H, W)`.
         """
+        tile_size = self._choose_tile(images)
+        if isinstance(self.network, AnyStyleNet):
+            if weights is None:
+                weights = torch.full((len(styles),), self.strength / max(1, len(styles)))
+            weights = weights.to(images)
+            if tile_size is not None:
+                return paint_any_tiled(self.network, images, styles, weights, tile_size)
+            painted: Tensor = self.network(images, styles, weights)
+            return painted
         height, width = images.shape[-2:]
         missing = (0, max(0, SMALLEST_SIDE - width), 0, max(0, SMALLEST_SIDE - height))
         if any(missing):
             images = F.pad(images, missing, mode="replicate")
-        tile_size = self._choose_tile(images)
         if tile_size is None:
-            painted: Tensor = self.network(images, self.style_weights)
+            painted = self.network(images, self.style_weights)
         else:
             painted = paint_tiled(self.network, images, self.style_weights, tile_size, self._choose_store(images))
         return painted[..., :height, :width]
@@ -94,19 +145,41 @@ class FastStylizer(LightningModule):
         if batch.problem is not None:
             return batch.pixels
         try:
-            painted: Tensor = self(batch.pixels)
+            return self._stylize(batch)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             return batch.pixels.new_empty(1, 3, 0, 0)
-        return painted
+
+    def _stylize(self, batch: PredictSample) -> Tensor:
+        self.check_styles(batch.styles)
+        if batch.styles is None:
+            return self.forward(batch.pixels)
+        colors = batch.styles.colors
+        content = colors.prepare_content(batch.pixels)
+        painted = self.forward(content, self._measure(batch.styles, batch.pixels), self.weights_of(batch.styles))
+        return colors.finish(painted, batch.pixels)
+
+    def _measure(self, styles: StyleImages, pixels: Tensor) -> list[Statistics]:
+        """Return the statistics of styles that are to be given to an image."""
+        assert isinstance(self.network, AnyStyleNet)
+        kept = self._measured is not None and self._measured[0] is styles
+        if not kept or styles.colors.method is not None:
+            prepared = [
+                styles.colors.prepare_style(image.to(pixels), pixels, None, index)
+                for index, image in enumerate(styles.images)
+            ]
+            self._measured = styles, [self.network.measure(image) for image in prepared]
+        assert self._measured is not None
+        return self._measured[1]
 
     def _choose_tile(self, images: Tensor) -> int | None:
         if self.tile_size != "auto":
             return self.tile_size
         pixels = images.shape[0] * images.shape[-2] * images.shape[-1]
         if self.device.type == "cpu":
-            return _CPU_TILE if pixels > _CPU_PIXELS else None
+            tile = _CPU_TILE_OF_ANY if isinstance(self.network, AnyStyleNet) else _CPU_TILE
+            return tile if pixels > _CPU_PIXELS else None
         return pick_tile_size(pixels, self.network, free_memory(self.device))
 
     def _choose_store(self, images: Tensor) -> torch.device | None:
@@ -117,7 +190,7 @@ class FastStylizer(LightningModule):
         return torch.device("cpu") if kept > _PART * free_memory(self.device) else None
 
 
-def pick_tile_size(pixels: int, network: TransformerNet, free: int) -> int | None:
+def pick_tile_size(pixels: int, network: OnePassNet, free: int) -> int | None:
     """Pick the largest tile that half of an accelerator's free memory holds beside the maps that are kept.
 
     Args:
@@ -128,12 +201,18 @@ def pick_tile_size(pixels: int, network: TransformerNet, free: int) -> int | Non
     Returns:
         Pixels, a multiple of 64 from 128 to 2048: larger tiles gain nothing. `None` if the whole image fits.
     """
-    whole = _WHOLE_BYTES * network.width
+    whole = (_ANY_WHOLE_BYTES if isinstance(network, AnyStyleNet) else _WHOLE_BYTES) * network.width
     if pixels * (whole + _IMAGE_BYTES) <= _PART * free:
         return None
     left = _PART * free - pixels * (_KEPT_BYTES * network.width + _IMAGE_BYTES)
     side = int((max(0.0, left) / whole) ** 0.5)
     return min(_LARGEST_TILE, max(_SMALLEST_TILE, side // _TILE_STEP * _TILE_STEP))
+
+
+def check_strength(strength: float) -> None:
+    """Raise a UserError unless a strength is from 0 to 1."""
+    if not 0 <= strength <= 1:
+        raise UserError(f"the strength of a style is from 0 to 1, but {strength:g} was given.")
 
 
 def mix_styles(names: Sequence[str], style: str | Mapping[str, float] | None, strength: float) -> Tensor:
@@ -150,8 +229,7 @@ def mix_styles(names: Sequence[str], style: str | Mapping[str, float] | None, st
     Raises:
         UserError: If there is no such style, or a number is out of range.
     """
-    if not 0 <= strength <= 1:
-        raise UserError(f"the strength of a style is from 0 to 1, but {strength:g} was given.")
+    check_strength(strength)
     shares = dict.fromkeys(names, 1.0) if style is None else {style: 1.0} if isinstance(style, str) else dict(style)
     for name in shares:
         check_choice(name, names, "style")

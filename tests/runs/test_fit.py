@@ -27,7 +27,7 @@ from tests.helpers.inputs import make_image
 from tests.runs.conftest import CONFIGS
 
 RUN = Path("lightning_logs/starry/version_0")
-OTHERS = ("distill_compact", "fast_starry", "fast_predict")
+OTHERS = ("distill_compact", "any_style", "fast_starry", "fast_predict")
 OURS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.stem not in OTHERS)
 
 

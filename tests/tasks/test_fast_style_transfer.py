@@ -23,7 +23,8 @@ from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.runs.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
-from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer, strength_of_step
+from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
+from nst_lightning.tasks.network_training import strength_of_step
 from tests.helpers.inputs import make_image
 
 

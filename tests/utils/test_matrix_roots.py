@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from nst_lightning.losses.functional import symmetric_root, trace_of_root
+from nst_lightning.utils.matrix_roots import symmetric_root, trace_of_root
 
 
 def semi_definite(*shape: int, rank: int, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,281 @@
+"""The network that paints in one pass in the style of any image, given that image's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nst_lightning.encoders.topology import INPUT
+from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
+from nst_lightning.networks.gaussians import AffineMap, Gaussian, optimal_transport
+
+STYLE_TAPS = (INPUT, "relu1_1", "relu2_1", "relu3_1", "relu4_1")
+"""Layers whose Gaussians describe a style, from fine to coarse."""
+
+MOVED_TAPS = (INPUT, "relu3_1", "relu4_1")
+"""Layers that the decoder paints from, the image itself at a quarter of its resolution. Given finer ones too, it keeps
+the photograph's grain and paints no strokes."""
+
+GRID = 8  # pixels: one position of relu4_1
+_COLOR_RIDGE = 0.005  # lower than that of features: what is painted has hardly any noise to be amplified
+_FADE = 0.25  # strength below which the photograph itself is mixed in
+
+Statistics = Mapping[str, Gaussian]
+"""Description of an image's style: the Gaussian of each of `STYLE_TAPS`."""
+
+
+class Transport(NamedTuple):
+    """What one image is painted by, for a whole image or any part of it.
+
+    Attributes:
+        maps: Map of each of `MOVED_TAPS`.
+        modulation: Factors and offsets of the decoder's channels, `(N, 2 * channels)`.
+        colors: Weights and Gaussians of the colors that the painted image is given at last.
+        opacity: Weight of what the decoder paints, the rest being the image itself: `(N, 1, 1, 1)` in [0, 1].
+    """
+
+    maps: Mapping[str, AffineMap]
+    modulation: Tensor
+    colors: Sequence[tuple[Tensor, Gaussian]]
+    opacity: Tensor
+
+    @torch.no_grad()
+    def color_map(self, painted: Gaussian) -> AffineMap:
+        """Return the map that gives colors of this Gaussian those that are wanted."""
+        moved = [optimal_transport(painted, wanted, _COLOR_RIDGE) for _, wanted in self.colors]
+        parts = [
+            (weight * each.matrix, weight * each.offset) for (weight, _), each in zip(self.colors, moved, strict=True)
+        ]
+        matrices, offsets = zip(*parts, strict=True)
+        return AffineMap(torch.stack(matrices).sum(0), torch.stack(offsets).sum(0))
+
+
+class _Modulated(nn.Module):
+    """Convolution with replicated borders; each channel is then multiplied and shifted as the style asks."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, 3)
+        self.outputs = outputs
+        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
+        assert self.convolution.bias is not None
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        factor, offset = modulation[..., None, None].to(x.dtype).chunk(2, dim=1)
+        convolved = self.convolution(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+        return torch.addcmul(offset.to(convolved.dtype), convolved, 1 + factor.to(convolved.dtype))
+
+
+class _Residual(nn.Module):
+    """Two convolutions around which the input is carried."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _Modulated(channels, channels)
+        self.second = _Modulated(channels, channels)
+        with torch.no_grad():
+            self.second.convolution.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+        first, second = modulations
+        added: Tensor = self.second(F.relu(self.first(x, first)), second)
+        return x + added
+
+
+class _Level(nn.Module):
+    """One resolution of the decoder: the coarser one's map is doubled, and other maps of this one may join it."""
+
+    def __init__(self, coarser: int, joining: int, channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(coarser, channels, 1)
+        self.join = _Modulated(channels + joining, channels)
+        self.refine = _Residual(channels)
+
+    def forward(self, x: Tensor, joining: Tensor | None, modulations: Sequence[Tensor]) -> Tensor:
+        x = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        if joining is not None:
+            x = torch.cat([x, joining.to(x.dtype)], dim=1)
+        x = F.relu(self.join(x, modulations[0]))
+        refined: Tensor = self.refine(x, modulations[1:])
+        return F.relu(refined)
+
+
+class AnyStyleNet(nn.Module):
+    r"""Paint an image in the style of any other one, in one pass.
+
+    A frozen encoder describes both images by the Gaussians of their features at several layers. The features of the
+    image are moved by the optimal transport maps from its own Gaussians to the style's (`optimal_transport`; Mroueh,
+    "Wasserstein Style Transfer", 2019, has one at a single layer), and a decoder paints an image of them: from the
+    deepest layer upwards, the finer layers joining at their resolution. AdaIN (Huang and Belongie 2017) and whitening
+    and coloring (Li et al. 2017) move features of one layer.
+    The style's statistics also scale and shift the decoder's channels (Ghiasi et al. 2017), and at last the painted
+    image's colors are moved in the same way as the features.
+
+    The decoder normalizes nothing, and statistics are means over positions: so any part of an image can be painted by
+    itself, once the whole has been measured, and finished once the whole has been painted.
+
+    The style is a mixture of statistics, of which the image's own are one: their share is what the weights leave of
+    1. Maps, modulations and statistics are averaged. The strength is the weights' sum :math:`\alpha`. Below
+    0.25 the image itself is mixed in, so that at 0 it is left as it is, to the bit.
+
+    Args:
+        weights: Weights of the encoder, as `VGG19` takes them.
+        width: Number of channels of the decoder at full resolution; 2, 4 and 8 times as many at the lower ones.
+        blocks: Number of residual blocks at the lowest resolution.
+        described: Number of features that the style's statistics are put into for the decoder.
+
+    Raises:
+        UserError: If a number is below 1 (`blocks`: below 0).
+
+    Example:
+        >>> network = AnyStyleNet(width=4, blocks=1).eval()
+        >>> image, style = torch.rand(1, 3, 30, 41), torch.rand(1, 3, 24, 24)
+        >>> network(image, [network.measure(style)]).shape
+        torch.Size([1, 3, 30, 41])
+    """
+
+    def __init__(self, weights: str = "compact", width: int = 16, blocks: int = 2, described: int = 64) -> None:
+        super().__init__()
+        if min(width, described) < 1 or blocks < 0:
+            raise UserError(
+                f"a network of any style needs a width and a description of at least 1 and 0 blocks, but {width}, "
+                f"{described} and {blocks} were given."
+            )
+        self.weights = weights
+        self.width = width
+        self.blocks = blocks
+        self.described = described
+        self.encoder = VGG19(weights, padding="replicate")
+        channels = [self.encoder.width(f"conv{block}_1") for block in (1, 2, 3, 4)]
+        deep = 8 * width
+        self.enter = _Modulated(channels[3], deep)
+        self.trunk = nn.ModuleList(_Residual(deep) for _ in range(blocks))
+        self.levels = nn.ModuleList(
+            [
+                _Level(deep, channels[2] + 3, 4 * width),
+                _Level(4 * width, 0, 2 * width),
+                _Level(2 * width, 0, width),
+            ]
+        )
+        self.leave = nn.Conv2d(width, 3, 3)
+        self._widths = [module.outputs for module in self.modules() if isinstance(module, _Modulated)]
+        self.describe = nn.Linear(2 * (sum(channels) + 3), described)
+        self.modulate = nn.Linear(described, 2 * sum(self._widths))
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+        self.to(memory_format=torch.channels_last)  # what convolutions run fastest in
+
+    def architecture(self) -> dict[str, int | str]:
+        """Return the arguments that make a network like this one."""
+        return {"weights": self.weights, "width": self.width, "blocks": self.blocks, "described": self.described}
+
+    def encode(self, images: Tensor, taps: Sequence[str] = STYLE_TAPS) -> dict[str, Tensor]:
+        """Return the encoder's maps of images whose sides are multiples of `GRID`."""
+        maps: dict[str, Tensor] = self.encoder(images, taps)
+        return maps
+
+    @torch.no_grad()
+    def measure(self, images: Tensor) -> dict[str, Gaussian]:
+        """Return the statistics of images `(N, 3, H, W)`, sRGB in [0, 1], each side by itself of any length."""
+        return describe(self.encode(extend(images)))
+
+    def transport(self, own: Statistics, styles: Sequence[Statistics], weights: Tensor | None = None) -> Transport:
+        """Return what an image is painted by.
+
+        Args:
+            own: Statistics of the image, or of a batch of `N`.
+            styles: Statistics of each style, of a batch of 1 or `N`.
+            weights: Weights of the styles, `(S,)`; their sum is the strength. `None` for equal parts at strength 1.
+        """
+        if weights is None:
+            weights = own[INPUT].mean.new_full((len(styles),), 1 / len(styles))
+        strength = weights.sum()
+        maps, described = {}, []
+        for tap in MOVED_TAPS:
+            identity = torch.eye(own[tap].mean.shape[1], dtype=own[tap].mean.dtype, device=own[tap].mean.device)
+            matrix, offset = (1 - strength) * identity, torch.zeros_like(own[tap].mean)
+            for style, weight in zip(styles, weights, strict=True):
+                moved = optimal_transport(own[tap], style[tap])
+                matrix, offset = matrix + weight * moved.matrix, offset + weight * moved.offset
+            maps[tap] = AffineMap(matrix, offset)
+        for tap in STYLE_TAPS:
+            mean, deviation = (1 - strength) * own[tap].mean, (1 - strength) * own[tap].deviation
+            for style, weight in zip(styles, weights, strict=True):
+                mean, deviation = mean + weight * style[tap].mean, deviation + weight * style[tap].deviation
+            described += [mean, deviation]
+        modulation = self.modulate(F.relu(self.describe(torch.cat(described, dim=1).to(self.describe.weight.dtype))))
+        opacity = (strength / _FADE).clamp(0, 1).expand(own[INPUT].mean.shape[0], 1, 1, 1)
+        colors = [(1 - strength, own[INPUT]), *zip(weights, (style[INPUT] for style in styles), strict=True)]
+        return Transport(maps, modulation, colors, opacity)
+
+    def decode_deep(self, deepest: Tensor, transport: Transport) -> Tensor:
+        """Return the decoder's map at relu4_1's resolution, of the encoder's there."""
+        modulations = self._split(transport.modulation)
+        x = transport.maps["relu4_1"](deepest).to(self.leave.weight.dtype)  # the encoder may have another
+        x = F.relu(self.enter(x, modulations[0]))
+        for index, block in enumerate(self.trunk):
+            x = block(x, modulations[1 + 2 * index : 3 + 2 * index])
+        return x
+
+    def decode_fine(self, deep: Tensor, maps: Mapping[str, Tensor], transport: Transport) -> Tensor:
+        """Return the painted image, not finished yet, of the result of `decode_deep` and the encoder's finer maps."""
+        modulations = self._split(transport.modulation)[1 + 2 * self.blocks :]
+        features = transport.maps["relu3_1"](maps["relu3_1"])
+        colors = transport.maps[INPUT](F.avg_pool2d(maps[INPUT], 4))
+        joining = torch.cat([features.to(colors.dtype), colors], dim=1).to(self.leave.weight.dtype)
+        x = self.levels[0](deep, joining, modulations[:3])
+        for index, level in enumerate(self.levels[1:], start=1):
+            x = level(x, None, modulations[3 * index : 3 * index + 3])
+        painted: Tensor = self.leave(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+        return painted.to(maps[INPUT].dtype).sigmoid()
+
+    @staticmethod
+    def fade(painted: Tensor, images: Tensor, transport: Transport) -> Tensor:
+        """Return what was painted, with the images themselves at a strength near 0."""
+        return torch.lerp(images, painted, transport.opacity.to(images.dtype))
+
+    def finish(self, painted: Tensor, color_map: AffineMap, images: Tensor, transport: Transport) -> Tensor:
+        """Return the result for images, or any part of them, of what was painted."""
+        return self.fade(color_map(painted).clamp(0, 1), images, transport)
+
+    def _split(self, modulation: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(modulation, [2 * width for width in self._widths], dim=1)
+
+    def paint(self, maps: Mapping[str, Tensor], transport: Transport) -> Tensor:
+        """Return the painted image, not finished yet, of the encoder's maps of an image."""
+        return self.decode_fine(self.decode_deep(maps["relu4_1"], transport), maps, transport)
+
+    def forward(self, images: Tensor, styles: Sequence[Statistics], weights: Tensor | None = None) -> Tensor:
+        """Return painted images.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`, of any size.
+            styles: Statistics of each style, from `measure`.
+            weights: Weights of the styles, `(S,)`; their sum is the strength. `None` for equal parts at strength 1.
+
+        Returns:
+            sRGB in [0, 1], `(N, 3, H, W)`.
+        """
+        height, width = images.shape[-2:]
+        maps = self.encode(extend(images))
+        transport = self.transport(describe(maps), styles, weights)
+        painted = self.paint(maps, transport)
+        finished = self.finish(painted, transport.color_map(Gaussian.of(painted)), maps[INPUT], transport)
+        return finished[..., :height, :width]
+
+
+def extend(images: Tensor) -> Tensor:
+    """Return images with the last row and column repeated until both sides are multiples of `GRID`."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+
+
+def describe(maps: Mapping[str, Tensor]) -> dict[str, Gaussian]:
+    """Return the Gaussian of each of `STYLE_TAPS`."""
+    return {tap: Gaussian.of(maps[tap]) for tap in STYLE_TAPS}

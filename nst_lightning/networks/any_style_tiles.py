@@ -1,0 +1,134 @@
+"""Painting an image in any style tile by tile: the result of one piece, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from nst_lightning.encoders.tiles import Span, Tile, grid_tiles, halo, stride_of
+from nst_lightning.networks.any_style import GRID, MOVED_TAPS, STYLE_TAPS, AnyStyleNet, Statistics, extend
+from nst_lightning.networks.gaussians import Gaussian
+
+_FINE_TAPS = MOVED_TAPS[:-1]  # what the decoder reads beside its deep map
+_FINE_REACH = 40
+"""Pixels around a tile that its painted pixels depend on by way of the decoder's maps: 1 for the last convolution, for
+each level from the finest its 3 convolutions, and at each doubling half of the distance and one position more."""
+
+
+@torch.no_grad()
+def paint_any_tiled(
+    network: AnyStyleNet,
+    images: Tensor,
+    styles: Sequence[Statistics],
+    weights: Tensor | None,
+    tile_size: int,
+) -> Tensor:
+    """Return `network(images, styles, weights)`, holding no more than tiles at full resolution.
+
+    Passes over tiles. The first measures the image, and keeps the encoder's deepest map; the second turns that
+    into the decoder's map of this resolution; the third encodes the finer layers once more, and paints; the last gives
+    the whole its colors. A tile is
+    computed with all it depends on around it, so that its own positions see what they see in the whole image;
+    borders are replicated at the image's own only.
+
+    The two maps kept take 18 bytes a pixel in float32, the image and the result 12 each. A tile's memory does not grow
+    with the image.
+
+    Args:
+        network: Network of any width and depth.
+        images: sRGB in [0, 1], `(N, 3, H, W)`; on any device.
+        styles: Statistics of each style, from `AnyStyleNet.measure`.
+        weights: Weights of the styles, as in `AnyStyleNet.forward`.
+        tile_size: Longest side of a tile, pixels.
+
+    Returns:
+        sRGB in [0, 1], `(N, 3, H, W)`, on the images' device; equal to the untiled one to rounding, since the
+        statistics are summed in another order.
+
+    Example:
+        >>> network = AnyStyleNet(width=4, blocks=1).eval()
+        >>> image, styles = torch.rand(1, 3, 90, 130), [network.measure(torch.rand(1, 3, 24, 24))]
+        >>> tiled = paint_any_tiled(network, image, styles, None, tile_size=48)
+        >>> torch.allclose(tiled, network(image, styles), atol=1e-4)
+        True
+    """
+    height, width = images.shape[-2:]
+    device = network.encoder.device
+    images = extend(images)
+    own, deepest = _measure(network, images, tile_size)
+    transport = network.transport(own, styles, weights)
+    deep: Tensor | None = None
+    reach = 1 + 2 * network.blocks  # of the convolutions of `decode_deep`
+    for tile in grid_tiles(deepest.shape[-2], deepest.shape[-1], max(1, tile_size // 2), reach, 1):
+        part = _inner(network.decode_deep(_outer(deepest, tile), transport), tile, 1)
+        if deep is None:
+            deep = part.new_empty(*part.shape[:2], *deepest.shape[-2:])
+        _place(deep, tile, 1).copy_(part)
+    del deepest
+    assert deep is not None
+    result, parts, areas = torch.empty_like(images), [], []
+    for tile, seen in _fine_tiles(images, tile_size):
+        maps = network.encode(_outer(images, seen).to(device), _FINE_TAPS)
+        # Of what was encoded only that is handed on which saw all it sees in the whole image.
+        maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in _FINE_TAPS}
+        rows, columns = (slice(span.start // GRID, span.stop // GRID) for span in (tile.rows, tile.columns))
+        painted = _inner(network.decode_fine(deep[..., rows, columns], maps, transport), tile, 1)
+        parts.append(Gaussian.of(painted))
+        areas.append(painted.shape[-2] * painted.shape[-1])
+        _place(result, tile, 1).copy_(painted)
+    color_map = transport.color_map(Gaussian.merged(parts, areas))
+    for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, 0, GRID):
+        painted, image = _outer(result, tile), _outer(images, tile)
+        painted.copy_(network.finish(painted.to(device), color_map, image.to(device), transport))
+    return result[..., :height, :width]
+
+
+def _measure(network: AnyStyleNet, images: Tensor, tile_size: int) -> tuple[dict[str, Gaussian], Tensor]:
+    """Return the statistics of whole images, and the deepest of `STYLE_TAPS`."""
+    height, width = images.shape[-2:]
+    deepest: Tensor | None = None
+    parts: dict[str, list[Gaussian]] = {tap: [] for tap in STYLE_TAPS}
+    areas = []
+    for tile in grid_tiles(height, width, tile_size, halo(STYLE_TAPS), GRID):
+        maps = network.encode(_outer(images, tile).to(network.encoder.device))
+        for tap in STYLE_TAPS:
+            parts[tap].append(Gaussian.of(_inner(maps[tap], tile, stride_of(tap))))
+        own = _inner(maps[STYLE_TAPS[-1]], tile, GRID)
+        areas.append(own.shape[-2] * own.shape[-1])  # that of each tap is the same multiple of it
+        if deepest is None:
+            deepest = own.new_empty(*own.shape[:2], height // GRID, width // GRID)
+        _place(deepest, tile, GRID).copy_(own)
+    assert deepest is not None
+    return {tap: Gaussian.merged(parts[tap], areas) for tap in STYLE_TAPS}, deepest
+
+
+def _fine_tiles(images: Tensor, tile_size: int) -> Iterator[tuple[Tile, Tile]]:
+    """Yield each tile as the decoder computes it, and as the encoder does."""
+    size = (images.shape[-2], images.shape[-1])
+    further = -(-halo(_FINE_TAPS) // GRID) * GRID
+    decoded, encoded = (grid_tiles(*size, tile_size, margin, GRID) for margin in (_FINE_REACH, _FINE_REACH + further))
+    return zip(decoded, encoded, strict=True)
+
+
+def _outer(whole: Tensor, tile: Tile) -> Tensor:
+    return whole[..., tile.pixels[0], tile.pixels[1]]
+
+
+def _inner(part: Tensor, tile: Tile, stride: int) -> Tensor:
+    return part[..., tile.rows.owned(stride)[0], tile.columns.owned(stride)[0]]
+
+
+def _place(whole: Tensor, tile: Tile, stride: int) -> Tensor:
+    return whole[..., tile.rows.owned(stride)[1], tile.columns.owned(stride)[1]]
+
+
+def _within(tile: Tile, larger: Tile, stride: int) -> tuple[EllipsisType, slice, slice]:
+    """Return the index of a tile in the map of a larger one around it."""
+
+    def place(span: Span, around: Span) -> slice:
+        return slice((span.start - around.start) // stride, (span.stop - around.start) // stride)
+
+    return (..., place(tile.rows, larger.rows), place(tile.columns, larger.columns))

@@ -1,0 +1,179 @@
+"""The network of any style: strengths, mixtures, sizes, tiles and files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
+from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet
+from nst_lightning.networks.any_style_tiles import paint_any_tiled
+from nst_lightning.networks.gaussians import Gaussian
+from nst_lightning.networks.network_file import load_network, save_network
+from tests.helpers.inputs import make_encoder
+
+
+@pytest.fixture(scope="module")
+def network() -> AnyStyleNet:
+    """A tiny decoder that looks at the style's statistics."""
+    torch.manual_seed(0)
+    network = AnyStyleNet(width=4, blocks=1, described=6).eval()
+    nn.init.normal_(network.modulate.weight, 0, 0.3)
+    return network.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def precise(network: AnyStyleNet) -> AnyStyleNet:
+    twin = AnyStyleNet(width=4, blocks=1, described=6).eval().requires_grad_(False)
+    twin.load_state_dict(network.state_dict())
+    return twin.double()
+
+
+def picture(height: int, width: int, seed: int = 0, count: int = 1) -> Tensor:
+    """Brighter to the right: a tile's own statistics are not the picture's."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, 3, height, width, generator=generator) * torch.linspace(0.1, 1, width)
+
+
+def test_strength_0_is_the_photograph_and_1_is_not(network: AnyStyleNet) -> None:
+    image, styles = picture(40, 56), [network.measure(picture(32, 32, 1))]
+    assert torch.equal(network(image, styles, torch.tensor([0.0])), image)
+    painted = [network(image, styles, torch.tensor([strength])) for strength in (0.1, 0.25, 0.6, 1.0)]
+    distances = [float((each - image).abs().mean()) for each in painted]
+    assert distances[0] < 0.5 * distances[1]  # the photograph fades out
+    assert len({round(distance, 6) for distance in distances}) == 4
+
+
+def test_a_photograph_in_its_own_style_is_painted_at_any_strength_alike(network: AnyStyleNet) -> None:
+    image = picture(40, 56)
+    styles = [network.measure(image)]
+    half, whole = (network(image, styles, torch.tensor([strength])) for strength in (0.5, 1.0))
+    torch.testing.assert_close(half, whole, rtol=0, atol=1e-4)
+
+
+def test_colors_are_those_of_the_style(network: AnyStyleNet) -> None:
+    """Whatever the decoder paints."""
+    image, style, painted = picture(64, 80), 0.4 + 0.2 * picture(48, 48, 3), picture(64, 80, 4).flip(1)
+    transport = network.transport(network.measure(image), [network.measure(style)])
+    found = Gaussian.of(network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport))
+    wanted = Gaussian.of(style)
+    torch.testing.assert_close(found.mean, wanted.mean, rtol=0, atol=1e-3)
+    torch.testing.assert_close(found.covariance, wanted.covariance, rtol=0.1, atol=2e-4)  # the ridge
+
+
+def test_mixtures(network: AnyStyleNet) -> None:
+    image = picture(40, 56)
+    first, second = network.measure(picture(32, 32, 1)), network.measure(1 - picture(32, 48, 2))
+    alone = network(image, [first])
+    torch.testing.assert_close(network(image, [first, first], torch.tensor([0.3, 0.7])), alone, rtol=0, atol=1e-4)
+    torch.testing.assert_close(network(image, [first, second], torch.tensor([1.0, 0.0])), alone, rtol=0, atol=1e-5)
+    mixed = network(image, [first, second])
+    assert min(float((mixed - other).abs().max()) for other in (alone, network(image, [second]))) > 0.01
+
+
+def test_a_batch_has_a_style_for_each_or_one_for_all(network: AnyStyleNet) -> None:
+    images, styles = picture(24, 32, count=2), picture(32, 32, 5, count=2)
+    each = network(images, [network.measure(styles)])
+    for index in range(2):
+        one = network.measure(styles[index : index + 1])
+        torch.testing.assert_close(
+            each[index : index + 1], network(images[index : index + 1], [one]), atol=1e-4, rtol=0
+        )
+        torch.testing.assert_close(network(images, [one])[index], each[index], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (7, 9), (8, 8), (33, 18)])
+def test_any_size(size: tuple[int, int], network: AnyStyleNet) -> None:
+    painted = network(picture(*size), [network.measure(picture(*size, 1))])
+    assert painted.shape == (1, 3, *size)
+    assert bool(painted.isfinite().all())
+
+
+@pytest.mark.parametrize("color", [0.0, 0.5, 1.0])
+def test_flat_pictures_and_flat_styles(color: float, network: AnyStyleNet) -> None:
+    flat, other = torch.full((1, 3, 24, 24), color), picture(24, 24)
+    for image, style in ((flat, other), (other, flat), (flat, flat)):
+        painted = network(image, [network.measure(style)])
+        assert bool(painted.isfinite().all())
+        assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "tile_size"),
+    [((9, 11), 1), ((9, 11), 50), ((41, 34), 16), ((97, 64), 50), ((97, 64), 500), ((60, 213), 104), ((200, 30), 104)],
+)
+def test_tiled_is_untiled(size: tuple[int, int], tile_size: int, precise: AnyStyleNet) -> None:
+    images = picture(*size, count=2).double()
+    styles = [precise.measure(picture(32, 40, seed).double()) for seed in (1, 2)]
+    weights = torch.tensor([0.5, 0.3], dtype=torch.float64)
+    tiled = paint_any_tiled(precise, images, styles, weights, tile_size)
+    torch.testing.assert_close(tiled, precise(images, styles, weights), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("blocks", [0, 3])
+def test_tiled_in_single_precision(blocks: int) -> None:
+    torch.manual_seed(1)
+    network = AnyStyleNet(width=2, blocks=blocks).eval().requires_grad_(False)
+    image, styles = picture(150, 170), [network.measure(picture(32, 40, 1))]
+    tiled = paint_any_tiled(network, image, styles, None, 64)
+    assert float((tiled - network(image, styles)).abs().max()) <= 1e-4
+
+
+def test_statistics_of_the_tiles_alone_would_show(network: AnyStyleNet) -> None:
+    image, styles = picture(64, 128), [network.measure(picture(32, 40, 1))]
+    halves = torch.cat([network(half, styles) for half in image.chunk(2, dim=3)], dim=3)
+    assert float((halves - network(image, styles)).abs().max()) > 0.05
+
+
+def test_statistics_are_those_of_the_encoders_maps(network: AnyStyleNet) -> None:
+    style = picture(32, 48)
+    measured = network.measure(style)
+    maps = VGG19("compact", padding="replicate")(style, STYLE_TAPS)
+    assert list(measured) == [INPUT, "relu1_1", "relu2_1", "relu3_1", "relu4_1"]
+    for tap, gaussian in measured.items():
+        torch.testing.assert_close(gaussian.mean[0], maps[tap].mean(dim=(2, 3))[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            gaussian.covariance[0], maps[tap][0].flatten(1).cov(correction=0), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_a_file_holds_the_decoder_alone(network: AnyStyleNet, tmp_path: Path) -> None:
+    path = tmp_path / "small.safetensors"
+    save_network(network, path, [], network.encoder.digest)
+    assert set(load_file(path)) == set(dict(network.named_parameters()))
+    loaded, card = load_network(path)
+    assert isinstance(loaded, AnyStyleNet)
+    assert (card.kind, card.styles, card.features) == ("any_style", (), network.encoder.digest)
+    assert loaded.architecture() == network.architecture()
+    image, style = picture(24, 24), picture(32, 32, 1)
+    painted = loaded(image, [loaded.measure(style)])
+    torch.testing.assert_close(painted, network(image, [network.measure(style)]), rtol=0, atol=0.02)
+
+
+def test_another_encoder_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "encoder.safetensors", seed=1)
+    network = AnyStyleNet(encoder, width=2, blocks=0)
+    save_network(network, tmp_path / "small.safetensors", [], network.encoder.digest)
+    load_network(tmp_path / "small.safetensors")
+    make_encoder(tmp_path / "encoder.safetensors", seed=2)
+    with pytest.raises(UserError, match=r"small\.safetensors was trained with another encoder"):
+        load_network(tmp_path / "small.safetensors")
+
+
+def test_a_card_of_an_unknown_kind(tmp_path: Path) -> None:
+    card = {"architecture": {}, "styles": [], "encoder": "", "kind": "sculpture"}
+    path = tmp_path / "network.safetensors"
+    path.write_bytes(save({"weight": torch.zeros(1)}, {"transformer": json.dumps(card)}))
+    with pytest.raises(UserError, match=r"found something else in .*network\.safetensors"):
+        load_network(path)
+
+
+def test_numbers_out_of_range() -> None:
+    with pytest.raises(UserError, match="at least 1 and 0 blocks, but 0, 64 and 2"):
+        AnyStyleNet(width=0)
