@@ -17,6 +17,7 @@ from nst_lightning.app.uploads import shown_name
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.data.schedule import steps_per_level
 from nst_lightning.images.samples import SAMPLE
+from nst_lightning.jobs.pictures import QUALITIES
 from nst_lightning.runs.config_files import find_config
 from nst_lightning.runs.run_folder import RUNS
 
@@ -28,9 +29,6 @@ PREVIEW_FILE = "preview.jpg"
 
 PREDICTED_FOLDER = "instant"
 """Name of the folder that `nst predict` writes to, in a job's folder."""
-
-QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
-"""The shipped configs, by what the page calls them."""
 
 SMOOTHNESS = 2.0
 """What stands for the total variation's weight in these configs; twice as much is twice the weight."""

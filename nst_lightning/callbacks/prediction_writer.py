@@ -161,6 +161,11 @@ class PredictionWriter(Callback):
         self._encoder: VideoEncoder | None = None
         self._handlers: dict[signal.Signals, Any] = {}
 
+    @property
+    def targets(self) -> list[Path]:
+        """Files of all results, those that were there before too."""
+        return list(self._targets.values())
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the files whose results are missing; all processes have them from the first."""
         data = datamodule_of(trainer)

@@ -17,6 +17,7 @@ from nst_lightning.images.files import check_output, write_image
 from nst_lightning.jobs.report import read_small
 from nst_lightning.utils.bounded_yaml import read_yaml
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
+from nst_lightning.utils.standard_output import write_path
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def run(args: Sequence[str]) -> int:
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
     write_image(output, contact_sheet(rows, title=options.title, cell_size=options.size))
     _log.info("picture: %s", output)
+    write_path(output)
     return 0
 
 

@@ -17,6 +17,7 @@ from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.utils.atomic import atomic_path, check_writable, counting_file
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
+from nst_lightning.utils.standard_output import write_path
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def run(args: Sequence[str]) -> int:
     if target.suffix == _SMALL:
         save_network(network, target, card.styles, card.encoder)
         _log.info("network: %s", target)
+        write_path(target)
         return 0
     if not isinstance(network, TransformerNet):
         raise UserError(f"a network of any style can be exported as {_SMALL} only; give such an output.")
@@ -81,6 +83,7 @@ def run(args: Sequence[str]) -> int:
         else:
             _check(network, exported)
     _log.info("model: %s (inputs: images 1×3×H×W from 0 to 1, and weights of %s)", target, ", ".join(card.styles))
+    write_path(target)
     return 0
 
 

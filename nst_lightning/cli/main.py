@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from nst_lightning.cli import pictures
 from nst_lightning.errors import UserError, did_you_mean, missing_packages_named
 from nst_lightning.utils.streams import repair_streams
 
@@ -45,7 +46,7 @@ _TABLE = (
         "fit",
         "[--config FILE] [options]",
         "paint a picture, or go on with one",
-        "nst_lightning.runs.fit_command.run_command",
+        "nst_lightning.cli.fit.run",
     ),
     Command(
         "sweep",
@@ -69,7 +70,7 @@ _TABLE = (
         "predict",
         "[--data.images FOLDER] [--ckpt_path NETWORK] [options]",
         "paint pictures in one pass each, by a trained network",
-        "nst_lightning.runs.predict_command.run_predict",
+        "nst_lightning.cli.predict.run",
     ),
     Command(
         "export",
@@ -95,7 +96,8 @@ COMMANDS = {command.name: command for command in _TABLE}
 _USAGE = "\n       ".join(f"nst {command.name} {command.usage}" for command in _TABLE)
 _SUMMARIES = "\n".join(f"  {command.name:<12} {command.summary}" for command in _TABLE)
 HELP = f"""\
-usage: {_USAGE}
+usage: nst PHOTO PAINTING ... {pictures.USAGE}
+       {_USAGE}
 
 Neural style transfer: paint a photo in the manner of a painting.
 
@@ -103,6 +105,7 @@ commands:
 {_SUMMARIES}
 
 example:
+  nst me.jpg painting.jpg -o me-painted.png
   nst fit --config configs/starry.yaml
   nst fit --config configs/starry.yaml --data.content me.jpg --data.style painting.jpg --output.path me.png
   nst fit --config configs/starry.yaml --ckpt_path last
@@ -148,10 +151,12 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _check_folder()
         _let_classes_of_the_folder_be_imported()
-        if args[0] not in COMMANDS:
-            raise UserError(_no_command(args[0]))
         with missing_packages_named():
-            return COMMANDS[args[0]].run(args)
+            if args[0] in COMMANDS:
+                return COMMANDS[args[0]].run(args)
+            if args[0].startswith("-") or pictures.names_picture(args[0]):
+                return pictures.run(args)
+        raise UserError(_no_command(args[0]))
     except UserError as error:
         sys.stderr.write(f"nst: {error}\n")
         return 2
@@ -169,20 +174,16 @@ def _let_threads_sleep() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def _no_command(word: str) -> str:
+    commands = f"the commands are {', '.join(COMMANDS)} (see nst --help)."
+    return "; ".join(filter(None, [f"there is no command {word!r}", did_you_mean(word.lower(), COMMANDS), commands]))
+
+
 def _check_folder() -> None:
     try:
         Path.cwd()
     except OSError as error:
         raise UserError(f"the current folder can't be found ({error.strerror}); change to one that exists.") from error
-
-
-def _no_command(word: str) -> str:
-    commands = f"the commands are {', '.join(COMMANDS)} (see nst --help)."
-    if word.startswith("-"):
-        return f"a command comes first, such as nst fit {word} …; {commands}"
-    if Path(word).suffix:
-        return f"a command comes first, such as nst fit --data.content {word} --data.style painting.jpg; {commands}"
-    return "; ".join(filter(None, [f"there is no command {word!r}", did_you_mean(word, COMMANDS), commands]))
 
 
 def _let_classes_of_the_folder_be_imported() -> None:

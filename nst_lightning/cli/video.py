@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, add_flag, check_flag, number_from
 from nst_lightning.errors import UserError, check_choice, user_path
-from nst_lightning.utils.yaml_texts import to_yaml
+from nst_lightning.jobs.pictures import path_list
+from nst_lightning.utils.standard_output import write_path
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.video import VideoRequest
@@ -39,7 +40,10 @@ def run(args: Sequence[str]) -> int:
     request = read_video_request(args[1:])
     from nst_lightning.jobs.video import run_video
 
-    return run_video(request)
+    code = run_video(request)
+    if code == 0:
+        write_path(request.output)
+    return code
 
 
 def _parser() -> OptionParser:
@@ -130,7 +134,7 @@ def read_video_request(args: Sequence[str]) -> VideoRequest:
         raise UserError("--style and --data.style both name paintings; give one of them.")
     return VideoRequest(
         configs=tuple(find_config(config) for config in own.config or ["starry.yaml"]),
-        base=(*rest, *([f"--data.style=[{', '.join(map(_quoted, own.style))}]"] if own.style else [])),
+        base=(*rest, *([f"--data.style={path_list(own.style)}"] if own.style else [])),
         video=video,
         output=output,
         frame_steps=int(number_from(own.frame_steps, "--frame_steps", is_whole=True, lowest=1)),
@@ -140,7 +144,3 @@ def read_video_request(args: Sequence[str]) -> VideoRequest:
         keep_frames=own.keep_frames[-1:] == ["true"],
         overwrite=own.overwrite[-1:] == ["true"],
     )
-
-
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "''") + "'" if path.isprintable() else to_yaml(path, on_one_line=True)

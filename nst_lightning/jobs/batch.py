@@ -49,6 +49,7 @@ from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
+from nst_lightning.utils.standard_output import write_path
 from nst_lightning.utils.yaml_texts import to_yaml
 
 SETTINGS = "batch.yaml"
@@ -325,6 +326,8 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
         _log.info("rank %d painted %d pairs", rank.index, painted)
     if rank.index == 0:
         _log_outcomes(folders, outcomes, finished, request)
+        for path in filter(None, (request.output, request.contact_sheet)):
+            write_path(path)
     statuses = {outcome.status for outcome in outcomes}
     if stopped_by is not None and statuses & {"stopped", "not run"}:
         _log.info("stopped; the same command goes on where this one was")

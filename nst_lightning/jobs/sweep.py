@@ -26,6 +26,7 @@ from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.locks import check_locks
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
+from nst_lightning.utils.standard_output import write_path
 
 SETTINGS = "sweep.yaml"
 TABLE = "results.csv"
@@ -208,6 +209,7 @@ def _report(
             _log.info("failed: %s (%s)", run.label, sweep / run.label / "log.txt")
     _log.info("table: %s", sweep / TABLE)
     _log.info("sheet: %s", sweep / SHEET)
+    write_path(sweep / SHEET)
 
 
 class SweepBar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -15,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning._compat import (
     CLIHooks,
@@ -27,6 +29,7 @@ from nst_lightning._compat import (
 )
 from nst_lightning.callbacks.animation import FOLDER as FRAMES
 from nst_lightning.callbacks.animation import Animation
+from nst_lightning.callbacks.announcement import Announcement
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST, CheckpointWriter, restoring
 from nst_lightning.callbacks.image_writer import FILE_NAME, STEPS, ImageWriter
 from nst_lightning.callbacks.run_folder import RunFolder, keeper_of, run_folder
@@ -41,7 +44,7 @@ from nst_lightning.runs.config_files import OneLineParser, config_name, find_con
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
 from nst_lightning.runs.saved_config import ConfigKeeper
-from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
+from nst_lightning.runs.trainer import TRAINER_DEFAULTS, Result, build_trainer, check_memory, result_of
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
@@ -51,8 +54,6 @@ from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 
 _log = logging.getLogger(__name__)
-
-_PRECISIONS = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16", "64-true": "float64"}
 
 _LEARNS_FROM: dict[type[LightningModule], type[LightningDataModule]] = {
     StyleTransfer: TransferData,
@@ -73,10 +74,12 @@ class NSTCommand(CLIHooks, LightningCLI):
     Attributes:
         default_config: Name of the shipped config that is used if none is given.
         config_keeper: Callback that keeps the config beside what a run leaves; `None` where it leaves no run.
+        written: File of the image; `None` before the end, and where this process has written none.
     """
 
     default_config = "starry"
     config_keeper: type[SaveConfigCallback] | None = ConfigKeeper
+    written: Path | None = None
 
     def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
         """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
@@ -91,7 +94,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             LightningModule,
             LightningDataModule,
             save_config_callback=self.config_keeper,
-            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": list(callbacks)},
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [Announcement(), *callbacks]},
             seed_everything_default=0,
             parser_class=OneLineParser,
             subclass_mode_model=True,
@@ -207,30 +210,16 @@ class NSTCommand(CLIHooks, LightningCLI):
             raise
 
     def before_fit(self) -> None:
-        """Log what runs, and with which encoder, before minutes are spent on it."""
+        """Refuse data that the model can't learn from; note the time."""
+        self._began = time.monotonic()
         check_compatible(self.model, self.datamodule)
         data, interval = self.datamodule, self.trainer.val_check_interval
         if isinstance(data, FastTransferData | AnyStyleData) and isinstance(interval, int):
             # Lightning refuses a training that is shorter.
             self.trainer.val_check_interval = min(interval, data.steps)
-        if not isinstance(self.model, StyleTransfer) or not isinstance(self.datamodule, TransferData):
-            return
-        self.datamodule.begin_where_large_enough(self.model.check_size)
-        check_memory(self.trainer, self.model, self.datamodule)
-        settings, schedule = self.model.settings(), self.datamodule.schedule
-        last = schedule.levels[-1]
-        _log.info(
-            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s, %s on %s",
-            last.width,
-            last.height,
-            schedule.total_steps,
-            len(schedule.levels),
-            settings["optimizer"],
-            settings["learning_rate"],
-            settings["encoder"],
-            _PRECISIONS.get(str(self.trainer.precision), str(self.trainer.precision)),
-            self.trainer.strategy.root_device.type,
-        )
+        if isinstance(self.model, StyleTransfer) and isinstance(self.datamodule, TransferData):
+            self.datamodule.begin_where_large_enough(self.model.check_size)
+            check_memory(self.trainer, self.model, self.datamodule)
 
     def after_fit(self) -> None:
         """Log where the image is, or the trained network."""
@@ -253,8 +242,20 @@ class NSTCommand(CLIHooks, LightningCLI):
                 "stopped at step %d of %d; continue with the same command%s and --ckpt_path last",
                 *(done, self.datamodule.schedule.total_steps, longer),
             )
+        self.written = result.path
         if result.path is not None:
-            _log.info("picture: %s", result.path)
+            _log.info("picture: %s (%s)", result.path, "; ".join(self._epilog(result)))
+
+    def _epilog(self, result: Result) -> list[str]:
+        """Return how long a run took, where it is, how it goes on, and how one looks at it."""
+        assert isinstance(self.datamodule, TransferData)
+        parts = [f"{time.monotonic() - self._began:.0f} s", f"run: {result.folder}"]
+        if result.complete:
+            *earlier, last = (level.steps for level in self.datamodule.schedule.levels)
+            parts.append(f"more steps: --ckpt_path last --data.steps '{[*earlier, 2 * last]}'")
+        if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
+            parts.append(f"charts: tensorboard --logdir {self.folder.root}")
+        return parts
 
 
 def _path_in(settings: Mapping[str, Any], key: str) -> Path | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class PredictCommand(NSTCommand):
 
     Attributes:
         failed: Number of images and videos that could not be stylized, over all processes; set at the end.
+        written: The image or video, or the folder of several; `None` before the end, and for all processes but one.
     """
 
     default_config = "fast_predict"
@@ -89,15 +91,19 @@ class PredictCommand(NSTCommand):
         painted, self.failed = map(int, total.tolist())
         kinds = self.writer.kinds
         _log.info("%s painted: %d, in %s", kinds, painted, self.writer.folder)
+        if self.trainer.is_global_zero:
+            found = [path for path in self.writer.targets if path.exists()]
+            self.written = found[0] if len(found) == len(self.writer.targets) == 1 else self.writer.folder
         if self.failed:
             _log.error("%s that could not be painted: %d, for the reasons above", kinds, self.failed)
 
 
-def run_predict(args: Sequence[str]) -> int:
+def run_predict(args: Sequence[str], report: Callable[[Path], object] = lambda path: None) -> int:
     """Run `nst predict …`.
 
     Args:
         args: Command and its options.
+        report: Function that is told what was written: the one image or video, or the folder of several.
 
     Returns:
         0, 1 if an image or video could not be stylized, or 143 or 129 after SIGTERM or SIGHUP.
@@ -108,6 +114,8 @@ def run_predict(args: Sequence[str]) -> int:
     """
     try:
         done = run_to_the_end(PredictCommand, args)
+        if done.written is not None:
+            report(done.written)
         # Lightning kills the first process when another ends with an error.
         return 1 if done.failed and done.trainer.is_global_zero else 0
     except SystemExit as stop:

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import QUALITIES, JobRequest, PaintOptions, as_argument, read_options
+from nst_lightning.app.options import JobRequest, PaintOptions, as_argument, read_options
 from nst_lightning.data.schedule import steps_per_level
+from nst_lightning.jobs.pictures import QUALITIES
 from nst_lightning.runs.config_files import find_config
 from nst_lightning.runs.fit_command import resolve_settings
 

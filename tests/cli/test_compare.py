@@ -59,7 +59,9 @@ def lefts_and_tops(sheet: torch.Tensor) -> dict[str, tuple[int, int]]:
     return corners
 
 
-def test_pictures_and_runs_stand_on_one_sheet(caplog: pytest.LogCaptureFixture) -> None:
+def test_pictures_and_runs_stand_on_one_sheet(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     caplog.set_level(logging.INFO)
     run("lightning_logs/starry/version_0", "blue")
     words = ["compare", plain("red", "a.png"), plain("green", "b.jpg"), "lightning_logs/starry", "--size", "40"]
@@ -68,6 +70,7 @@ def test_pictures_and_runs_stand_on_one_sheet(caplog: pytest.LogCaptureFixture) 
     assert found["red"][1] == found["green"][1] < found["blue"][1]
     assert found["red"][0] == found["blue"][0] < found["green"][0]
     assert caplog.messages[-1] == "picture: out/sheet.png"
+    assert capsys.readouterr().out == "out/sheet.png\n"
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5), (11, 4), (16, 4)])

@@ -34,9 +34,12 @@ def compare(network: TransformerNet, painted: torch.Tensor, images: torch.Tensor
         torch.testing.assert_close(painted, network(images, WEIGHTS), rtol=0, atol=1e-5)
 
 
-def test_torchscript(network: TransformerNet, caplog: pytest.LogCaptureFixture) -> None:
+def test_torchscript(
+    network: TransformerNet, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     caplog.set_level(logging.INFO)
     assert run_export(["export", "tiny.safetensors", "out/tiny.ts"]) == 0
+    assert capsys.readouterr().out == "out/tiny.ts\n"
     images = torch.rand(1, 3, 43, 70)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated

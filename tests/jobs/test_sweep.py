@@ -47,7 +47,8 @@ def test_a_grid_of_runs_its_table_and_its_sheet(
     sweep: Callable[..., int], sweep_words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep(*GRID, "--jobs", "2", "--sheet.size", "64") == 0
-    said = capsys.readouterr().err
+    written, said = capsys.readouterr()
+    assert written == "lightning_logs/grid/sheet.png\n"
     assert "4 runs in lightning_logs/grid, 0 of them complete" in said
     assert "run 4/4" in said
     assert "steps/s" not in said  # the runs' own bars

@@ -80,7 +80,9 @@ def test_the_first_frame_is_what_nst_fit_paints_and_all_are_in_the_video(
     video: Callable[..., int], clip: list[Tensor], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert video("--keep_frames", "true") == 0
-    said = capsys.readouterr().err.splitlines()
+    written, told = capsys.readouterr()
+    assert written == "out.mkv\n"
+    said = told.splitlines()
     assert said[0] == "0 of 3 frames painted; flow by dis"
     assert said[1].startswith("[1/3] ")
     assert said[2].startswith("[2/3] ")

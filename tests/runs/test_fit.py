@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,8 +136,38 @@ def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
 
 
 def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output has nothing but its path: `p=$(nst …)` works."""
     assert nst("--output.path", "me.png") == 0
-    assert capsys.readouterr().err.splitlines()[-1] == "picture: me.png"
+    said = capsys.readouterr()
+    assert said.out == "me.png\n"
+    assert re.fullmatch(
+        rf"picture: me\.png \(\d+ s; run: {RUN}; more steps: --ckpt_path last --data\.steps '\[4, 6\]'; "
+        r"charts: tensorboard --logdir lightning_logs\)",
+        said.err.splitlines()[-1],
+    )
+    assert nst("--ckpt_path", "last", "--data.steps", "[4, 6]", "--trainer.logger", "false") == 0  # what it advises
+    said = capsys.readouterr()
+    assert said.out == f"{RUN / 'stylized.png'}\n"
+    assert "tensorboard" not in said.err
+
+
+def test_a_stopped_run_says_how_it_goes_on(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert nst("--trainer.max_steps", "5") == 0
+    *_, advice, last = capsys.readouterr().err.splitlines()
+    assert "stopped at step 5 of 7; continue with the same command" in advice
+    assert last.startswith(f"picture: {RUN / 'stylized.png'} (")
+    assert "more steps" not in last
+
+
+def test_the_first_line_says_device_precision_and_time(
+    nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst() == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("painting 34×26 pixels in 7 steps over 2 levels with OpponentAdam, learning rate 0.035; ")
+    assert first.endswith("float32 on cpu, a few seconds")
+    assert nst("--trainer.enable_progress_bar", "false") == 0  # nobody watches: nothing is measured
+    assert capsys.readouterr().err.splitlines()[0].endswith("float32 on cpu")
 
 
 @pytest.mark.slow

@@ -87,6 +87,13 @@ def test_size_format_and_alpha(predict: Callable[..., int]) -> None:
     assert np.abs(np.asarray(made.getchannel("A"), int) - expected).max() <= 1
 
 
+def test_standard_output_has_the_path_of_one_picture(
+    predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict("--data.images", "in/b.png") == 0
+    assert capsys.readouterr().out == "painted/b.png\n"
+
+
 def test_a_restart_paints_what_is_missing(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert predict() == 0
     first = written()
@@ -94,7 +101,9 @@ def test_a_restart_paints_what_is_missing(predict: Callable[..., int], capsys: p
     Path("painted/a.jpg").write_bytes(b"mine")
     assert predict() == 0
     assert written() == {**first, "a.jpg": b"mine"}
-    assert "painting 1 of 4 pictures; 3 are in painted already" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "painting 1 of 4 pictures; 3 are in painted already" in said.err
+    assert said.out == "painted\npainted\n"  # the folder of several, once for each command
     assert predict() == 0
     assert "painting 0 of 4 pictures" in capsys.readouterr().err
     assert predict("--output.overwrite", "true") == 0

@@ -1,0 +1,46 @@
+"""A photo, paintings and a few words, made into the command line of `nst fit` that they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from nst_lightning.utils.yaml_texts import to_yaml
+
+QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
+"""The shipped configs, by what the page, the command line and Python call them."""
+
+
+def fit_args(
+    content: str,
+    styles: Sequence[str],
+    *,
+    size: int | None = None,
+    quality: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Return the arguments of `nst fit`, after its name, for a photo and paintings.
+
+    Args:
+        content: File of the photo, or `sample:NAME`.
+        styles: Files of the paintings, which are blended in equal parts; at least one.
+        size: Long side of the result, pixels; `None` for the config's.
+        quality: One of `QUALITIES`; `None` for the default config.
+        output: File that the image is written to, beside the one in the run's folder.
+    """
+    args = [] if quality is None else [f"--config=configs/{QUALITIES[quality]}.yaml"]
+    args += [f"--data.content={content}", f"--data.style={styles[0] if len(styles) == 1 else path_list(styles)}"]
+    if size is not None:
+        args.append(f"--data.size={size}")
+    if output is not None:
+        args.append(f"--output.path={os.fspath(output)}")
+    return args
+
+
+def path_list(paths: Sequence[str]) -> str:
+    """Return paths as a list in YAML, on one line."""
+    return f"[{', '.join(map(_quoted, paths))}]"
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", "''") + "'" if path.isprintable() else to_yaml(path, on_one_line=True)

@@ -1,0 +1,114 @@
+"""`nst PHOTO PAINTING`: which words are pictures, what they stand for, and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nst_lightning.cli.main import main
+from nst_lightning.cli.pictures import names_picture, read_pictures
+from nst_lightning.runs.fit_command import resolve_settings
+from tests.runs.conftest import fit_words
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("me.jpg painting.jpg", "--data.content me.jpg --data.style painting.jpg"),
+        ("me.jpg a.jpg b.jpg", "--data.content me.jpg --data.style [a.jpg,b.jpg]"),
+        ("./fit sample:starry", "--data.content ./fit --data.style sample:starry"),
+        (
+            "-o out.png --size 768 a.jpg b.jpg",
+            "--data.content a.jpg --data.style b.jpg --data.size 768 --output.path out.png",
+        ),
+        ("a.jpg b.jpg --quality draft", "--config configs/quick.yaml --data.content a.jpg --data.style b.jpg"),
+        ("a.jpg b.jpg --quality=fine", "--config configs/quality.yaml --data.content a.jpg --data.style b.jpg"),
+        (
+            "a.jpg b.jpg --data.steps 9 --output=o.jpg --model.style.weight=3",
+            "--data.content a.jpg --data.style b.jpg --output.path o.jpg --data.steps 9 --model.style.weight 3",
+        ),
+        (
+            "a.jpg b.jpg --config configs/quick.yaml",
+            "--config configs/quick.yaml --data.content a.jpg --data.style b.jpg",
+        ),
+    ],
+)
+def test_it_is_nst_fit_with_fewer_words(given: str, meant: str) -> None:
+    words, is_opened = read_pictures(given.split())
+    assert resolve_settings(words) == resolve_settings(["fit", *meant.split()])
+    assert not is_opened
+
+
+def test_names_with_quotes_commas_and_blanks_stay_what_they_are() -> None:
+    names = ["it's.png", "a, b.png", "[c].png"]
+    words, is_opened = read_pictures(["me.png", *names, "--open"])
+    assert resolve_settings(words)["data"]["init_args"]["style"] == names
+    assert is_opened
+
+
+def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not names_picture("photo")
+    (tmp_path / "photo").touch()
+    assert names_picture("photo")
+    assert all(map(names_picture, ["./fit", "a/fit", "sample:x", "~/me", "me.jpg"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fitt", "there is no command 'fitt'; did you mean fit?; the commands are fit, sweep"),
+        ("Compare a.png b.png", "there is no command 'Compare'; did you mean compare?; the commands are fit, sweep"),
+        ("me.jpg", "expected a photo and a painting, found me.jpg alone; give both, such as nst me.jpg painting.jpg"),
+        ("me.jpg b.jpg --siez 3", "there is no option --siez; did you mean --size?"),
+        ("me.jpg b.jpg --size big", "size: expected int, but big was given"),
+        ("me.jpg b.jpg --quality best", "--quality: expected one of draft, standard, fine, found 'best'"),
+        ("me.jpg b.jpg --quality fine --config x.yaml", "--quality and --config both name a config; give one of them."),
+        (
+            "me.jpg b.jpg --data.content c.jpg",
+            "--data.content: the photo is the first argument; leave one of them out.",
+        ),
+        (
+            "--data.size 9 me.jpg b.jpg",
+            "a command comes first, such as nst fit --data.size …, or two pictures: nst me.jpg",
+        ),
+        ("sample:town sample:nothing", "no built-in picture is called 'nothing'"),
+        ("nothing.jpg sample:starry", "expected a picture file, found nothing at nothing.jpg"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("nst: ")
+    assert said.err.count("\n") == 1
+    assert expected in said.err
+
+
+def test_it_paints_the_bytes_of_nst_fit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoder_file: str,
+    content: str,
+    style: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) is None)
+    monkeypatch.chdir(tmp_path)
+    words = fit_words("starry", encoder_file, content, style)
+    assert main([*words, "--output.path", "fit.png"]) == 0
+    options = words[3:]
+    for option in ("--data.content", "--data.style"):
+        del options[options.index(option) : options.index(option) + 2]
+    assert capsys.readouterr().out == "fit.png\n"
+    assert main([content, style, "-o", "short.png", "--open", *options]) == 0
+    assert capsys.readouterr().out == "short.png\n"
+    assert Path("short.png").read_bytes() == Path("fit.png").read_bytes()
+    assert shown == [(tmp_path / "short.png").as_uri()]
