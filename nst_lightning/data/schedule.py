@@ -53,12 +53,17 @@ def pyramid_sizes(size: int, smallest: int) -> list[int]:
     return sorted(set(sizes))
 
 
-def steps_per_level(steps: int | Sequence[int], first_steps: int | None, levels: int) -> list[int]:
+STEPS, FIRST_STEPS = 36, 110
+"""Steps at each level, and at the first one, where none are given: those of configs/starry.yaml."""
+
+
+def steps_per_level(steps: int | Sequence[int] | None, first_steps: int | None, levels: int) -> list[int]:
     """Return the steps of each level from the numbers that the user gave.
 
     Args:
-        steps: Optimizer steps at each level, or one number for each of them.
-        first_steps: Steps at the first level where `steps` is one number; `None` for the same.
+        steps: Optimizer steps at each level, or one number for each of them; `None` for `STEPS`.
+        first_steps: Steps at the first level where `steps` is one number; `None` for the same, or for `FIRST_STEPS`
+            where `steps` is `None` too.
         levels: Number of levels.
 
     Returns:
@@ -67,6 +72,8 @@ def steps_per_level(steps: int | Sequence[int], first_steps: int | None, levels:
     Raises:
         UserError: If a list has another length than there are levels, or a number is below 1.
     """
+    if steps is None:
+        steps, first_steps = STEPS, FIRST_STEPS if first_steps is None else first_steps
     if isinstance(steps, int):
         counts = [steps] * levels
         if first_steps is not None:

@@ -44,8 +44,8 @@ class TransferData(LightningDataModule):
         min_size: Lower bound of the first level's long side, pixels; levels are √2 apart. Of a panorama, as content or
             style, the first level is the first whose short side is long enough for the model's layers.
         sizes: Long sides of the levels, ascending, instead of `size` and `min_size`.
-        steps: Optimizer steps at each level, or one number for each.
-        first_steps: Steps at the first level where `steps` is one number.
+        steps: Optimizer steps at each level, or one number for each; `None` for 36, and 110 at the first level.
+        first_steps: Steps at the first level where `steps` is one number, if they differ.
         init: Initial image: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or an image file; see
             `InitialImage` in data/initial_image.py.
         guides: Mask of each style's region: an image (white is 1, black 0, grays are weights), `alpha` for the
@@ -90,7 +90,7 @@ class TransferData(LightningDataModule):
         size: int = 512,
         min_size: int = 128,
         sizes: list[int] | None = None,
-        steps: int | list[int] = 150,
+        steps: int | list[int] | None = None,
         first_steps: int | None = None,
         init: str = "content",
         guides: list[str] | None = None,

@@ -23,6 +23,7 @@ from nst_lightning.losses.loss import Loss
 from nst_lightning.losses.objective import Objective, References, Targets
 from nst_lightning.losses.tiling.distributed import TileGroup
 from nst_lightning.losses.tiling.tiled_objective import check_tile_size, check_tileable
+from nst_lightning.tasks.defaults import default_encoder, default_optimizer, with_default_losses
 from nst_lightning.tasks.image_optimization import Clamp, DivergenceGuard, ImageOptimization, resize_iterate
 from nst_lightning.tasks.optimizers import (
     check_schedules,
@@ -102,23 +103,19 @@ def precision_of(checkpoint: dict[str, Any]) -> str:
     return str(checkpoint.get(_KEY, {}).get("precision", "32-true"))
 
 
-def _adam(params: Any) -> Optimizer:
-    """Make the default optimizer, that of crowsonkb/style-transfer-pytorch."""
-    return torch.optim.Adam(params, lr=0.02, betas=(0.9, 0.99), fused=True)
-
-
 class StyleTransfer(ImageOptimization):
     """Optimize an image so that its features match those of a content and of style images.
 
     Gatys, Ecker and Bethge, "A Neural Algorithm of Artistic Style", 2015. What differs by default: the image
-    is painted coarse to fine, with Adam, inside [0, 1], and the result is an average of iterates; with
-    L-BFGS, `clamp: never` and `average: 0` it is the paper's procedure.
+    is painted coarse to fine, with Adam, inside [0, 1], with steps that grow shorter; with L-BFGS, `clamp: never` and
+    `decay: 1` it is the paper's procedure.
 
-    All images come from the batch. Without `content` it synthesizes a texture, without `style` it inverts
-    features.
+    All images come from the batch. With a `style` alone it synthesizes a texture, with a `content` alone it inverts
+    features. Where none of the four kinds of losses is named it has those of configs/starry.yaml: the defaults are that
+    config's.
 
     Args:
-        encoder: Frozen network; `None` for the compact VGG19 with replicated borders.
+        encoder: Frozen network; `None` for the paper's VGG19 with replicated borders.
         content: Loss against the content image.
         style: Loss against the style images.
         variation: Loss of the image itself, such as total variation.
@@ -158,9 +155,10 @@ class StyleTransfer(ImageOptimization):
         >>> [name for name, parameter in task.named_parameters()]
         ['image']
         >>> task.settings()["encoder"], task.settings()["optimizer"]
-        ('compact', 'Adam')
+        ('vgg19', 'OpponentAdam')
     """
 
+    @with_default_losses
     def __init__(
         self,
         encoder: VGG19 | None = None,
@@ -168,10 +166,10 @@ class StyleTransfer(ImageOptimization):
         style: Loss | None = None,
         variation: Loss | None = None,
         extra_losses: list[Loss] | None = None,
-        optimizer: OptimizerCallable = _adam,
+        optimizer: OptimizerCallable = default_optimizer,
         lr_scheduler: LRSchedulerCallable | None = None,
-        decay: float = 1.0,
-        average: float = 0.99,
+        decay: float = 0.05,
+        average: float = 0.0,
         guide_propagation: Propagation = "simple",
         tile_size: int | Literal["auto"] | None = None,
         compile: bool = False,
@@ -182,7 +180,7 @@ class StyleTransfer(ImageOptimization):
         if not 0 < decay <= 1:
             raise UserError(f"model.decay is above 0 and at most 1, but {decay} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
-        encoder = encoder or VGG19(padding="replicate")
+        encoder = encoder or default_encoder()
         self.objectives = LevelObjectives(encoder, encoder_by_size or {}, losses, guide_propagation)
         self.targets: Targets | None = None
         self._compiled = compile

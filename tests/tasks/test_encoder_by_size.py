@@ -46,6 +46,7 @@ def test_each_level_is_that_of_a_run_with_its_encoder_alone(
         VGG19(encoder_file, padding="replicate"),
         encoder_by_size=by_size,
         average=0.0,
+        decay=1.0,
         optimizer=lambda params: sgd(params, lr=0.5),
         **losses,
     )

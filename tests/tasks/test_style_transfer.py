@@ -38,6 +38,9 @@ def make_model(encoder_file: str, **changes: Any) -> StyleTransfer:
         "content": ContentLoss(["relu3_2"]),
         "style": GramStyleLoss(STYLE_LAYERS, weight=5.0),
         "variation": TotalVariationLoss(weight=0.5),
+        "optimizer": partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99), fused=True),
+        "decay": 1.0,
+        "average": 0.99,
     }
     return StyleTransfer(VGG19(encoder_file, padding="replicate"), **{**settings, **changes})
 
