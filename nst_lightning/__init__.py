@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nst_lightning.data import FastTransferData, TransferData
     from nst_lightning.encoders import VGG19
     from nst_lightning.errors import UserError
+    from nst_lightning.jobs.stylize import stylize
     from nst_lightning.losses import (
         ContentLoss,
         GramStyleLoss,
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "fit",
     "load_network",
+    "stylize",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "OpponentAdam": "optim",
     "Result": "runs",
     "fit": "runs",
+    "stylize": "jobs.stylize",
     "FastStyleTransfer": "tasks",
     "StyleTransfer": "tasks",
 }

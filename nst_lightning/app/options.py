@@ -235,13 +235,27 @@ class JobRequest:
         argv = self.options.argv(self.content, self.style, str(self.folder / RESULT_FILE))
         if not self.options.prolonged and any(self.folder.glob(f"{RUNS}/*/*/{FOLDER}/{LAST}")):
             argv += ["--ckpt_path", "last"]
-        return [*argv, "--trainer.default_root_dir", str(self.folder), "--trainer.logger", "false", *here]
+        return [
+            *argv,
+            "--trainer.default_root_dir",
+            str(self.folder),
+            "--trainer.logger",
+            "false",
+            "--output.settings",
+            "false",
+            *here,
+        ]
 
     def without_paths(self, line: str) -> str:
         """Replace this machine's paths by the visitor's names."""
         for path, name in zip((self.content, self.style), self.names, strict=True):
             line = line.replace(path, shown_name(name))
         return line.replace(str(self.folder), "the page's folder")
+
+    @property
+    def shown_names(self) -> dict[str, str]:
+        """What the visitor's command has in the place of the two files, by their paths here."""
+        return dict(zip((self.content, self.style), self._arguments, strict=True))
 
     @property
     def _arguments(self) -> tuple[str, str]:

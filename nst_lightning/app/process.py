@@ -121,7 +121,7 @@ def paint(request: JobRequest, device: Sequence[str], pipe: Connection) -> tuple
         if request.options.network is not None:
             pipe.send(("progress", predict(request, device)))
             return "complete", ""
-        run_command(request.argv(device), [callback])
+        run_command(request.argv(device), [callback], request.shown_names)
     except (UserError, torch.OutOfMemoryError) as error:
         if is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__)):
             return "failed", "the device ran out of memory; choose a smaller size."

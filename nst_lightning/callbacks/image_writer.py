@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +62,14 @@ class ImageWriter(Callback):
         offset: Summand of each after that; 1 is the whole range from black to white. The image that is optimized,
             and what TensorBoard shows, have neither. With the Keras example's constants changed from its
             (123.68, 116.779, 103.939) to (r, g, b) the offset is their difference over 255.
+        settings: Whether the file at `path` holds the run's settings, by which `nst fit --config FILE` paints it again
+            and `nst compare` tells it from others. They name the input files as they were given, with their folders.
+            The image in the run's folder has them beside it.
+
+    Attributes:
+        describe: Function that returns the settings of an image, given the number of steps after which it is written,
+            or `None` for all of them; for whoever starts the run to set.
+        written: The image: `path`, or the run's own file; `None` before it is written.
 
     Raises:
         UserError: If a number is out of range or the suffix is unknown.
@@ -74,6 +83,7 @@ class ImageWriter(Callback):
         quality: int = 95,
         gain: tuple[float, float, float] = (1.0, 1.0, 1.0),
         offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        settings: bool = True,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"output.every_n_steps must be at least 1, but {every_n_steps} was given.")
@@ -89,6 +99,8 @@ class ImageWriter(Callback):
         self.quality = quality
         self.gain = gain
         self.offset = offset
+        self.settings = settings
+        self.describe: Callable[[int | None], str] | None = None
         self.written: Path | None = None
         self._data: TransferData | None = None
 
@@ -144,7 +156,15 @@ class ImageWriter(Callback):
         bits = self.bits if path.suffix.lower() == ".png" else 8
         image = self._balanced(painted(trainer, module))
         alpha = self._data.alpha((image.shape[-2], image.shape[-1])) if self._data is not None else None
-        write_image(path, image, alpha=alpha, bits=bits, quality=self.quality)
+        settings = self.settings_text(trainer) if path == self.path else None
+        write_image(path, image, alpha=alpha, bits=bits, quality=self.quality, settings=settings)
+
+    def settings_text(self, trainer: Trainer) -> str | None:
+        """Return the settings that the image as it is now is to hold; `None` for none."""
+        if not self.settings or self.describe is None:
+            return None
+        step = trainer.global_step
+        return self.describe(step if step < trainer.num_training_batches else None)
 
     def _balanced(self, image: Tensor) -> Tensor:
         if self.gain == (1.0, 1.0, 1.0) and self.offset == (0.0, 0.0, 0.0):

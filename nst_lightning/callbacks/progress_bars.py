@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from tqdm.utils import disp_len, disp_trim
 
 from nst_lightning.data.predict_data import PredictLoader, PredictSample
@@ -66,8 +66,13 @@ def _ways(before: str, loss: str, speed: str, left: str) -> str:
 
 
 def redraw_interval() -> float:
-    """Return the seconds between two drawings of a bar on stderr: few on a terminal, many in a file."""
-    return _TERMINAL_INTERVAL if sys.stderr is not None and sys.stderr.isatty() else _FILE_INTERVAL
+    """Return the seconds between two drawings of a bar on stderr: few where somebody looks, many in a file."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return _TERMINAL_INTERVAL if is_terminal or _is_notebook() else _FILE_INTERVAL
+
+
+def _is_notebook() -> bool:
+    return type(sys.stderr).__module__.startswith("ipykernel")
 
 
 class SingleBar(ProgressBar):
@@ -107,6 +112,8 @@ class SingleBar(ProgressBar):
     def _open(self, before: str, loss: str, speed: str, left: str, **settings: Any) -> FittedBar:
         """Return a bar of these texts; `{desc}` and the like are tqdm's."""
         bar_format = _ways(before, loss, speed, left)
+        if _is_notebook():  # a widget, which has room for all, takes the place of this word alone
+            bar_format = bar_format.partition("\n")[0].replace("{bar:20}", "{bar}")
         stream = io.StringIO() if sys.stderr is None else sys.stderr  # None in a program without a console
         return FittedBar(bar_format=bar_format, dynamic_ncols=True, file=stream, **settings)
 

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.cli.options import OptionParser, whole
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.contact_sheet import Cell, contact_sheet
+from nst_lightning.images.embedded_settings import read_settings
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.jobs.report import read_small
-from nst_lightning.utils.bounded_yaml import read_yaml
+from nst_lightning.runs.saved_config import saved_configs
+from nst_lightning.utils.bounded_yaml import load_yaml, read_yaml
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
 from nst_lightning.utils.standard_output import write_path
 
@@ -56,7 +60,7 @@ def run(args: Sequence[str]) -> int:
         [ReadFile(Path(image.file), "one of the pictures compared") for image in images],
     )
     cells = [
-        Cell(read_small(image.file, options.size), note) for image, note in zip(images, _notes(images), strict=True)
+        Cell(read_small(image.file, options.size), note) for image, note in zip(images, notes(images), strict=True)
     ]
     columns = options.columns or _columns(len(cells))
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
@@ -70,7 +74,7 @@ def _parser() -> OptionParser:
     parser = OptionParser(
         "compare",
         usage="PICTURE_OR_RUN ... [--output FILE] [--columns N] [--size PIXELS] [--title TEXT]",
-        description="Put pictures and runs side by side on one labelled sheet.",
+        description="Put pictures and runs side by side on one sheet, labelled with the settings in which they differ.",
     )
     parser.add_argument(
         "images",
@@ -96,13 +100,24 @@ def _parser() -> OptionParser:
     return parser
 
 
-def _notes(images: Sequence[ImageSource]) -> list[str]:
-    """Return the name of each image, and for a run also what sets it apart."""
-    apart = iter(differences([image.run for image in images if image.run is not None]))
+def notes(images: Sequence[ImageSource]) -> list[str]:
+    """Return the name of each image, and for one with settings, a run's or its own, also what sets it apart."""
+    places = [image.run or _with_settings(image.file) for image in images]
+    apart = iter(differences([place for place in places if place is not None]))
     return [
-        "\n".join([name, *([] if image.run is None else next(apart))])
-        for name, image in zip(distinct_names(images), images, strict=True)
+        "\n".join([name, *([] if place is None else next(apart))])
+        for name, place in zip(distinct_names(images), places, strict=True)
     ]
+
+
+def _with_settings(file: str) -> Path | None:
+    """Return the image file that holds its settings, or the run's folder where they are; `None` if there are none."""
+    path = Path(file)
+    if not path.is_file():
+        return None
+    if read_settings(path) is not None:
+        return path
+    return path.parent if path.name == FILE_NAME and saved_configs(path.parent) else None
 
 
 def _columns(count: int) -> int:
@@ -200,7 +215,8 @@ def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
     """Return the settings in which runs differ.
 
     Args:
-        runs: Folders of the runs. A resumed run has several configs, of which the last one holds.
+        runs: Folders of the runs, or images that hold their settings. A resumed run has several configs, of which the
+            last one holds.
         most: Largest number of settings; those of the model come before those of the data.
 
     Returns:
@@ -218,10 +234,11 @@ def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
 
 
 def _read_config(run: Path) -> dict[str, Any] | None:
-    files = sorted(run.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
+    files = saved_configs(run)
     try:
-        config = read_yaml(files[-1]) if files else None
-    except UserError:
+        text = read_settings(run) if run.is_file() else None
+        config = load_yaml(text) if text is not None else read_yaml(files[-1]) if files else None
+    except (UserError, yaml.YAMLError):
         return None  # the pictures can be compared without
     return config if isinstance(config, dict) else None
 

@@ -70,7 +70,7 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     names = [option.partition("=")[0].replace(".init_args", "") for option in options]
     if not pictures:
         raise UserError(
-            f"a command comes first, such as nst fit {names[0]} …, or two pictures: nst me.jpg painting.jpg {names[0]} …"
+            f"a command comes first, such as nst fit {names[0]} …, or two pictures: nst me.jpg painting.jpg {names[0]}"
         )
     if len(pictures) == 1:
         raise UserError(

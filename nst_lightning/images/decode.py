@@ -24,7 +24,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG200
 _DEEP_GRAY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _COLOR = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 # what Pillow's readers raise on damaged files
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -67,22 +67,26 @@ def decode_image(file: BinaryIO, name: str, max_pixels: int) -> tuple[Tensor, Te
         UserError: If the file is no image, is damaged or cut short, has too many pixels, or more than the free memory
             holds while it is read.
     """
-    with _own_pixel_limit():
-        image = _open(file, name)
-        _check_header(image, name, max_pixels)
-        try:
-            image.load()
-            image = _upright(image)
-            color, alpha = _deep_gray(image, name) if image.mode in _DEEP_GRAY else _eight_bits(image, name)
-        except UserError:
-            raise
-        except _DAMAGE as error:
-            raise _damaged(name, error) from error
+    with own_pixel_limit():
+        return decode_opened(open_image(file, name), name, max_pixels)
+
+
+def decode_opened(image: Image.Image, name: str, max_pixels: int) -> tuple[Tensor, Tensor | None]:
+    """Decode an image of Pillow's as `decode_image` does a file."""
+    _check_header(image, name, max_pixels)
+    try:
+        image.load()
+        image = _upright(image)
+        color, alpha = _deep_gray(image, name) if image.mode in _DEEP_GRAY else _eight_bits(image, name)
+    except UserError:
+        raise
+    except DAMAGE as error:
+        raise _damaged(name, error) from error
     opaque = alpha is None or bool((alpha == 1).all())
     return color, None if opaque else alpha
 
 
-def _open(file: BinaryIO, name: str) -> Image.Image:
+def open_image(file: BinaryIO, name: str) -> Image.Image:
     """Return the file with only its header read. Pillow itself refuses one that claims no pixels."""
     Image.init()
     _check_netpbm(file, name)
@@ -94,7 +98,7 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
             f"expected a picture ({', '.join(_FORMATS)}), found something else or a damaged file in {name}; "
             "convert it to PNG or JPEG"
         ) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(name, error) from error
 
 
@@ -139,7 +143,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Return an image turned as its EXIF orientation says; one whose EXIF block can't be parsed is taken as it is."""
     try:
         image.getexif()
-    except _DAMAGE:
+    except DAMAGE:
         return image
     return ImageOps.exif_transpose(image)
 
@@ -197,7 +201,7 @@ def _to_tensor(values: NDArray[np.generic] | Image.Image, scale: int) -> Tensor:
 
 
 @contextmanager
-def _own_pixel_limit() -> Iterator[None]:
+def own_pixel_limit() -> Iterator[None]:
     """Silence Pillow's own pixel limit, for which `max_pixels` stands, and its warnings about metadata.
 
     Both are global in Pillow and in Python. So one image is read at a time, and both are put back.

@@ -1,11 +1,16 @@
 """Image files: found in folders, read as tensors whatever their format, written whole or not at all."""
 
+from __future__ import annotations
+
+import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from nst_lightning.errors import UserError, did_you_mean, user_path
-from nst_lightning.images.decode import decode_image
+from nst_lightning.images.decode import decode_image, decode_opened, own_pixel_limit
+from nst_lightning.images.embedded_settings import png_text, save_options
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
@@ -29,6 +35,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".
 _OPTIONS = {"JPEG": {"subsampling": "4:4:4"}, "TIFF": {"compression": "tiff_adobe_deflate"}}
 LONGEST_SIDES = {"JPEG": 65500, "WEBP": 16383}
 """Longest side that a format can hold, pixels; the others hold any."""
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor"
+"""What an image may be given as in Python; see `held_images`."""
 
 _ROWS_AT_ONCE = 256  # bounds the float copies made while a large image is rounded
 _MOST_NAMED = 20  # files in a message
@@ -59,7 +68,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
     animation the first frame is taken. Partial alpha is composited on white in sRGB, as browsers do.
 
     Args:
-        path: Image file, or `sample:NAME` for one of the built-in samples.
+        path: Image file, `sample:NAME` for one of the built-in samples, or a name that `held_images` gives.
         max_pixels: Largest number of pixels (height times width) that is read. It is compared with the
             file's header before anything is decoded. The default takes up to 6.4 GB while it is read
             (`READING_BYTES` a pixel), of which 2.4 GB stay, as float32; it must be free.
@@ -72,6 +81,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
         >>> image.pixels.shape, image.alpha
         (torch.Size([1, 3, 768, 1024]), None)
     """
+    if os.fspath(path).startswith(MEMORY):
+        return _held_image(os.fspath(path))
     with named_out_of_memory(f"memory does not suffice to read {path}; make the picture smaller."):
         try:
             with _find(path).open("rb") as file:
@@ -81,9 +92,106 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
             raise UserError(
                 f"expected a picture that can be opened, found {path} ({error.strerror}); check its permissions"
             ) from error
-        if alpha is not None:
-            pixels = pixels.mul_(alpha).add_(1 - alpha)
-        return LoadedImage(pixels, alpha, digest)
+        return _on_white(pixels, alpha, digest)
+
+
+def _on_white(pixels: Tensor, alpha: Tensor | None, digest: str) -> LoadedImage:
+    return LoadedImage(pixels if alpha is None else pixels.mul_(alpha).add_(1 - alpha), alpha, digest)
+
+
+MEMORY = "memory:"
+"""Prefix of the name of an image that was given as an object, as long as `held_images` holds it."""
+
+_held: dict[str, LoadedImage] = {}
+
+
+@contextmanager
+def held_images(images: Sequence[ImageLike]) -> Iterator[list[str]]:
+    """Give images names by which `read_image` returns them, as long as the body runs.
+
+    Args:
+        images: Paths and names of samples, which are their own names; images of Pillow's; arrays `(H, W)`, `(H, W, 3)`
+            or `(H, W, 4)` and tensors `(3, H, W)` or `(1, 3, H, W)`, of 8 bits or of floats in [0, 1].
+
+    Yields:
+        The names.
+
+    Raises:
+        UserError: If an object is no image.
+    """
+    names, loaded = [], {}
+    for image in images:
+        if isinstance(image, str | os.PathLike):
+            names.append(os.fspath(image))
+        else:
+            found = _loaded(image)
+            names.append(f"{MEMORY}{found.digest}")
+            loaded[names[-1]] = found
+    _held.update(loaded)
+    try:
+        yield names
+    finally:
+        for name in loaded:
+            _held.pop(name, None)
+
+
+def _held_image(name: str) -> LoadedImage:
+    if name not in _held:
+        raise UserError(
+            f"expected a picture file, found {name}: it was given as an object in Python, which is gone; name a file"
+        )
+    return _held[name]
+
+
+def _loaded(image: Image.Image | NDArray[Any] | Tensor) -> LoadedImage:
+    if isinstance(image, Image.Image):
+        with own_pixel_limit():
+            color, alpha = decode_opened(image, "the image", image.width * image.height)
+    elif isinstance(image, np.ndarray):
+        array = image[..., None] if image.ndim == 2 else image
+        if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+            raise UserError(f"expected an array of shape (H, W, 3), found {image.shape}; transpose or convert it")
+        color, alpha = _scaled(torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None])
+    elif isinstance(image, Tensor):
+        batch = image[None] if image.ndim == 3 else image
+        if batch.ndim != 4 or batch.shape[0] != 1 or batch.shape[1] not in (1, 3, 4):
+            raise UserError(f"expected a tensor of shape (3, H, W), found {tuple(image.shape)}; permute or convert it")
+        color, alpha = _scaled(batch.detach().cpu())
+    else:
+        raise UserError(f"expected a path, an image, an array or a tensor, found {type(image).__name__}; convert it")
+    digest = hashlib.sha256(str(tuple(color.shape)).encode())
+    for values in (color, alpha):
+        digest.update(b"" if values is None else values.contiguous().numpy().tobytes())
+    return _on_white(color, alpha, digest.hexdigest()[:16])
+
+
+def _scaled(values: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return colors and alpha in [0, 1] of `(1, C, H, W)`, which is not changed."""
+    if values.dtype == torch.uint8:
+        values = values.float().div_(255)
+    elif values.is_floating_point():
+        values = values.float()
+        low, high = (float(bound) for bound in torch.aminmax(values)) if values.numel() else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):
+            raise UserError(f"expected floats from 0 to 1, found {low:g} to {high:g}; scale them")
+    else:
+        raise UserError(f"expected 8 bits without sign or floats, found {values.dtype}; convert them")
+    if values.numel() == 0:
+        raise UserError(f"expected an image, found one of {values.shape[-1]}×{values.shape[-2]} pixels; check it")
+    color, alpha = (values[:, :3], values[:, 3:]) if values.shape[1] == 4 else (values, None)
+    opaque = alpha is None or bool((alpha == 1).all())
+    return color.expand(1, 3, -1, -1).clone(memory_format=torch.contiguous_format), None if opaque else alpha
+
+
+def to_pillow(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """Return an image of Pillow's with the 8-bit pixels that `write_image` writes to a PNG file.
+
+    Args:
+        pixels: sRGB in [0, 1], of shape `(1, 3, H, W)`.
+        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`; `None` for none.
+    """
+    _check_shapes(pixels, alpha, 8)
+    return Image.fromarray(_quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), 8))
 
 
 def write_image(
@@ -93,6 +201,7 @@ def write_image(
     alpha: Tensor | None = None,
     bits: int = 8,
     quality: int = 95,
+    settings: str | None = None,
 ) -> None:
     """Write an image with the sRGB profile embedded; the same pixels give the same bytes.
 
@@ -106,6 +215,7 @@ def write_image(
             in a JPEG, which has no alpha: there the image is composited on white.
         bits: Bits per channel, 8 or 16; 16 only for PNG.
         quality: Quality of JPEG and WebP, 1 to 100. Color is not subsampled in JPEG.
+        settings: Text in ASCII that is put into the file and changes no pixel (`embedded_settings`); `None` for none.
 
     Raises:
         UserError: If the suffix is unknown, the format cannot hold the image, or the file system refuses.
@@ -126,10 +236,12 @@ def write_image(
     with named_out_of_memory(f"memory does not suffice to write {path}."), atomic_file(target) as file:
         levels = _quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), bits)
         if bits == 16:
-            write_png16(file, levels, srgb_profile())
+            write_png16(file, levels, srgb_profile(), () if settings is None else (png_text(settings),))
         else:
             lossy = {"quality": quality} if file_format in ("JPEG", "WEBP") else {}
             options = {**lossy, **_OPTIONS.get(file_format, {}), "icc_profile": srgb_profile()}
+            if settings is not None:
+                options |= save_options(settings, file_format)
             Image.fromarray(levels).save(file, file_format, **options)
 
 

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -15,7 +16,12 @@ _UP_FILTER = 2
 _ROWS_AT_ONCE = 64  # bounds the memory beside the image itself
 
 
-def write_png16(file: BinaryIO, pixels: NDArray[np.unsignedinteger], icc_profile: bytes) -> None:
+def write_png16(
+    file: BinaryIO,
+    pixels: NDArray[np.unsignedinteger],
+    icc_profile: bytes,
+    chunks: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
     """Write a 16-bit PNG (ISO/IEC 15948), without interlacing and without a time stamp.
 
     Each row is stored as its difference from the row above (filter "up"), which halves the size of a photo.
@@ -24,6 +30,7 @@ def write_png16(file: BinaryIO, pixels: NDArray[np.unsignedinteger], icc_profile
         file: File open for writing.
         pixels: RGB or RGBA, of shape `(H, W, 3)` or `(H, W, 4)`, values 0 to 65535, alpha not premultiplied.
         icc_profile: Color profile to embed.
+        chunks: Kind and data of further chunks, before the pixels.
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPES[channels], 0, 0, 0)
@@ -32,6 +39,8 @@ def write_png16(file: BinaryIO, pixels: NDArray[np.unsignedinteger], icc_profile
     file.write(PNG_SIGNATURE)
     file.write(png_chunk(b"IHDR", header))
     file.write(png_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc_profile)))
+    for kind, data in chunks:
+        file.write(png_chunk(kind, data))
     for start in range(0, height, _ROWS_AT_ONCE):
         rows = pixels[start : start + _ROWS_AT_ONCE].astype(">u2").view(np.uint8)
         rows = rows.reshape(len(rows), -1)

@@ -21,8 +21,12 @@ _NAMED = 3  # changes in a message
 
 
 def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of `nst fit` that say what is painted, without those that say which run is meant."""
-    return {key: value for key, value in settings.items() if key not in _OF_A_RUN}
+    """Return the settings of `nst fit` that say what is painted, without those that say which run is meant.
+
+    Whether image files hold their settings is left out too: version 0.1 had no such option, and its jobs go on.
+    """
+    output = {key: value for key, value in (settings.get("output") or {}).items() if key != "settings"}
+    return {**{key: value for key, value in settings.items() if key not in _OF_A_RUN}, "output": output}
 
 
 def check_many(settings: Mapping[str, Any], runs: str, one_device: str) -> None:

@@ -13,10 +13,11 @@ from jsonargparse import set_dumper
 from lightning.pytorch.cli import LightningArgumentParser
 
 from nst_lightning._compat import bound_yaml, keep_texts, move_group_last, option_names
-from nst_lightning.errors import UserError, did_you_mean, user_path
+from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
+from nst_lightning.images.embedded_settings import SUFFIXES, read_settings
 from nst_lightning.runs.error_messages import explain
 from nst_lightning.runs.fit_help import class_options, with_class_options
-from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, read_yaml
+from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, load_yaml, read_yaml
 from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
 from nst_lightning.utils.yaml_texts import hide_surrogates, to_yaml
 
@@ -88,7 +89,7 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     _check_strays(args)
     for arg in _with_class_for_help(with_current_arguments(args), default):
         if expects_path or arg.startswith("--config="):
-            configs.append("--config=" + _settings_only(find_config(arg.removeprefix("--config="))))
+            configs += _config_args(_settings_only(find_config(arg.removeprefix("--config="))), is_first=not configs)
         elif arg not in ("--config", "-c"):
             options.append(arg)
         expects_path = arg in ("--config", "-c")
@@ -127,7 +128,7 @@ def _with_class_for_help(args: Sequence[str], default: str) -> list[str]:
         key = arg.removeprefix("--").removesuffix(".help")
         if arg in ("--model.help", "--data.help") and (not after or after.startswith("-")):
             for config in (*named[::-1], str(shipped_configs() / f"{default}.yaml")):
-                settings = read_yaml(Path(find_config(config))).get(key)
+                settings = config_content(find_config(config)).get(key)
                 if isinstance(settings, dict) and "class_path" in settings:
                     arg = f"{arg}={settings['class_path']}"
                     break
@@ -135,11 +136,47 @@ def _with_class_for_help(args: Sequence[str], default: str) -> list[str]:
     return completed
 
 
-def find_config(given: str) -> str:
-    """Return the path of the YAML file that a `--config` means, which holds a mapping.
+def _config_args(path: str, *, is_first: bool) -> list[str]:
+    """Return the argument for a config; one that is an image is given as text, and its name as the run's."""
+    if not _is_image(path):
+        return [f"--config={path}"]
+    return [f"--config={_settings_in(path)}", *([f"--name={Path(path).stem}"] if is_first else [])]
+
+
+def _is_image(path: str) -> bool:
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def _settings_in(image: str) -> str:
+    text = read_settings(image)
+    if text is None:
+        raise UserError(f"--config {image} is a picture without settings; give one that nst fit has painted, or YAML.")
+    return text
+
+
+def config_content(path: str) -> Any:
+    """Return the content of a config.
 
     Args:
-        given: File, or a shipped config's name: `starry`, `configs/starry.yaml`, `configs/sweeps/inits.yaml`.
+        path: YAML file, or an image that `nst fit` has painted, which holds its settings.
+
+    Raises:
+        UserError: If it can't be read, or is an image without settings.
+    """
+    if not _is_image(path):
+        return read_yaml(Path(path), f"--config {path}")
+    try:
+        return load_yaml(_settings_in(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {path} is not valid YAML: {one_line(error)}.") from error
+
+
+def find_config(given: str) -> str:
+    """Return the path of the file that a `--config` means, which holds a mapping.
+
+    Args:
+        given: YAML file, an image that `nst fit` has painted, or a shipped config's name: `starry`,
+            `configs/starry.yaml`, `configs/sweeps/inits.yaml`.
 
     Raises:
         UserError: If there is no such file or it holds none.
@@ -170,7 +207,7 @@ def _check_word(arg: str) -> None:
 
 def is_sweep(config: str) -> bool:
     """Return whether a config is that of a sweep, with a grid."""
-    return "grid" in read_yaml(Path(config))
+    return "grid" in config_content(config)
 
 
 def _settings_only(config: str) -> str:
@@ -180,7 +217,7 @@ def _settings_only(config: str) -> str:
 
 
 def _check_yaml(path: str) -> str:
-    content = read_yaml(Path(path), f"--config {path}")
+    content = config_content(path)
     if not isinstance(content, dict):
         raise UserError(f"--config {path} holds no settings; configs/starry.yaml is an example.")
     return path

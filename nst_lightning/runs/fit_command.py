@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -42,9 +43,10 @@ from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, missing_packages_named, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
+from nst_lightning.runs.result import Result
 from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
-from nst_lightning.runs.saved_config import ConfigKeeper
-from nst_lightning.runs.trainer import TRAINER_DEFAULTS, Result, build_trainer, check_memory, result_of
+from nst_lightning.runs.saved_config import ConfigKeeper, image_settings
+from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
@@ -81,14 +83,18 @@ class NSTCommand(CLIHooks, LightningCLI):
     config_keeper: type[SaveConfigCallback] | None = ConfigKeeper
     written: Path | None = None
 
-    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
+    def __init__(
+        self, args: Sequence[str], callbacks: Sequence[Callback] = (), names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Parse and instantiate; `fit` runs when `LightningCLI` calls it.
 
         Args:
             args: Command and its options, such as `["fit", "--config", "configs/starry.yaml"]`.
             callbacks: Callbacks beside those of the config.
+            names: Names that the image's settings have in the place of files that only this machine has.
         """
         restrict_configs()
+        self.names = names
         self.folder = RunFolder(Path(RUNS), "run")
         super().__init__(
             LightningModule,
@@ -209,10 +215,21 @@ class NSTCommand(CLIHooks, LightningCLI):
                 raise SystemExit(0) from None
             raise
 
+    def resolved_settings(self) -> dict[str, Any]:
+        """Return every setting in force, as `config.yaml` holds them."""
+        text = self.subcommand_parser().dump(self.config[str(self.subcommand)], skip_none=False)
+        settings: dict[str, Any] = yaml.safe_load(text)
+        return settings
+
     def before_fit(self) -> None:
-        """Refuse data that the model can't learn from; note the time."""
+        """Refuse data that the model can't learn from; note the time, and what images are to say of themselves."""
         self._began = time.monotonic()
         check_compatible(self.model, self.datamodule)
+        for callback in callbacks_of(self.trainer):
+            if isinstance(callback, ImageWriter):
+                callback.describe = partial(
+                    image_settings, self.resolved_settings(), str(self.trainer.precision), names=self.names
+                )
         data, interval = self.datamodule, self.trainer.val_check_interval
         if isinstance(data, FastTransferData | AnyStyleData) and isinstance(interval, int):
             # Lightning refuses a training that is shorter.
@@ -326,12 +343,15 @@ def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def run_command(args: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
+def run_command(
+    args: Sequence[str], callbacks: Sequence[Callback] = (), names: Mapping[str, str] = MappingProxyType({})
+) -> int:
     """Run `nst fit …`.
 
     Args:
         args: Command and its options.
         callbacks: Callbacks beside those of the config.
+        names: Names that the image's settings have in the place of files that only this machine has.
 
     Returns:
         The exit code, see `exit_code`.
@@ -339,15 +359,19 @@ def run_command(args: Sequence[str], callbacks: Sequence[Callback] = ()) -> int:
     Raises:
         UserError: If something the user gave can't be used.
     """
-    command = run_to_the_end(NSTCommand, args, callbacks)
+    command = run_to_the_end(partial(NSTCommand, names=names), args, callbacks)
     return exit_code(command.trainer)
 
 
-def run_to_the_end(kind: type[_Command], args: Sequence[str], callbacks: Sequence[Callback] = ()) -> _Command:
+def run_to_the_end(
+    kind: Callable[[Sequence[str], Sequence[Callback]], _Command],
+    args: Sequence[str],
+    callbacks: Sequence[Callback] = (),
+) -> _Command:
     """Parse a command line and run it; whatever ends it from outside becomes one of the errors below.
 
     Args:
-        kind: Class of the command.
+        kind: Class of the command, or what makes it.
         args: Command and its options.
         callbacks: Callbacks beside those of the config.
 

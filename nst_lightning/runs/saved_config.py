@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,6 +21,16 @@ from nst_lightning.utils.records import read_yaml
 from nst_lightning.utils.renamed import with_current_paths
 
 _log = logging.getLogger(__name__)
+
+_NOT_OF_AN_IMAGE = ("name", "ckpt_path", "weights_only", "config", "animation", "checkpoint", "tensorboard")
+_LEFT_OUT = {
+    "output": ("path", "every_n_steps", "settings"),
+    "data": ("max_pixels",),  # a limit that a stranger's file must not lift
+    "trainer": (
+        *("accelerator", "devices", "num_nodes", "strategy"),
+        *("default_root_dir", "logger", "log_every_n_steps", "enable_progress_bar", "enable_checkpointing", "max_time"),
+    ),
+}
 
 
 class ConfigKeeper(SaveConfigCallback):
@@ -37,7 +50,7 @@ class ConfigKeeper(SaveConfigCallback):
         del pl_module
         if not self.already_saved and trainer.is_global_zero and (changes := self._changes(trainer)):
             _log.info("continuing with changed settings: %s", "; ".join(changes))
-            count = len(_configs(run_folder(trainer)))
+            count = len(saved_configs(run_folder(trainer)))
             self._save(trainer, f"config-{count + 1}.yaml" if count else self.config_filename)
         self.already_saved = True
 
@@ -49,7 +62,7 @@ class ConfigKeeper(SaveConfigCallback):
 
     def _changes(self, trainer: Trainer) -> list[str]:
         """Return how the settings differ from those that the run had so far; something where it has none."""
-        earlier = _configs(run_folder(trainer))
+        earlier = saved_configs(run_folder(trainer))
         if not earlier:
             return ["all"]
         try:
@@ -71,10 +84,46 @@ class ConfigKeeper(SaveConfigCallback):
         write_text(folder / name, text)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("config", f"```yaml\n{text}\n```", len(_configs(folder)) - 1)
+                logger.experiment.add_text("config", f"```yaml\n{text}\n```", len(saved_configs(folder)) - 1)
 
 
-def _configs(folder: Path) -> list[Path]:
+def image_settings(
+    settings: Mapping[str, Any],
+    precision: str | None = None,
+    max_steps: int | None = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return the settings that an image is painted again by, as YAML in ASCII.
+
+    Left out is what changes no pixel: which run it was, where it lived, on which devices, and what else it wrote.
+
+    Args:
+        settings: All settings of `nst fit`, as `config.yaml` holds them.
+        precision: Precision that the run had, for where the settings leave it open.
+        max_steps: Number of steps after which the image was written; `None` for all of them.
+        names: Names to write in the place of files that only this machine has.
+    """
+    kept = copy.deepcopy({key: value for key, value in settings.items() if key not in _NOT_OF_AN_IMAGE})
+    for section, keys in _LEFT_OUT.items():
+        holder = kept.get(section) or {}
+        holder = holder.get("init_args", holder)
+        for key in keys:
+            holder.pop(key, None)
+    trainer = kept["trainer"]
+    trainer["precision"] = trainer.get("precision") or precision
+    trainer["max_steps"] = -1 if max_steps is None else max_steps
+    return str(yaml.safe_dump(_renamed(kept, names), sort_keys=False, width=10**9))
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _renamed(part, names) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_renamed(part, names) for part in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def saved_configs(folder: Path) -> list[Path]:
     """Return the configs of a run, the first one and those of its resumptions, in order."""
     return sorted(folder.glob("config*.yaml"), key=lambda path: (len(path.name), path.name))
 

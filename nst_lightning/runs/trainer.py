@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,18 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, ProgressBar, Timer
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
 
 from nst_lightning._compat import callbacks_of, keep_buffers_local, set_timeout
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter, restoring
-from nst_lightning.callbacks.image_writer import ImageWriter, painted
+from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
 from nst_lightning.callbacks.progress_bars import PredictProgressBar, TrainingProgressBar, TransferProgressBar
 from nst_lightning.callbacks.run_folder import InRunFolder, RunFolder, keeper_of, run_folder
 from nst_lightning.callbacks.tensorboard import TensorBoardImages
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.runs.ranks import check_launch, choose_strategy
+from nst_lightning.runs.result import Result
 from nst_lightning.runs.run_folder import RUNS, find_checkpoint
 from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.network_training import NetworkTraining
@@ -49,23 +48,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 _PATIENCE = timedelta(days=7)
 """How long a process that has done its share waits for the others: one may have got the long video."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run leaves.
-
-    Attributes:
-        picture: Image, sRGB in [0, 1], `(1, 3, H, W)`, on the CPU.
-        path: File of the image: the one asked for, or `stylized.png` in the run's folder.
-        folder: Folder of the run, with checkpoints and TensorBoard's files.
-        complete: Whether all steps were done; `False` after Ctrl-C or `max_steps`.
-    """
-
-    picture: Tensor
-    path: Path | None
-    folder: Path | None
-    complete: bool
 
 
 class SessionTimer(Timer):
@@ -284,11 +266,14 @@ def check_memory(trainer: Trainer, model: StyleTransfer, data: TransferData) -> 
 def result_of(trainer: Trainer, model: StyleTransfer) -> Result:
     """Return what a finished or stopped run left."""
     writer = next((callback for callback in callbacks_of(trainer) if isinstance(callback, ImageWriter)), None)
+    picture, data = painted(trainer, model).cpu(), transfer_data(trainer)
     return Result(
-        picture=painted(trainer, model).cpu(),
+        picture=picture,
         path=writer.written if writer is not None else None,
         folder=run_folder(trainer),
         complete=trainer.global_step >= trainer.num_training_batches,
+        alpha=None if data is None else data.alpha((picture.shape[-2], picture.shape[-1])),
+        settings=writer.settings_text(trainer) if writer is not None else None,
     )
 
 
