@@ -235,16 +235,7 @@ class JobRequest:
         argv = self.options.argv(self.content, self.style, str(self.folder / RESULT_FILE))
         if not self.options.prolonged and any(self.folder.glob(f"{RUNS}/*/*/{FOLDER}/{LAST}")):
             argv += ["--ckpt_path", "last"]
-        return [
-            *argv,
-            "--trainer.default_root_dir",
-            str(self.folder),
-            "--trainer.logger",
-            "false",
-            "--output.settings",
-            "false",
-            *here,
-        ]
+        return [*argv, "--trainer.default_root_dir", str(self.folder), "--trainer.logger", "false", *here]
 
     def without_paths(self, line: str) -> str:
         """Replace this machine's paths by the visitor's names."""

@@ -62,9 +62,8 @@ class ImageWriter(Callback):
         offset: Summand of each after that; 1 is the whole range from black to white. The image that is optimized,
             and what TensorBoard shows, have neither. With the Keras example's constants changed from its
             (123.68, 116.779, 103.939) to (r, g, b) the offset is their difference over 255.
-        settings: Whether the file at `path` holds the run's settings, by which `nst fit --config FILE` paints it again
-            and `nst compare` tells it from others. They name the input files as they were given, with their folders.
-            The image in the run's folder has them beside it.
+        settings: Whether the files hold the run's settings, by which `nst fit --config FILE` paints them again and
+            `nst compare` tells them apart. They name the input files as they were given, with their folders.
 
     Attributes:
         describe: Function that returns the settings of an image, given the number of steps after which it is written,
@@ -156,8 +155,7 @@ class ImageWriter(Callback):
         bits = self.bits if path.suffix.lower() == ".png" else 8
         image = self._balanced(painted(trainer, module))
         alpha = self._data.alpha((image.shape[-2], image.shape[-1])) if self._data is not None else None
-        settings = self.settings_text(trainer) if path == self.path else None
-        write_image(path, image, alpha=alpha, bits=bits, quality=self.quality, settings=settings)
+        write_image(path, image, alpha=alpha, bits=bits, quality=self.quality, settings=self.settings_text(trainer))
 
     def settings_text(self, trainer: Trainer) -> str | None:
         """Return the settings that the image as it is now is to hold; `None` for none."""

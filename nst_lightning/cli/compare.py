@@ -111,13 +111,8 @@ def notes(images: Sequence[ImageSource]) -> list[str]:
 
 
 def _with_settings(file: str) -> Path | None:
-    """Return the image file that holds its settings, or the run's folder where they are; `None` if there are none."""
-    path = Path(file)
-    if not path.is_file():
-        return None
-    if read_settings(path) is not None:
-        return path
-    return path.parent if path.name == FILE_NAME and saved_configs(path.parent) else None
+    """Return the path of an image file that holds its settings; `None` for any other."""
+    return Path(file) if Path(file).is_file() and read_settings(file) is not None else None
 
 
 def _columns(count: int) -> int:

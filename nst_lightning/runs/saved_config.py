@@ -89,7 +89,7 @@ class ConfigKeeper(SaveConfigCallback):
 
 def image_settings(
     settings: Mapping[str, Any],
-    precision: str | None = None,
+    precision: str,
     max_steps: int | None = None,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> str:

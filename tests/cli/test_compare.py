@@ -56,7 +56,7 @@ def test_images_that_hold_settings_are_told_apart_by_them() -> None:
     images = [resolve_image(name) for name in ("a.png", plain("red", "photo.png"), "b.jpg")]
     assert notes(images) == ["a\nstyle.weight 10", "photo", "b\nstyle.weight 30"]
     run("lightning_logs/starry/version_0", config=config(20.0))
-    images = [resolve_image(name) for name in ("a.png", f"lightning_logs/starry/version_0/{FILE_NAME}")]
+    images = [resolve_image(name) for name in ("a.png", "lightning_logs/starry")]
     assert [note.rpartition("\n")[2] for note in notes(images)] == ["style.weight 10", "style.weight 20"]
 
 

@@ -233,7 +233,7 @@ def test_options_win_wherever_they_stand(nst: Callable[..., int]) -> None:
 def test_python_api_does_the_same_as_the_command(
     nst: Callable[..., int], encoder_file: str, content: str, style: str
 ) -> None:
-    assert nst() == 0
+    assert nst("--output.settings", "false") == 0  # Python's objects have no config to write into the file
     model = nst_lightning.StyleTransfer(
         VGG19(encoder_file, padding="replicate"),
         ContentLoss(),

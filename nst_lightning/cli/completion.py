@@ -1,0 +1,89 @@
+"""`nst --print_completion SHELL`: a script that lets the shell complete commands, options and files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any
+
+from nst_lightning.cli.options import OptionParser
+from nst_lightning.errors import UserError, check_choice
+
+_OWN_PARSERS = ("sweep", "batch", "video", "export", "compare", "app")
+_TAKE_FIT_OPTIONS = ("sweep", "batch", "video")
+_CONFIG_OPTIONS = ("--config", "-c")
+
+
+def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
+    """Return the script for a shell.
+
+    Args:
+        shell: `bash`, `zsh`, `fish`, `tcsh` or `powershell`.
+        summaries: Names of the commands, and what each of them does.
+
+    Raises:
+        UserError: If the shell is another, or the package shtab is missing.
+    """
+    try:
+        import shtab
+    except ImportError as error:
+        raise UserError("--print_completion needs one more package; pip install shtab.") from error
+    check_choice(shell, tuple(shtab.SUPPORTED_SHELLS), "--print_completion")
+    parser = argparse.ArgumentParser("nst", add_help=False)
+    parser.add_argument("-h", "--help", action="store_true", help="show the commands")
+    parser.add_argument("--version", action="store_true", help="show the version")
+    commands = parser.add_subparsers()
+    fit_options = _options_of_fit()
+    options = {"fit": fit_options, "predict": _options_of_predict()}
+    for name in _OWN_PARSERS:
+        more = fit_options if name in _TAKE_FIT_OPTIONS else ()
+        options[name] = list(dict.fromkeys([*_own_parser(name).names, *more]))
+    for name, summary in summaries.items():
+        command = commands.add_parser(name, help=_plain(summary), add_help=False)
+        for option in options[name]:
+            setattr(command.add_argument(option), "complete", shtab.FILE)  # noqa: B010 - no attribute of argparse's
+        setattr(command.add_argument("files", nargs="*"), "complete", shtab.FILE)  # noqa: B010
+    script: str = shtab.complete(parser, shell)
+    # A first word that is no command is a picture: readline's own completion of file names.
+    return script.replace("complete -o filenames -F", "complete -o default -o filenames -F")
+
+
+def _plain(text: str) -> str:
+    return text.replace("%", "%%").replace(":", ",")  # the colon parts name and help in zsh
+
+
+def _own_parser(command: str) -> OptionParser:
+    make: Callable[[], OptionParser] = import_module(f"nst_lightning.cli.{command}").make_parser
+    return make()
+
+
+def _options_of_fit() -> list[str]:
+    from nst_lightning.runs.fit_command import NSTCommand, parsed
+
+    return _options(parsed(NSTCommand, ["fit"]))
+
+
+def _options_of_predict() -> list[str]:
+    from nst_lightning.runs.fit_command import parsed
+    from nst_lightning.runs.predict_command import PredictCommand
+
+    return _options(parsed(PredictCommand, ["predict"]))
+
+
+def _options(command: Any) -> list[str]:
+    """Return the options of a command whose default config was parsed, with those of the classes in that."""
+    from nst_lightning._compat import option_names
+
+    settings = command.resolved_settings()
+    of_classes = [name for section in ("model", "data") for name in _dotted(section, settings[section])]
+    names = [name for name in option_names(command.subcommand_parser()) if name not in ("c", "h")]
+    return [*_CONFIG_OPTIONS[1:], *(f"--{name}" for name in dict.fromkeys([*of_classes, *names]))]
+
+
+def _dotted(prefix: str, section: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the dotted names of a class's arguments, without `init_args`, and of the classes among them."""
+    for name, value in section.get("init_args", {}).items():
+        yield f"{prefix}.{name}"
+        if isinstance(value, dict) and "class_path" in value:
+            yield from _dotted(f"{prefix}.{name}", value)
