@@ -101,7 +101,7 @@ def read_app_request(args: Sequence[str]) -> AppRequest:
     Raises:
         UserError: If an option makes no sense.
     """
-    options = _parser().parse_own(args)
+    options = make_parser().parse_own(args)
     for key, (least, most) in _RANGES.items():
         if not least <= vars(options)[key] <= most:
             raise UserError(f"--{key} must be from {least} to {most}, but {vars(options)[key]} was given.")
@@ -115,7 +115,8 @@ def read_app_request(args: Sequence[str]) -> AppRequest:
     return AppRequest(options.host, options.port, tuple(options.names), limits)
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "app",
         usage="[--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB]",

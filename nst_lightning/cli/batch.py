@@ -42,7 +42,8 @@ def run(args: Sequence[str]) -> int:
     return run_batch(request, rank)
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "batch",
         usage="--contents PLACES --styles PLACES [--config FILE] [--output FOLDER] [options of nst fit]\n"
@@ -103,7 +104,7 @@ def read_batch_request(args: Sequence[str]) -> BatchRequest:
     Raises:
         UserError: If an option of the batch itself makes no sense. Options of `nst fit` are not read here.
     """
-    own, rest = _parser().split(args)
+    own, rest = make_parser().split(args)
     from nst_lightning.images.files import check_output
     from nst_lightning.jobs.batch import BatchRequest, Match
     from nst_lightning.runs.config_files import find_config

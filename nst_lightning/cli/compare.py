@@ -45,7 +45,7 @@ def run(args: Sequence[str]) -> int:
     Raises:
         UserError: If something the user gave can't be used.
     """
-    options = _parser().parse_own(args[1:])
+    options = make_parser().parse_own(args[1:])
     if not options.images:
         raise UserError("there is nothing to compare; give pictures or runs, such as nst compare a.png b.png")
     if options.columns is not None and options.columns < 1:
@@ -70,7 +70,8 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "compare",
         usage="PICTURE_OR_RUN ... [--output FILE] [--columns N] [--size PIXELS] [--title TEXT]",

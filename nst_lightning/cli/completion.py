@@ -31,8 +31,8 @@ def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
         raise UserError("--print_completion needs one more package; pip install shtab.") from error
     check_choice(shell, tuple(shtab.SUPPORTED_SHELLS), "--print_completion")
     parser = argparse.ArgumentParser("nst", add_help=False)
-    parser.add_argument("-h", "--help", action="store_true", help="show the commands")
-    parser.add_argument("--version", action="store_true", help="show the version")
+    for option in (*_own_parser("pictures").names, "--version", "--print_completion"):
+        parser.add_argument(option)
     commands = parser.add_subparsers()
     fit_options = _options_of_fit()
     options = {"fit": fit_options, "predict": _options_of_predict()}

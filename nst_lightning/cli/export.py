@@ -59,7 +59,7 @@ def run(args: Sequence[str]) -> int:
         UserError: If the network can't be read, the file can't be written, a package is missing, or what was exported
             paints something else.
     """
-    options = _parser().parse_own(args[1:])
+    options = make_parser().parse_own(args[1:])
     target = user_path(options.output)
     suffixes = (*WRITERS, _SMALL)
     if target.suffix not in suffixes:
@@ -87,7 +87,8 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "export",
         usage="network output",

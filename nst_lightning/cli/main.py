@@ -118,6 +118,9 @@ example:
 options:
   -h, --help   show this; so does nst COMMAND --help; nst fit --print_config shows the settings
   --version    show the version (-v)
+  --print_completion SHELL
+               show a script that completes commands and options in bash, zsh, fish, tcsh or powershell, such as
+               eval "$(nst --print_completion bash)"
 
 TensorBoard: tensorboard --logdir lightning_logs
 """
@@ -152,6 +155,8 @@ def main(args: Sequence[str] | None = None) -> int:
         _check_folder()
         _let_classes_of_the_folder_be_imported()
         with missing_packages_named():
+            if args[0].partition("=")[0] == "--print_completion":
+                return _print_completion(args)
             if args[0] in COMMANDS:
                 return COMMANDS[args[0]].run(args)
             if args[0].startswith("-") or pictures.names_picture(args[0]):
@@ -172,6 +177,14 @@ def _let_threads_sleep() -> None:
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _print_completion(args: Sequence[str]) -> int:
+    from nst_lightning.cli.completion import completion_script
+
+    shell = ([*args[0].split("=", 1)[1:], *args[1:]] or ["none"])[0]
+    sys.stdout.write(completion_script(shell, {name: command.summary for name, command in COMMANDS.items()}))
+    return 0
 
 
 def _no_command(word: str) -> str:

@@ -64,7 +64,7 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     Raises:
         UserError: If an option makes no sense, or a picture is missing. Options of `nst fit` are not read here.
     """
-    own, rest = _parser().split(args)
+    own, rest = make_parser().split(args)
     count = next((index for index, arg in enumerate(rest) if arg.startswith("-")), len(rest))
     pictures, options = rest[:count], rest[count:]
     names = [option.partition("=")[0].replace(".init_args", "") for option in options]
@@ -80,7 +80,7 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     for name in names:
         if name in _SAID_ALREADY:
             raise UserError(f"{name}: {_SAID_ALREADY[name]}; leave one of them out.")
-        short = [option.lstrip("-") for option in _parser().names]
+        short = [option.lstrip("-") for option in make_parser().names]
         if name.startswith("--") and (hint := did_you_mean(name[2:], short, shown="--{}".format, cutoff=_NEAR)):
             raise UserError(f"there is no option {name}; {hint}")
     if own.quality is not None:
@@ -91,7 +91,8 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     return ["fit", *words, *options], own.open
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "PHOTO PAINTING ...",
         usage=USAGE,

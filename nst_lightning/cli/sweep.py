@@ -67,8 +67,8 @@ def read_sweep_request(args: Sequence[str]) -> SweepRequest:
     return _make_request(*_split(args))
 
 
-def _split(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Separate the sweep's own options from those of `nst fit`."""
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options, but for the axes of the grid."""
     parser = OptionParser(
         "sweep",
         usage="[--config FILE] [--grid.OPTION VALUES ...] [--name NAME] [--jobs N] [options of nst fit]",
@@ -103,6 +103,12 @@ Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked
         metavar="STEPS",
         help="columns are the pictures at these steps; needs --output.every_n_steps",
     )
+    return parser
+
+
+def _split(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Separate the sweep's own options from those of `nst fit`."""
+    parser = make_parser()
     keys = dict.fromkeys(found[0] for arg in args if (found := re.match(r"--(grid|sheet)\.[^=]+", arg)))
     for key in keys:
         if key not in parser.names:

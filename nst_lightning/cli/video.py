@@ -46,7 +46,8 @@ def run(args: Sequence[str]) -> int:
     return code
 
 
-def _parser() -> OptionParser:
+def make_parser() -> OptionParser:
+    """Return the parser of the command's own options."""
     parser = OptionParser(
         "video",
         usage="--video FILE --style PAINTINGS [--config FILE] [--output FILE] [options of nst fit]",
@@ -117,7 +118,7 @@ def read_video_request(args: Sequence[str]) -> VideoRequest:
     Raises:
         UserError: If an option of the video itself makes no sense. Options of `nst fit` are not read here.
     """
-    own, rest = _parser().split(args)
+    own, rest = make_parser().split(args)
     from nst_lightning.jobs.video import VideoRequest
     from nst_lightning.runs.config_files import find_config
     from nst_lightning.video.flow import FlowMethod

@@ -217,7 +217,7 @@ class NSTCommand(CLIHooks, LightningCLI):
 
     def resolved_settings(self) -> dict[str, Any]:
         """Return every setting in force, as `config.yaml` holds them."""
-        text = self.subcommand_parser().dump(self.config[str(self.subcommand)], skip_none=False)
+        text = self.subcommand_parser().dump(self.config[str(self.subcommand)], skip_unset=False)
         settings: dict[str, Any] = yaml.safe_load(text)
         return settings
 
@@ -314,14 +314,29 @@ def check_compatible(model: LightningModule, data: LightningDataModule | None) -
             )
 
 
-class _ParsedCommand(NSTCommand):
-    """`nst fit` up to the point where something would be made or run."""
+class _NothingMade:
+    """A command up to the point where something would be made or run."""
 
     def instantiate_classes(self) -> None:
         """Make nothing."""
 
     def run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
+
+
+def parsed(kind: type[_Command], args: Sequence[str]) -> _Command:
+    """Return a command that has read its command line, without making or running anything.
+
+    Args:
+        kind: Class of the command.
+        args: Command and its options.
+
+    Raises:
+        UserError: If an option or a config can't be read.
+    """
+    silence_lightning()
+    command: _Command = type(kind.__name__, (_NothingMade, kind), {})(args)
+    return command
 
 
 def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
@@ -336,8 +351,7 @@ def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: If an option or a config can't be read.
     """
-    silence_lightning()
-    command = _ParsedCommand(args)
+    command = parsed(NSTCommand, args)
     text = command.subcommand_parser().dump(command.config[str(command.subcommand)])
     settings: dict[str, Any] = yaml.safe_load(text)
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ def painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str) 
     """Paint in an empty folder with a tiny encoder and schedule."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr(logging.getLogger("nst_lightning"), "handlers", [])  # those of `nst` in an earlier test
     return lambda *images, **options: stylize(*images, **{**OPTIONS, "encoder": encoder_file, **options})
 
 
