@@ -96,8 +96,8 @@ COMMANDS = {command.name: command for command in _TABLE}
 _USAGE = "\n       ".join(f"nst {command.name} {command.usage}" for command in _TABLE)
 _SUMMARIES = "\n".join(f"  {command.name:<12} {command.summary}" for command in _TABLE)
 HELP = f"""\
-usage: nst PHOTO PAINTING ... {pictures.USAGE}
-       {_USAGE}
+usage: {_USAGE}
+       nst PHOTO PAINTING ... {pictures.USAGE}
 
 Neural style transfer: paint a photo in the manner of a painting.
 

@@ -132,7 +132,7 @@ class TransferData(LightningDataModule):
             self.sizes = self._without_narrow_levels(len(steps))
         self._set_levels(self.sizes, *self._given_steps)
 
-    def _set_levels(self, sizes: list[int], steps: int | list[int], first_steps: int | None) -> None:
+    def _set_levels(self, sizes: list[int], steps: int | list[int] | None, first_steps: int | None) -> None:
         self.sizes, self.steps = sizes, steps_per_level(steps, first_steps, len(sizes))
         levels = zip(self.sizes, self.steps, strict=True)
         self.schedule = Schedule([Level(*self._fit(long_side), count) for long_side, count in levels])

@@ -121,7 +121,7 @@ def _check_strays(args: Sequence[str]) -> None:
 
 def _with_class_for_help(args: Sequence[str], default: str) -> list[str]:
     """Complete `--model.help` by the class of the last config that names one."""
-    pairs = list(zip(args, [*args[1:], ""], strict=True))
+    pairs = [(arg, after[0] if (after := args[n + 1 : n + 2]) else "") for n, arg in enumerate(args)]
     named = [arg.partition("=")[2] or after for arg, after in pairs if arg.partition("=")[0] in ("--config", "-c")]
     completed = []
     for arg, after in pairs:

@@ -56,7 +56,7 @@ def test_a_mistake_is_told_what_helps(
     [
         (["fitt"], 2, "there is no command 'fitt'; did you mean fit?; the commands are fit, sweep"),
         (["--data.size", "3"], 2, "a command comes first, such as nst fit --data.size …"),
-        (["me.jpg", "x.jpg"], 2, "such as nst fit --data.content me.jpg --data.style painting.jpg"),
+        (["me.jpg", "x.jpg"], 2, "expected a picture file, found nothing at me.jpg"),
         (["help"], 0, "usage: nst fit"),
         (["-v"], 0, "nst-lightning "),
         (["version"], 0, "nst-lightning "),
