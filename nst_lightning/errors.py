@@ -19,12 +19,13 @@ class UserError(ValueError):
     `ValueError`.
 
     Args:
-        message: The line; line breaks in it, as file names may have them, become blanks, and the middle of one that
-            is longer than a screen, as the value that is found may be, is left out.
+        message: The line; line breaks in it, as file names may have them, become blanks, bytes that are not UTF-8
+            are shown as `encodable` does, and the middle of a line that is longer than a screen, as the value that
+            is found may be, is left out.
     """
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.splitlines())
+        line = " ".join(encodable(message).splitlines())
         half = _LONGEST // 2
         super().__init__(line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 # Tests on all cores (pytest -n auto) have one each, and so have the processes they start. Read when torch is imported.
@@ -13,7 +13,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import pytest
 import torch
 
+from nst_lightning.errors import encodable
 from tests.helpers.inputs import make_encoder, make_image
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let pytest-xdist send what was captured: names of files that are not UTF-8 may be in it."""
+    report = yield
+    report.sections = [(name, encodable(text)) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)
