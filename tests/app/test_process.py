@@ -123,7 +123,7 @@ def test_a_page_that_is_gone_is_left_quietly(
 def test_a_device_without_memory_is_told_as_the_page_can_mend_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(words: Sequence[str], callbacks: Any) -> None:
+    def fit(words: Sequence[str], callbacks: Any, names: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(fit_command, "NSTCommand", fit)
