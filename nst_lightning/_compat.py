@@ -19,6 +19,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from enum import Enum
 from functools import cache, wraps
 from importlib import import_module
 from os import PathLike
@@ -154,7 +155,7 @@ def keep_texts() -> None:
         if isinstance(value, NestedArg) and isinstance(value.val, str):
             is_structure = value.key in ("class_path", "init_args", "dict_kwargs")
             value = NestedArg(value.key, (str if is_structure else _Word)(value.val))
-        elif isinstance(value, str):
+        elif isinstance(value, str) and not isinstance(value, Enum):  # as the default of Timer's interval is
             value = _typed(value, self._typehint)
         return _plain(check(self, value, append, cfg, mode))
 

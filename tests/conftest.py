@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import torch
 
 from nst_lightning.errors import encodable
 from tests.helpers.inputs import make_encoder, make_image
+
+# Under nohup the hangup would be ignored, here and in the processes that tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -107,7 +107,7 @@ def _check_netpbm(file: BinaryIO, name: str) -> None:
     kind = file.read(2)
     if re.fullmatch(rb"P[1-6]", kind):
         header, numbers = file.read(_LONGEST_HEADER), 2 if kind in (b"P1", b"P4") else 3
-        without_comments = re.sub(rb"#[^\r\n]*[\r\n]", b"", header)
+        without_comments = re.sub(rb"#[^\r\n]*", b"", header)  # in time proportional to its length
         if len(header) == _LONGEST_HEADER and not re.match(rb"\s*(?:\S+\s+){%d}" % numbers, without_comments):
             raise UserError(f"expected a header of at most {_LONGEST_HEADER} bytes, found more in {name}; save it anew")
     file.seek(0)

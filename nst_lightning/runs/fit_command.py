@@ -45,7 +45,7 @@ from nst_lightning.runs.config_files import OneLineParser, config_name, find_con
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
-from nst_lightning.runs.saved_config import ConfigKeeper, image_settings
+from nst_lightning.runs.saved_config import ConfigKeeper, image_settings, saved_configs
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
@@ -54,6 +54,7 @@ from nst_lightning.tasks.style_transfer import StyleTransfer
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
+from nst_lightning.utils.records import read_yaml
 
 _log = logging.getLogger(__name__)
 
@@ -227,9 +228,7 @@ class NSTCommand(CLIHooks, LightningCLI):
         check_compatible(self.model, self.datamodule)
         for callback in callbacks_of(self.trainer):
             if isinstance(callback, ImageWriter):
-                callback.describe = partial(
-                    image_settings, self.resolved_settings(), str(self.trainer.precision), names=self.names
-                )
+                callback.describe = partial(self._image_settings, self.resolved_settings())
         data, interval = self.datamodule, self.trainer.val_check_interval
         if isinstance(data, FastTransferData | AnyStyleData) and isinstance(interval, int):
             # Lightning refuses a training that is shorter.
@@ -237,6 +236,13 @@ class NSTCommand(CLIHooks, LightningCLI):
         if isinstance(self.model, StyleTransfer) and isinstance(self.datamodule, TransferData):
             self.datamodule.begin_where_large_enough(self.model.check_size)
             check_memory(self.trainer, self.model, self.datamodule)
+
+    def _image_settings(self, settings: Mapping[str, Any], max_steps: int | None) -> str:
+        """Return what an image holds: where no step was left, the settings that it was painted under before."""
+        keepers = (callback for callback in callbacks_of(self.trainer) if isinstance(callback, ConfigKeeper))
+        if any(not keeper.already_saved for keeper in keepers) and (kept := saved_configs(run_folder(self.trainer))):
+            settings = read_yaml(kept[-1])
+        return image_settings(settings, str(self.trainer.precision), max_steps, self.names)
 
     def after_fit(self) -> None:
         """Log where the image is, or the trained network."""

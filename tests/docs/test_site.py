@@ -168,7 +168,7 @@ def check_command(command: str, args: list[str]) -> None:
     elif command == "app":
         read_app_request(args)
     else:
-        import_module(f"nst_lightning.cli.{command}")._parser().parse_own(args)
+        import_module(f"nst_lightning.cli.{command}").make_parser().parse_own(args)
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ import torch
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from nst_lightning.cli import fit
 from nst_lightning.cli.main import main as main_of_nst
-from nst_lightning.runs import fit_command
-from nst_lightning.runs.fit_command import run_command
+from nst_lightning.runs.fit_command import run_to_the_end
 from nst_lightning.tasks.image_optimization import DivergenceError
 
 
@@ -42,7 +42,7 @@ def main() -> int:
     torch.set_num_threads(1)
     _ChildProcessObserver.__init__.__defaults__ = (0.05,)
     file, *words = sys.argv[1:]
-    fit_command.run_command = lambda words: run_command(words, [SlowEnd(Path(file))])
+    fit.run_to_the_end = lambda kind, words: run_to_the_end(kind, words, [SlowEnd(Path(file))])
     return main_of_nst(words)
 
 

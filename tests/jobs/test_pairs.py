@@ -201,6 +201,7 @@ def test_a_manifests_mistake_names_the_line(text: str, message: str) -> None:
 
 def test_a_manifest_that_is_no_text_or_not_there_is_refused() -> None:
     Path("x.csv").write_bytes(b"content,style\n\xff\xfe,a\n")
-    for name in ("x.csv", "y.csv"):
-        with pytest.raises(UserError, match=f"--manifest {name} can't be read as CSV"):
-            read_manifest(Path(name), OUT)
+    with pytest.raises(UserError, match=r"names the content \\udcff\\udcfe, .* and that the manifest is UTF-8"):
+        read_manifest(Path("x.csv"), OUT)
+    with pytest.raises(UserError, match=r"--manifest y\.csv can't be read as CSV"):
+        read_manifest(Path("y.csv"), OUT)

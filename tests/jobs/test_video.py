@@ -182,7 +182,7 @@ def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys:
     FRAMES.joinpath("000001.png").touch()
     assert video(*options, "--frame_steps", "5", "--data.size", "64") == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "out.mkv.frames holds frames of other settings: data.init_args.size 512 → 64; frame_steps 6 → 5; " in message
+    assert "out.mkv.frames holds frames of other settings: data.size 512 → 64; frame_steps 6 → 5; " in message
     make_image(Path("painting.png"), 36, 30, seed=5)
     assert video(*options, "--frame_steps", "6") == 2
     assert "of other settings: sha256 of.painting.png " in capsys.readouterr().err

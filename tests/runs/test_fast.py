@@ -82,7 +82,7 @@ def test_the_bar_counts_steps_right_after_a_resume_too(
     assert train("--ckpt_path", "last") == 0
     said = capsys.readouterr().err
     assert "training  50%|██████████          | 2/4 [" in said
-    assert re.search(r"\| 4/4 \[00:0\d, +[\d.]+ steps/s, 00:00 left, loss [\d.]+\]", said)
+    assert re.search(r"\| 4/4 \[00:0\d, loss [\d.]+, +[\d.]+ steps/s, 00:00 left\]", said)
 
 
 @pytest.mark.slow

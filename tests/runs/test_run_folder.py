@@ -206,8 +206,8 @@ def test_a_complete_run_says_so_and_keeps_its_settings(nst: Callable[..., int], 
     assert nst("--ckpt_path", "last", "--model.style.weight", "5", "--model.average", "0") == 0
     said = capsys.readouterr().err
     assert f"lightning_logs/starry/version_0/{LAST} is complete: all its 7 steps were done before" in said
-    assert "no step was left to be done with changed settings: model.init_args.average" in said
-    assert "model.init_args.style.init_args.weight 20.0 → 5.0" in said
+    assert "no step was left to be done with changed settings: model.average" in said
+    assert "model.style.weight 20.0 → 5.0" in said
     assert [path.name for path in (RUNS / "starry/version_0").glob("config*")] == ["config.yaml"]
     assert (RUNS / "starry/version_0/stylized.png").read_bytes() == before
 

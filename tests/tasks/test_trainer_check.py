@@ -150,8 +150,7 @@ def test_a_checkpoint_is_loaded_without_a_trainer(paint: Make, encoder_file: str
         checkpoint, encoder=encoder, content=ContentLoss(["relu2_1"]), optimizer=torch.optim.SGD
     )
     assert torch.equal(other.result(), result.picture)
-    with pytest.raises(UserError, match="give at least one of content, style and variation"):
-        StyleTransfer.load_from_checkpoint(checkpoint)
+    assert torch.equal(StyleTransfer.load_from_checkpoint(checkpoint, encoder=encoder).result(), result.picture)
 
 
 def test_a_loaded_task_paints_anew(paint: Make, encoder_file: str) -> None:

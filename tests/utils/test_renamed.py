@@ -80,7 +80,7 @@ def test_a_kept_config_with_old_paths_is_unchanged() -> None:
     after = {"data": {"class_path": "nst_lightning.data.TransferData", "init_args": {"size": 96}}}
     assert changed_settings(before, after) == []
     after["data"]["init_args"]["size"] = 128
-    assert changed_settings(before, after) == ["data.init_args.size 96 → 128"]
+    assert changed_settings(before, after) == ["data.size 96 → 128"]
 
 
 @pytest.mark.parametrize("form", ["config", "option", "name alone", "mapping"])

@@ -19,7 +19,8 @@ def test_any_text_is_read_as_it_was_written(on_one_line: bool) -> None:
     random_generator = random.Random(0)
     texts = ["".join(random_generator.choices(_CHARACTERS, k=length % 8)) for length in range(2000)]
     texts += ["1e3", "1e-3", ".5e3", "null", "true", "yes", "007", "0x10", "2024-01-01", "~", "1:30", "", "=", "<<"]
-    value = {"list": texts, **dict.fromkeys(texts, 1)}
+    lists = {str(start): texts[start : start + 500] for start in range(0, len(texts), 500)}  # as long as they may be
+    value = {"lists": lists, **dict.fromkeys(texts, 1)}
     written = to_yaml(value, on_one_line=on_one_line)
     assert yaml.safe_load(written) == value
     assert get_loader("yaml")(written) == value

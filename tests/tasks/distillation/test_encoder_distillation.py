@@ -1,3 +1,4 @@
+import os
 from functools import partial
 
 import numpy as np
@@ -127,11 +128,10 @@ def test_an_earlier_file_survives_a_failed_export(teacher, tmp_path, monkeypatch
     output.parent.mkdir()
     output.write_bytes(b"an earlier network")
 
-    def fail(tensors, path, metadata):
-        path.write_bytes(b"half a file")
+    def fail(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nst_lightning.tasks.distillation.encoder_distillation.save_file", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     model = EncoderDistillation(teacher(), PAIRS, str(output), WIDTHS)
     with pytest.raises(UserError, match="No space left on device"):
         trainer(tmp_path).fit(model, train_dataloaders=DataLoader(photos(4), batch_size=2))
