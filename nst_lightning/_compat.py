@@ -506,6 +506,21 @@ def rebuild_optimizers(trainer: Trainer) -> None:
     trainer.strategy.setup_optimizers(trainer)
 
 
+def forget_step_metrics(trainer: Trainer) -> None:
+    """Let what an earlier step has logged not be logged again by a step that logs nothing.
+
+    Lightning keeps the values of `self.log`, and writes them at the step where a run is stopped, or is complete, as if
+    they were that step's. Read in Lightning 2.6 (`logger_connector.py`: `should_update_logs`; `result.py`:
+    `_ResultMetric.has_reset`).
+
+    Args:
+        trainer: Trainer, in a step. Metrics of the whole epoch stay.
+    """
+    for metric in (trainer._results or {}).values():
+        if not metric.meta.on_epoch:
+            metric.reset()
+
+
 def leave_epoch_open(checkpoint: dict[str, Any]) -> None:
     """Mark a checkpoint's last batch as not the epoch's last, so that a resumed run with more steps goes on with it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import logging
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
@@ -549,3 +551,37 @@ def test_is_out_of_memory() -> None:
     assert _compat.is_out_of_memory(refusal.value)
     assert _compat.is_out_of_memory(MemoryError())
     assert not _compat.is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+class _LogsOnce(BoringModel):
+    """Logs at its first step, and is stopped at the second."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 0:
+            self.log("once", 1.0)
+        self.log("mean", float(batch_idx), on_step=False, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        _compat.forget_step_metrics(self.trainer)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.trainer.should_stop = batch_idx == 1
+
+
+def test_forget_step_metrics(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, flush_logs_every_n_steps=1)
+    trainer = Trainer(
+        max_epochs=1,
+        log_every_n_steps=1,
+        logger=logger,
+        accelerator="cpu",
+        limit_val_batches=0,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(_LogsOnce(), BoringDataModule())
+    rows = list(csv.DictReader((Path(logger.log_dir) / "metrics.csv").read_text().splitlines()))
+    assert [(row["step"], row["once"], row["mean"]) for row in rows] == [("0", "1.0", ""), ("1", "", "0.5")]
+    assert trainer.callback_metrics["once"] == 1  # what a callback watches stays

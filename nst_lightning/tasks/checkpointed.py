@@ -1,4 +1,4 @@
-"""What all tasks have in common: their checkpoints are looked at before they are used."""
+"""What all tasks have in common: checkpoints are looked at before they are used, and metrics are their step's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from typing_extensions import Self
 
+from nst_lightning._compat import forget_step_metrics
 from nst_lightning.utils.torch_files import check_checkpoint
 
 
@@ -30,3 +31,9 @@ class CheckpointedTask(LightningModule):
         if isinstance(checkpoint_path, (str, os.PathLike)) and Path(checkpoint_path).is_file():
             check_checkpoint(Path(checkpoint_path))
         return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """Forget the metrics of the last logging step: a step at which the run stops is not to show them as its own."""
+        del batch, batch_idx
+        forget_step_metrics(self.trainer)
+        return None

@@ -279,7 +279,7 @@ class StyleTransfer(ImageOptimization):
         Returns:
             -1, by which Lightning skips the epoch, where all steps are done: a plain Trainer would go on to another.
         """
-        del batch_idx
+        super().on_train_batch_start(batch, batch_idx)
         if self.global_step >= batch.schedule.total_steps:
             self.trainer.should_stop = True
             return -1

@@ -95,6 +95,12 @@ def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) 
     assert settings["optimizer"].string_value == "OpponentAdam"
 
 
+def test_a_stopped_run_shows_no_earlier_steps_values_as_its_last(nst: Callable[..., int]) -> None:
+    assert nst("--trainer.log_every_n_steps", "2", "--trainer.max_steps", "5") == 0
+    events = EventAccumulator(str(RUN)).Reload()
+    assert [e.step for e in events.Scalars("loss/total")] == [1, 3]
+
+
 @pytest.mark.slow
 def test_gain_and_offset_change_the_files_alone(nst: Callable[..., int]) -> None:
     assert nst() == 0
