@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,36 @@ def shipped_configs() -> Path:
     """
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def check_further_arguments(settings: Any, key: str = "") -> None:
+    """Refuse `dict_kwargs`, which jsonargparse passes on unchecked, that a class doesn't take.
+
+    Args:
+        settings: All settings, nested.
+        key: Dotted key of these.
+
+    Raises:
+        UserError: If a class has no parameter of that name, and takes none of any name.
+    """
+    if isinstance(settings, list):
+        for part in settings:
+            check_further_arguments(part, key)
+    if not isinstance(settings, dict):
+        return
+    for name, part in settings.items():
+        check_further_arguments(part, f"{key}.{name}" if key else name)
+    further, kind = settings.get("dict_kwargs"), locate(str(settings.get("class_path")))
+    if not isinstance(further, dict) or not callable(kind):
+        return
+    parameters = inspect.signature(kind).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for name in further:
+        if name not in parameters:
+            hint = did_you_mean(name, parameters, f"{kind.__name__} has {', '.join(parameters) or 'none'}.")
+            option = f"{key.partition('.')[2]}.dict_kwargs.{name}".replace(".init_args", "")
+            raise UserError(f"--{option}: {kind.__name__} has no parameter {name}; {hint}")
 
 
 def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:

@@ -41,7 +41,7 @@ from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, missing_packages_named, one_line, user_path
-from nst_lightning.runs.config_files import OneLineParser, config_name, find_configs
+from nst_lightning.runs.config_files import OneLineParser, check_further_arguments, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
@@ -137,6 +137,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             self.config = parser.parse_args(args)
         except OSError as error:  # of a file that an option names, such as --data settings.yaml
             raise UserError(f"{error.filename or 'a file of settings'} can't be read ({error.strerror}).") from error
+        check_further_arguments(self.config.as_dict())
 
     def resolve_checkpoint(self) -> None:
         """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""

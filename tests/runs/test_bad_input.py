@@ -29,6 +29,11 @@ MISTAKES = {
     "too small for the layer": (["--data.sizes", "[8, 34]"], "8×6 pixels is too small for relu5_1, which needs 16"),
     "unknown layer": ([f"{STYLE}.layers", "[relu4_11]"], "no layer 'relu4_11'; did you mean 'relu4_1'"),
     "unknown setting": (["--data.stepz", "4"], "no setting 'stepz' here; did you mean steps"),
+    "unknown further argument": (
+        [f"{STYLE}.dict_kwargs.weigth=3"],
+        "--model.style.dict_kwargs.weigth: GramStyleLoss has no parameter weigth; did you mean weight",
+    ),
+    "further argument of the data": (["--data.dict_kwargs", "{x: 1}"], "--data.dict_kwargs.x: TransferData has no"),
     "unknown option": (["--trainer.max_stepss", "4"], "did you mean --trainer.max_steps"),
     "unknown class": (["--model.optimizer", "torch.optim.Adamm"], "did you mean Adam"),
     "unknown choice": ([f"{STYLE}.convention", "gatys"], "did you mean gatys2015"),
