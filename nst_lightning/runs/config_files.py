@@ -85,7 +85,8 @@ def check_further_arguments(settings: Any, key: str = "") -> None:
         return
     for name, part in settings.items():
         check_further_arguments(part, f"{key}.{name}" if key else name)
-    further, kind = settings.get("dict_kwargs"), locate(str(settings.get("class_path")))
+    further = settings.get("dict_kwargs")
+    kind: Any = locate(str(settings.get("class_path")))
     if not isinstance(further, dict) or not callable(kind):
         return
     parameters = inspect.signature(kind).parameters
