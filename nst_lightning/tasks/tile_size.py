@@ -106,8 +106,8 @@ def pick_tile_size(
     needed = images + each * min(smallest, largest)
     if needed > free:
         raise UserError(
-            f"a picture of {width}×{height} pixels needs {needed / 2**30:.3g} GiB in each process however small its "
-            f"tiles are, but {free / 2**30:.3g} GiB are free; lower data.size, or set model.tile_size to {_SMALLEST} "
+            f"a picture of {width}×{height} pixels needs {_gibibytes(needed)} in each process however small its "
+            f"tiles are, but {_gibibytes(free)} are free; lower data.size, or set model.tile_size to {_SMALLEST} "
             "to try it all the same."
         )
     side = int(pixels**0.5) - 2 * halo(taps) if pixels > 0 else 0
@@ -148,8 +148,8 @@ def check_fits(
     if tile_size is None and _SURELY * images <= free:
         remedy += ", or set --model.tile_size auto, which paints in tiles that fit"
     raise UserError(
-        f"a picture of {width}×{height} pixels needs about {needed / 2**30:,.3g} GiB of memory, but "
-        f"{free / 2**30:,.3g} GiB are free; {remedy}."
+        f"a picture of {width}×{height} pixels needs about {_gibibytes(needed)} of memory, but "
+        f"{_gibibytes(free)} are free; {remedy}."
     )
 
 
@@ -241,3 +241,8 @@ class TileSizes:
         """Tile as before, unless the user asks for something else now."""
         self.by_level = list(state["by_level"]) if state["wanted"] == self.wanted else []
         self.processes = state["processes"]
+
+
+def _gibibytes(count: float) -> str:
+    size = count / 2**30
+    return f"{size:.3g} GiB" if size < 1000 else f"{size:,.0f} GiB"
