@@ -564,6 +564,25 @@ def guard_event_file(writer: SummaryWriter, explain: Callable[[str, OSError], Ex
     file.write = write_whole
 
 
+def add_hparams_session(writer: SummaryWriter, params: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Add a run to TensorBoard's table of hyper-parameters, and leave the order of its columns to TensorBoard.
+
+    `SummaryWriter.add_hparams` and Lightning fix the columns of all runs to the first run's. Without that TensorBoard
+    looks at all runs, and shows what differs first. Read in TensorBoard 2.21 (`hparams/backend_context.py`:
+    `experiment_from_metadata`) and torch 2.14 (`tensorboard/summary.py`: `hparams`).
+
+    Args:
+        writer: Writer of the run.
+        params: Settings by name: numbers, texts, truth values.
+        metrics: Results by name; only their names are used.
+    """
+    from torch.utils.tensorboard.summary import hparams
+
+    _, start, end = hparams(dict(params), dict(metrics))  # type: ignore[no-untyped-call]
+    for summary in (start, end):
+        writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+
+
 def rendezvous_store() -> Any:
     """Return the store by which the processes of the default group found each other (torch 2.14, private)."""
     return dist.distributed_c10d._get_default_store()

@@ -28,7 +28,13 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.backend_context import Context as HParamsContext
 from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
 
 from nst_lightning import _compat
 from tests.helpers.callables import Caller
@@ -585,3 +591,17 @@ def test_forget_step_metrics(tmp_path: Path) -> None:
     rows = list(csv.DictReader((Path(logger.log_dir) / "metrics.csv").read_text().splitlines()))
     assert [(row["step"], row["once"], row["mean"]) for row in rows] == [("0", "1.0", ""), ("1", "", "0.5")]
     assert trainer.callback_metrics["once"] == 1  # what a callback watches stays
+
+
+def test_add_hparams_session_lets_tensorboard_show_first_what_differs(tmp_path: Path) -> None:
+    for run, weight in (("a", 1.0), ("b", 2.0)):
+        writer = SummaryWriter(tmp_path / run)
+        writer.add_scalar("final/total", weight)
+        _compat.add_hparams_session(writer, {"encoder": "vgg19", "weight": weight}, {"final/total": weight})
+        writer.close()
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    context = HParamsContext(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(tmp_path))))
+    content = context.hparams_metadata(RequestContext(), "", run_tag_filter=None)
+    shown = context.experiment_from_metadata(RequestContext(), "", True, content, [])
+    assert [(info.name, info.differs) for info in shown.hparam_infos] == [("weight", True), ("encoder", False)]
+    assert [info.name.tag for info in shown.metric_infos] == ["final/total"]

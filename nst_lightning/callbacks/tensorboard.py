@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ from nst_lightning.callbacks.image_writer import painted, transfer_data
 from nst_lightning.data.any_style_data import AnyStyleBatch
 from nst_lightning.data.fast_transfer_data import FastBatch
 from nst_lightning.data.transfer_batch import TransferBatch
+from nst_lightning.encoders.topology import INPUT
 from nst_lightning.errors import UserError, encodable
 from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.losses.loss import Loss
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
@@ -31,7 +34,8 @@ class TensorBoardImages(Callback):
     """Log images and hyper-parameters to every TensorBoard logger of the trainer.
 
     Images longer than 2048 pixels are shown at that size.
-    The content, the styles and the guides are logged once, the image every so many steps and at the end.
+    The content, the styles and the guides are logged once, the image every so many steps and at the end. The tab
+    "Custom Scalars" shows the losses first: all of them, then each of several layers in one chart.
 
     Args:
         every_n_steps: Steps between two logged images.
@@ -47,13 +51,15 @@ class TensorBoardImages(Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the references once, at the size they have for the final image."""
-        del pl_module
+        """Log the references once, at the size they have for the final image, and how the curves are laid out."""
         data = transfer_data(trainer)
+        assert isinstance(pl_module, StyleTransfer)
         if trainer.global_step > 0 or data is None:  # a resumed run has logged them
             return
         batch = data.batch(len(data.schedule.levels) - 1)
+        losses = [loss for objective in pl_module.objectives.all() for loss in objective.losses]
         for writer in _writers(trainer):
+            writer.add_custom_scalars(chart_layout(losses))
             if batch.content is not None:
                 _add(writer, "reference/content", batch.content, 0)
             for index, style in enumerate(batch.styles):
@@ -90,6 +96,26 @@ class TensorBoardImages(Callback):
     def _log_image(self, trainer: Trainer, module: LightningModule, tag: str) -> None:
         for writer in _writers(trainer):
             _add(writer, tag, painted(trainer, module), trainer.global_step)
+
+
+def chart_layout(losses: Iterable[Loss]) -> dict[str, dict[str, list[Any]]]:
+    """Return the charts that TensorBoard's "Custom Scalars" shows, as `SummaryWriter.add_custom_scalars` takes them.
+
+    Args:
+        losses: Losses of the objective; the same name means the same chart.
+    """
+
+    def chart(pattern: str) -> list[Any]:
+        return ["Multiline", [pattern]]  # a regular expression: the curves of a chart
+
+    # With guides each region has terms of its own: style_1/relu1_1.
+    by_layer = {
+        loss.name: chart(rf"^loss/{re.escape(loss.name)}(_\d+)?/.+$") for loss in losses if set(loss.layers) != {INPUT}
+    }
+    return {
+        "losses": {"all": chart("^loss/[^/]+$")} | {f"{name} by layer": part for name, part in by_layer.items()},
+        "schedule": {"learning rate": chart("^learning_rate$"), "long side in pixels": chart("^pyramid/size$")},
+    }
 
 
 def _named(guides: Guides | None) -> Iterator[tuple[str, Tensor]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nst_lightning.cli.options import FIT_OPTION, OptionParser, whole
 from nst_lightning.errors import UserError, check_choice, did_you_mean
-from nst_lightning.jobs.pictures import QUALITIES, fit_args
+from nst_lightning.jobs.pictures import QUALITIES, fit_args, run_name
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     words, is_opened = read_pictures(args)
     from nst_lightning.cli.fit import paint
 
-    code, written = paint(words)
+    code, written = paint(named_after_pictures(words, args))
     if is_opened and written is not None and not webbrowser.open(written.resolve().as_uri()):
         _log.warning("no program was found that shows %s; open it yourself", written)
     return code
@@ -65,9 +65,8 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
         UserError: If an option makes no sense, or a picture is missing. Options of `nst fit` are not read here.
     """
     own, rest = make_parser().split(args)
-    count = next((index for index, arg in enumerate(rest) if arg.startswith("-")), len(rest))
-    pictures, options = rest[:count], rest[count:]
-    names = [option.partition("=")[0].replace(".init_args", "") for option in options]
+    pictures, options = _parted(rest)
+    names = _names(options)
     if not pictures:
         raise UserError(
             f"a command comes first, such as nst fit {names[0]} …, or two pictures: nst me.jpg painting.jpg {names[0]}"
@@ -91,6 +90,29 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     return ["fit", *words, *options], own.open
 
 
+def named_after_pictures(words: Sequence[str], args: Sequence[str]) -> list[str]:
+    """Return a command line of `nst fit` whose run is named after the images, unless a name or a config names it.
+
+    Args:
+        words: Command line of `nst fit`.
+        args: Arguments after `nst` that it stands for.
+    """
+    pictures, options = _parted(make_parser().split(args)[1])
+    if {"--name", "--config", "-c"} & set(_names(options)):
+        return list(words)
+    return [*words, f"--name={run_name(pictures[0], pictures[1:])}"]
+
+
+def _parted(rest: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the images, and what follows them."""
+    count = next((index for index, arg in enumerate(rest) if arg.startswith("-")), len(rest))
+    return list(rest[:count]), list(rest[count:])
+
+
+def _names(options: Sequence[str]) -> list[str]:
+    return [option.partition("=")[0].replace(".init_args", "") for option in options]
+
+
 def make_parser() -> OptionParser:
     """Return the parser of the command's own options."""
     parser = OptionParser(
@@ -105,6 +127,7 @@ example:
   nst me.jpg a.jpg b.jpg --data.style_weights '[2, 1]'
   nst ./fit painting.jpg     a file that is named like a command
 
+The run is named after the images, lightning_logs/me-painting, unless --name or a --config names it.
 The image's path is written to standard output, all else to standard error.""",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="where the image is written, beside the run's folder")

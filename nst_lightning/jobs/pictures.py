@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from nst_lightning.utils.yaml_texts import to_yaml
 
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
 """The shipped configs, by what the page, the command line and Python call them."""
+
+_LONGEST = 30  # characters of an image's name in a run's: a file's name has at most 255 bytes
+_NAMED = 3  # images in a run's name
 
 
 def fit_args(
@@ -35,6 +40,19 @@ def fit_args(
     if output is not None:
         args.append(f"--output.path={os.fspath(output)}")
     return args
+
+
+def run_name(content: str, styles: Sequence[str]) -> str:
+    """Return the name of a run after its images, such as `golden_gate-great_wave`, which is a folder's name anywhere.
+
+    Args:
+        content: File of the photo, or `sample:NAME`.
+        styles: Files of the paintings, likewise.
+    """
+    stems = [Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
+    stems = [re.sub(r"[^\w.+-]", "_", stem).strip(".-")[:_LONGEST] or "_" for stem in stems]
+    more = [f"{len(stems) - _NAMED}_more"] if len(stems) > _NAMED else []
+    return "-".join([*stems[:_NAMED], *more])
 
 
 def path_list(paths: Sequence[str]) -> str:

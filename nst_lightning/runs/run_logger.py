@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.tensorboard import SummaryWriter
 
-from nst_lightning._compat import guard_event_file, let_tensorboard_name_any_file
+from nst_lightning._compat import add_hparams_session, guard_event_file, let_tensorboard_name_any_file
 from nst_lightning.utils.atomic import atomic_path, storage_error
 
 
 class RunLogger(TensorBoardLogger):
     """TensorBoard's logger: after an event that can't be written the file ends with the one before.
 
-    It writes into the folder as it is called: Lightning's own would replace `$VARIABLE` in the name once more.
+    It writes into the folder as it is called: Lightning's own would replace `$VARIABLE` in the name once more. There is
+    no curve of the epoch, which is one for the whole schedule.
 
     Raises:
         UserError: From any method that logs, if the events can't be written.
@@ -45,6 +48,27 @@ class RunLogger(TensorBoardLogger):
                 raise storage_error(error.filename or Path(self.log_dir) / "events.out.tfevents", error) from error
         assert self._experiment is not None
         return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers, without the epoch that Lightning adds to them."""
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
+    ) -> None:
+        """Log settings, and the results they are compared by, so that TensorBoard shows first what varies.
+
+        Args:
+            params: Settings by name: numbers, texts, truth values.
+            metrics: Results by name; without them nothing is compared.
+            step: Step that the results belong to.
+        """
+        super().log_hyperparams(params)
+        if metrics:
+            self.log_metrics(metrics, step)
+            add_hparams_session(self.experiment, self._sanitize_params(dict(self.hparams)), metrics)
 
     @rank_zero_only
     def save(self) -> None:

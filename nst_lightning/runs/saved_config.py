@@ -15,13 +15,15 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning.callbacks.run_folder import run_folder
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, encodable
+from nst_lightning.runs.config_files import shipped_configs
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.records import read_yaml
 from nst_lightning.utils.renamed import with_current_paths
 
 _log = logging.getLogger(__name__)
 
+_IMAGES = ("content", "style")
 _NOT_OF_AN_IMAGE = ("name", "ckpt_path", "weights_only", "config", "animation", "checkpoint", "tensorboard")
 _LEFT_OUT = {
     "output": ("path", "every_n_steps", "settings"),
@@ -76,7 +78,7 @@ class ConfigKeeper(SaveConfigCallback):
         return str(self.parser.dump(config, skip_none=False))
 
     def _save(self, trainer: Trainer, name: str) -> None:
-        """Write the file, and show it as text in TensorBoard."""
+        """Write the file, and show it as text in TensorBoard, what is special about the run first."""
         self.already_saved = True
         if not trainer.is_global_zero:
             return
@@ -84,7 +86,42 @@ class ConfigKeeper(SaveConfigCallback):
         write_text(folder / name, text)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("config", f"```yaml\n{text}\n```", len(saved_configs(folder)) - 1)
+                described = encodable(f"{self._summary(text)}```yaml\n{text}\n```")
+                logger.experiment.add_text("config", described, len(saved_configs(folder)) - 1)
+
+    def _summary(self, text: str) -> str:
+        default = self.parser.parse_args([f"--config={shipped_configs() / 'starry.yaml'}"])
+        return summary(yaml.safe_load(text), yaml.safe_load(self.parser.dump(default, skip_none=False)))
+
+
+def summary(settings: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """Return what one wants to know first of a run, as Markdown: its images, and the settings that are not the default.
+
+    Args:
+        settings: All settings of `nst fit`, as `config.yaml` holds them.
+        default: Those of the default config.
+
+    Returns:
+        Lines, an empty one last; no settings where the model is of another class, and nothing but its name is the same.
+    """
+    data = (settings.get("data") or {}).get("init_args") or {}
+    images = [(name, data.get(name)) for name in _IMAGES]
+    lines = [f"- **{name}**: {_code(', '.join(_listed(given)))}" for name, given in images if given is not None]
+    if settings["model"]["class_path"] == default["model"]["class_path"]:
+        of_images = tuple(f"data.{name} " for name in _IMAGES)
+        changes = [change for change in changed_settings(default, settings) if not change.startswith(of_images)]
+        changes = [change for change in changes if change.partition(" ")[0] not in _NOT_OF_AN_IMAGE]
+        lines += ["", "Settings other than the default:" if changes else "All settings are the default.", ""]
+        lines += [f"- {_code(change)}" for change in changes]
+    return "".join(f"{line}\n" for line in [*lines, ""])
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def image_settings(

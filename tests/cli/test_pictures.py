@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nst_lightning.cli.main import main
-from nst_lightning.cli.pictures import names_picture, read_pictures
+from nst_lightning.cli.pictures import named_after_pictures, names_picture, read_pictures
 from nst_lightning.runs.fit_command import resolve_settings
 from tests.runs.conftest import fit_words
 
@@ -38,6 +38,25 @@ def test_it_is_nst_fit_with_fewer_words(given: str, meant: str) -> None:
     words, is_opened = read_pictures(given.split())
     assert resolve_settings(words) == resolve_settings(["fit", *meant.split()])
     assert not is_opened
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a/golden_gate.jpg great_wave.png", "golden_gate-great_wave"),
+        ("sample:town sample:starry --size 64", "town-starry"),
+        ("-o x.png me.jpg a.jpg b.jpg --quality fine", "me-a-b"),
+        ("me.jpg a.jpg b.jpg c.jpg d.jpg", "me-a-b-2_more"),
+        ("$HOME.jpg ..jpg", "_HOME-_"),
+        (f"{'long' * 60}.jpg ~/a:b.jpg", f"{'long' * 7}lo-a_b"),
+        ("me.jpg a.jpg --name mine", None),
+        ("me.jpg a.jpg --name=mine", None),
+        ("me.jpg a.jpg --config starry", None),
+        ("me.jpg a.jpg -c starry", None),
+    ],
+)
+def test_a_run_is_named_after_its_pictures_unless_it_has_a_name(given: str, name: str | None) -> None:
+    assert named_after_pictures(["fit"], given.split()) == ["fit", *([] if name is None else [f"--name={name}"])]
 
 
 def test_names_with_quotes_commas_and_blanks_stay_what_they_are() -> None:

@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import nst_lightning
@@ -91,6 +92,19 @@ def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) 
     assert [e.step for e in events.Images("picture/final")] == [7]
     session = HParamsPluginData.FromString(events.PluginTagToContent("hparams")["_hparams_/session_start_info"])
     settings = session.session_start_info.hparams
+    assert "epoch" not in scalars  # one is the whole schedule
+    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    first, *others = layout.category
+    assert first.title == "losses"
+    charts = {chart.title: chart.multiline.tag[0] for chart in first.chart}
+    shown = {title: {tag for tag in scalars if re.match(pattern, tag)} for title, pattern in charts.items()}
+    assert shown == {
+        "all": {"loss/total", "loss/style", "loss/content", "loss/tv"},
+        "style by layer": {f"loss/style/{layer}" for layer in layers},
+        "content by layer": {"loss/content/relu4_2"},
+    }
+    patterns = [chart.multiline.tag[0] for category in others for chart in category.chart]
+    assert all(any(re.match(pattern, tag) for tag in scalars) for pattern in patterns)
     assert settings["style/weight"].number_value == 20.0
     assert settings["optimizer"].string_value == "OpponentAdam"
 
@@ -122,6 +136,11 @@ def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], conten
     assert len(events.Images("guide/content")) == 1
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "content_guide: left.png" in text
+    head, _, _ = text.partition("```yaml")
+    assert head.startswith(f"- **content**: `{content}`\n- **style**: `")
+    assert "\n- `data.content_guide None → left.png`\n" in head
+    assert "data.content " not in head.replace("`", " ")
+    assert "output.path" in head
 
 
 def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
