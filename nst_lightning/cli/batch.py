@@ -86,7 +86,10 @@ Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was aske
     parser.add_argument("--output", metavar="FOLDER", help="where the pictures and summary.csv are written (NAME)")
     parser.add_argument("--name", help="the runs live in lightning_logs/NAME; the config's name and -batch if unset")
     parser.add_argument(
-        "--contact_sheet", metavar="FILE", help="also show all pictures on one sheet, contents down and styles across"
+        "--contact_sheet",
+        metavar="FILE",
+        help="where all pictures are shown on one sheet, contents down and styles across (contact-sheet.png beside "
+        "them, if there are several and at most 400)",
     )
     add_flag(parser, "--keep_checkpoints", "keep those of finished pairs, to go on with nst fit (false)")
     return parser

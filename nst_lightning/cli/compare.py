@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.cli.options import OptionParser, whole
@@ -29,12 +31,15 @@ _MOST_COLUMNS = 5  # more are hard to see side by side on a page
 _SIZES = (32, 4096)
 _SECTIONS = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.precision")  # what shapes a picture
 _UNSET = "–"
+_REFERENCES = ("content", "style")
+_MOST_REFERENCES = 4  # small images below each other
 
 
 def run(args: Sequence[str]) -> int:
     """Run `nst compare A B C …`.
 
-    Runs are labelled with the settings in which they differ, if each of them has its config.
+    Runs are labelled with the settings in which they differ, if each of them has its config. What all of them were
+    painted from stands at the left.
 
     Args:
         args: The command's name and its arguments, such as `["compare", "a.png", "lightning_logs/starry"]`.
@@ -55,16 +60,19 @@ def run(args: Sequence[str]) -> int:
     output = user_path(options.output)
     check_output(output)
     images = [resolve_image(given) for given in options.images]
+    references = _references(images)
     check_overwriting(
         [WrittenFile(output, f"--output {output}")],
-        [ReadFile(Path(image.file), "one of the pictures compared") for image in images],
+        [ReadFile(Path(image.file), "one of the pictures compared") for image in images]
+        + [ReadFile(user_path(file), "what the pictures were painted from") for _, file in references],
     )
     cells = [
         Cell(read_small(image.file, options.size), note) for image, note in zip(images, notes(images), strict=True)
     ]
     columns = options.columns or _columns(len(cells))
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
-    write_image(output, contact_sheet(rows, title=options.title, cell_size=options.size))
+    corner = _readable(references, options.size)
+    write_image(output, contact_sheet(rows, corner=corner, title=options.title, cell_size=options.size))
     _log.info("picture: %s", output)
     write_path(output)
     return 0
@@ -75,7 +83,8 @@ def make_parser() -> OptionParser:
     parser = OptionParser(
         "compare",
         usage="PICTURE_OR_RUN ... [--output FILE] [--columns N] [--size PIXELS] [--title TEXT]",
-        description="Put pictures and runs side by side on one sheet, labelled with the settings in which they differ.",
+        description="Put pictures and runs side by side on one sheet, labelled with the settings in which they differ; "
+        "what all of them were painted from stands beside them.",
     )
     parser.add_argument(
         "images",
@@ -103,12 +112,46 @@ def make_parser() -> OptionParser:
 
 def notes(images: Sequence[ImageSource]) -> list[str]:
     """Return the name of each image, and for one with settings, a run's or its own, also what sets it apart."""
-    places = [image.run or _with_settings(image.file) for image in images]
+    places = _places(images)
     apart = iter(differences([place for place in places if place is not None]))
     return [
         "\n".join([name, *([] if place is None else next(apart))])
         for name, place in zip(distinct_names(images), places, strict=True)
     ]
+
+
+def _places(images: Sequence[ImageSource]) -> list[Path | None]:
+    """Return where each image's settings are: its run's folder, or itself; `None` for one without."""
+    return [image.run or _with_settings(image.file) for image in images]
+
+
+def _references(images: Sequence[ImageSource]) -> list[tuple[str, str]]:
+    """Return labels and files of the content and the styles that all images with settings were painted from."""
+    configs = [_read_config(place) for place in _places(images) if place is not None]
+    datas = [_data(config) for config in configs if config is not None]
+    shown = {image.file for image in images}
+    found: list[tuple[str, str]] = []
+    for name in _REFERENCES:
+        given = [data.get(name) for data in datas]
+        if given and all(value == given[0] for value in given):
+            files = given[0] if isinstance(given[0], list) else [given[0]]
+            found += [(name, file) for file in files if isinstance(file, str) and file not in shown]
+    return found[:_MOST_REFERENCES]
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    data = config.get("data")
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _readable(references: Sequence[tuple[str, str]], size: int) -> list[tuple[str, Tensor]]:
+    """Return labels and pixels of the references that are still where they were."""
+    pixels = []
+    for name, file in references:
+        with suppress(UserError):
+            pixels.append((name, read_small(file, size)))
+    return pixels
 
 
 def _with_settings(file: str) -> Path | None:

@@ -36,7 +36,7 @@ from nst_lightning.jobs.pairs import (
     read_manifest,
 )
 from nst_lightning.jobs.processes import Rank, StopSignals, claim
-from nst_lightning.jobs.report import check_sheet, write_pairs_sheet, write_table
+from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, write_pairs_sheet, write_table
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
 from nst_lightning.runs.config_files import takes_class
 from nst_lightning.runs.fit_command import resolve_settings
@@ -56,6 +56,7 @@ SETTINGS = "batch.yaml"
 PAIR_SETTINGS = "pair.yaml"
 PAINTED_FROM = "painted_from.json"
 TABLE = "summary.csv"
+SHEET = "contact-sheet.png"
 
 Match = Literal["product", "pairs"]
 
@@ -77,7 +78,8 @@ class BatchRequest:
         manifest: File of the pairs, in place of contents and styles.
         output: Folder of the images.
         name: Name of the folder of the runs.
-        contact_sheet: File where all images are shown side by side; `None` for none.
+        contact_sheet: File where all images are shown side by side; `None` for `contact-sheet.png` among them, if there
+            is more than one and they fit on a sheet.
         keep_checkpoints: Whether those of finished pairs stay.
     """
 
@@ -320,12 +322,13 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     painted, stopped_by = _paint_all(waiting, numbers, PairPainter(request, settings, rank), rank)
     outcomes = [folder.outcome() for folder in folders]
     write_summary(request.output / TABLE, [folder.pair for folder in folders], outcomes)
-    if request.contact_sheet is not None:
-        write_pairs_sheet(request.contact_sheet, [folder.pair for folder in folders], outcomes, request.name)
+    sheet = _sheet(request, [folder.pair for folder in folders])
+    if sheet is not None:
+        write_pairs_sheet(sheet, [folder.pair for folder in folders], outcomes, request.name)
     if rank.world_size > 1:
         _log.info("rank %d painted %d pairs", rank.index, painted)
     if rank.index == 0:
-        _log_outcomes(folders, outcomes, finished, request)
+        _log_outcomes(folders, outcomes, finished, request.output / TABLE, sheet)
         for path in filter(None, (request.output, request.contact_sheet)):
             write_path(path)
     statuses = {outcome.status for outcome in outcomes}
@@ -356,13 +359,26 @@ def _find_folders(
     return folders
 
 
+def _sheet(request: BatchRequest, pairs: Sequence[Pair]) -> Path | None:
+    """Return the file of the contact sheet; `None` where none was asked for, and one would show nothing or too much."""
+    if request.contact_sheet is not None:
+        return request.contact_sheet
+    sheet = request.output / SHEET
+    count = len({pair.content for pair in pairs}) * len({pair.style for pair in pairs})
+    is_taken = any(pair.output.name == SHEET and pair.output.parent == request.output for pair in pairs)
+    return sheet if 1 < count <= MOST_ON_A_SHEET and not is_taken else None
+
+
 def _other_files(
     request: BatchRequest, settings: Mapping[str, Any], pairs: Sequence[Pair], root: Path
 ) -> tuple[list[WrittenFile], list[ReadFile]]:
     """Return what a batch writes beside its images, and what it reads beside theirs."""
-    table, runs = request.output / TABLE, root / request.name
+    runs = root / request.name
     written = [
-        WrittenFile(table, str(table), "would be written over", "give another --output"),
+        WrittenFile(request.output / name, str(request.output / name), "would be written over", "give another --output")
+        for name in (TABLE, *([SHEET] if request.contact_sheet is None and _sheet(request, pairs) else []))
+    ]
+    written += [
         WrittenFile(runs, f"the folder of the runs, {runs},", "holds", "give another --name", is_folder=True),
     ]
     if request.contact_sheet is not None:
@@ -529,7 +545,7 @@ def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]
 
 
 def _log_outcomes(
-    folders: Sequence[PairFolder], outcomes: Sequence[Outcome], finished: int, request: BatchRequest
+    folders: Sequence[PairFolder], outcomes: Sequence[Outcome], finished: int, table: Path, sheet: Path | None
 ) -> None:
     failed = [
         (folder, outcome) for folder, outcome in zip(folders, outcomes, strict=True) if outcome.status == "failed"
@@ -542,6 +558,6 @@ def _log_outcomes(
     for folder, outcome in failed:
         log = folder.folder / LOG
         _log.info("failed: %s: %s%s", folder.pair.title, outcome.message, f" ({log})" if log.exists() else "")
-    _log.info("summary: %s", request.output / TABLE)
-    if request.contact_sheet is not None:
-        _log.info("sheet: %s", request.contact_sheet)
+    _log.info("summary: %s", table)
+    if sheet is not None:
+        _log.info("sheet: %s", sheet)

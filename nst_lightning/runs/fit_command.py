@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial
+from contextlib import nullcontext, suppress
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -97,10 +97,12 @@ class NSTCommand(CLIHooks, LightningCLI):
         restrict_configs()
         self.names = names
         self.folder = RunFolder(Path(RUNS), "run")
+        is_only_read = isinstance(self, _NothingMade) or self.config_keeper is None
         super().__init__(
             LightningModule,
             LightningDataModule,
             save_config_callback=self.config_keeper,
+            save_config_kwargs={"default": None if is_only_read else _default_settings()},
             trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [Announcement(), *callbacks]},
             seed_everything_default=0,
             parser_class=OneLineParser,
@@ -362,6 +364,17 @@ def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
     text = command.subcommand_parser().dump(command.config[str(command.subcommand)])
     settings: dict[str, Any] = yaml.safe_load(text)
     return settings
+
+
+@cache
+def _default_settings() -> dict[str, Any] | None:
+    """Return the settings of `nst fit` without an option; `None` where they can't be had, as in a read-only folder.
+
+    They are not parsed by the command that needs them: what its parser is used for once more stays in memory.
+    """
+    with suppress(UserError):
+        return resolve_settings(["fit"])
+    return None
 
 
 def run_command(

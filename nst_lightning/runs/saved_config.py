@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError, encodable
-from nst_lightning.runs.config_files import shipped_configs
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.records import read_yaml
 from nst_lightning.utils.renamed import with_current_paths
@@ -39,7 +38,17 @@ class ConfigKeeper(SaveConfigCallback):
     """Write `config.yaml` into the run's folder; a resumed run keeps the earlier one and logs what changed.
 
     Which checkpoint a run goes on from is no setting of its image, and is not written.
+
+    Args:
+        *args: Arguments of Lightning's.
+        default: All settings of the default config, from which TensorBoard's text says what differs; `None` for no such
+            words.
+        **settings: Further arguments of Lightning's.
     """
+
+    def __init__(self, *args: Any, default: Mapping[str, Any] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._default = default
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Save; a resumed run waits until a step was done under its settings."""
@@ -86,20 +95,16 @@ class ConfigKeeper(SaveConfigCallback):
         write_text(folder / name, text)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                described = encodable(f"{self._summary(text)}```yaml\n{text}\n```")
+                described = encodable(f"{summary(yaml.safe_load(text), self._default)}```yaml\n{text}\n```")
                 logger.experiment.add_text("config", described, len(saved_configs(folder)) - 1)
 
-    def _summary(self, text: str) -> str:
-        default = self.parser.parse_args([f"--config={shipped_configs() / 'starry.yaml'}"])
-        return summary(yaml.safe_load(text), yaml.safe_load(self.parser.dump(default, skip_none=False)))
 
-
-def summary(settings: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+def summary(settings: Mapping[str, Any], default: Mapping[str, Any] | None) -> str:
     """Return what one wants to know first of a run, as Markdown: its images, and the settings that are not the default.
 
     Args:
         settings: All settings of `nst fit`, as `config.yaml` holds them.
-        default: Those of the default config.
+        default: Those of the default config; `None` if they are not known.
 
     Returns:
         Lines, an empty one last; no settings where the model is of another class, and nothing but its name is the same.
@@ -107,7 +112,7 @@ def summary(settings: Mapping[str, Any], default: Mapping[str, Any]) -> str:
     data = (settings.get("data") or {}).get("init_args") or {}
     images = [(name, data.get(name)) for name in _IMAGES]
     lines = [f"- **{name}**: {_code(', '.join(_listed(given)))}" for name, given in images if given is not None]
-    if settings["model"]["class_path"] == default["model"]["class_path"]:
+    if default is not None and settings["model"]["class_path"] == default["model"]["class_path"]:
         of_images = tuple(f"data.{name} " for name in _IMAGES)
         changes = [change for change in changed_settings(default, settings) if not change.startswith(of_images)]
         changes = [change for change in changes if change.partition(" ")[0] not in _NOT_OF_AN_IMAGE]

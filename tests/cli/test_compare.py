@@ -212,3 +212,31 @@ def test_help_shows_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert shown.startswith("usage: nst compare")
     assert all(option in shown for option in ("--output", "--columns", "--size", "--title"))
+
+
+def test_what_all_were_painted_from_stands_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    corners = []
+    draw = compare.contact_sheet
+    monkeypatch.setattr(
+        compare, "contact_sheet", lambda rows, **options: corners.append(options["corner"]) or draw(rows, **options)
+    )
+    plain("green", "me.jpg")
+    for number, style in enumerate((["a.jpg", "gone.jpg"], ["a.jpg", "gone.jpg"], "b.jpg")):
+        settings = config()
+        settings["data"]["init_args"]["style"] = style
+        run(f"lightning_logs/starry/version_{number}", config=settings)
+    plain("blue", "a.jpg")
+    runs = [f"lightning_logs/starry/version_{number}" for number in range(3)]
+    run_compare(["compare", *runs[:2], plain("red", "other.png"), "--size", "32"])
+    assert [label for label, _ in corners[-1]] == ["content", "style"]  # of two styles one has gone
+    shown = [pixels.mean((0, 2, 3)) for _, pixels in corners[-1]]
+    for pixels, colour in zip(shown, ("green", "blue"), strict=True):
+        torch.testing.assert_close(pixels, torch.tensor(COLOURS[colour]), atol=0.02, rtol=0)
+    run_compare(["compare", *runs, "--size", "32"])
+    assert [label for label, _ in corners[-1]] == ["content"]  # the styles differ
+    run_compare(["compare", "me.jpg", *runs, "--size", "32"])
+    assert corners[-1] == []  # it is there already
+    before = Path("me.jpg").read_bytes()
+    with pytest.raises(UserError, match=r"--output me\.jpg"):
+        run_compare(["compare", *runs, "--size", "32", "--output", "me.jpg"])
+    assert Path("me.jpg").read_bytes() == before

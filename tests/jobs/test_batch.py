@@ -181,6 +181,31 @@ def test_other_settings_and_other_pictures_are_refused(
     assert files("out", str(RUNS)) == before
 
 
+def test_a_batch_ends_with_a_sheet_of_all_pictures(
+    batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(*PAIRS) == 0
+    said, sheet = capsys.readouterr(), Path("out/contact-sheet.png")
+    assert said.err.splitlines()[-1] == f"sheet: {sheet}"
+    assert said.out == "out\n"
+    height, width = read_image(sheet).pixels.shape[-2:]
+    assert width > 2 * 256
+    assert height > 2 * 192 + 256
+    before = sheet.read_bytes()
+    assert batch(*PAIRS) == 0
+    assert sheet.read_bytes() == before
+
+
+def test_a_picture_that_is_named_like_the_sheet_stays(batch: Callable[..., int]) -> None:
+    Path("pairs.csv").write_text(f"{HEADER}{ROW},contact-sheet.png,3,\n")
+    words = ["--manifest", "pairs.csv", "--data.init", "noise"]
+    assert batch(*words) == 0
+    assert read_image("out/contact-sheet.png").pixels.shape[-1] < 256
+    Path("pairs.csv").write_text(f"{HEADER}{ROW},contact-sheet.png,3,\n{ROW},b.png,4,\n")
+    assert batch(*words) == 0
+    assert read_image("out/contact-sheet.png").pixels.shape[-1] < 256
+
+
 def test_bad_files_are_reported_and_the_others_painted(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
