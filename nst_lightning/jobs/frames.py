@@ -141,8 +141,10 @@ class FramesFolder:
         shutil.rmtree(self.work)
 
     def leave_images(self) -> None:
-        """Remove what only a next frame would need."""
-        self.weight(self.painted()).unlink(missing_ok=True)
+        """Remove what only a next frame would need, and what a process left that was killed while it took one in."""
+        for number in (self.painted() - 1, self.painted()):
+            self.weight(number).unlink(missing_ok=True)
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove the folder; nobody may hold it."""
