@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from nst_lightning.app.child_process import ChildProcess, start_process
+from nst_lightning.app.frames import frame_numbers
 from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.app.process import Progress, work
@@ -23,6 +27,8 @@ from nst_lightning.app.uploads import shown_name
 Status = Literal["waiting", "painting", "stopping", "complete", "stopped", "failed"]
 ACTIVE = ("waiting", "painting", "stopping")
 
+_USUAL_PACES = {"draft": 1.6, "standard": 9.0, "fine": 9.0}  # of a core that multiplies bfloat16
+_GPU_PACE = 0.05
 _LONGEST = 10  # times the steps of its options, up to which a run may be prolonged
 
 
@@ -39,6 +45,7 @@ class Job:
         previews: Number of previews that were written, over all its runs.
         version: Number of changes.
         bytes: Size of its folder when its last run ended.
+        sources: The visitor's words for what is painted: `content`, `styles` and `masks`.
     """
 
     request: JobRequest
@@ -49,6 +56,7 @@ class Job:
     previews: int = 0
     version: int = 0
     bytes: int = 0
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_active(self) -> bool:
@@ -63,8 +71,7 @@ class Job:
 
     def measure(self) -> None:
         """Note what its folder holds."""
-        with suppress(OSError):  # deleted meanwhile, when the page ends
-            self.bytes = sum(file.stat().st_size for file in self.request.folder.rglob("*") if file.is_file())
+        self.bytes = size_of(self.request.folder)
 
     def describe(self, position: int) -> dict[str, Any]:
         """Return what the visitor's page shows.
@@ -79,15 +86,18 @@ class Job:
             "position": position,
             "message": self.message,
             "names": [shown_name(name) for name in request.names],
-            "is_instant": request.options.network is not None,
+            "is_instant": request.options.instant,
+            "settings": request.options.described(),
+            "sources": dict(self.sources),
+            "frames": frame_numbers(request.folder),
             "file": request.file_name,
-            "command": self._command(),
+            "command": self.command(),
             "preview": self.previews if (request.folder / PREVIEW_FILE).exists() else 0,
             "picture": (request.folder / RESULT_FILE).exists() and not self.is_active,
             "progress": None if self.progress is None else self.progress.describe(),
         }
 
-    def _command(self) -> str:
+    def command(self) -> str:
         """Return the command that paints what there is of the image, or what there is going to be."""
         request, progress, prolonged = self.request, self.progress, self.request.options.prolonged
         if self.status != "stopped" or progress is None:
@@ -95,6 +105,13 @@ class Job:
         if prolonged and prolonged[-1] != progress.steps:  # stopped before it was gone on with
             return replace(request, options=replace(request.options, prolonged=prolonged[:-1])).command()
         return request.command(stopped_after=progress.step)
+
+
+def size_of(folder: Path) -> int:
+    """Return the size of all files below a folder, bytes; 0 if they are deleted meanwhile, when the page ends."""
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return 0
 
 
 def prolong(request: JobRequest, progress: Progress | None) -> JobRequest:
@@ -139,6 +156,7 @@ class PaintingProcess(ChildProcess):
 
     Attributes:
         job: The job that it has got; `None` for none.
+        paces: Time of a step for each megapixel, seconds, by quality, as it was last.
     """
 
     def __init__(
@@ -149,6 +167,7 @@ class PaintingProcess(ChildProcess):
     ) -> None:
         super().__init__(partial(start, device, root))
         self.job: Job | None = None
+        self.paces: dict[str, float] = {}
 
     def paint(self, job: Job) -> tuple[Status, str]:
         """Do a job and note its progress.
@@ -168,6 +187,8 @@ class PaintingProcess(ChildProcess):
                 if kind == "progress":
                     job.progress, job.previews = value, earlier + value.previews
                     job.version += 1
+                    if (pace := value.seconds_per_megapixel) is not None:
+                        self.paces[job.request.options.quality] = pace
                     continue
                 job.previews += 1  # the finished image
                 if kind == "broken":
@@ -234,6 +255,16 @@ class JobQueue:
         """Return a job's place, 1 for the next; 0 if it does not wait."""
         with self._changed:
             return self._waiting.index(job) + 1 if job in self._waiting else 0
+
+    @property
+    def paces(self) -> dict[str, float]:
+        """Time of a step for each megapixel, seconds, by quality: measured, or else what usual machines take."""
+        usual = {quality: seconds / (os.cpu_count() or 1) for quality, seconds in _USUAL_PACES.items()}
+        if torch.cuda.is_available():
+            usual = dict.fromkeys(usual, _GPU_PACE)
+        for painter in self.painters:
+            usual |= painter.paces
+        return usual
 
     def close(self) -> None:
         """End all processes."""

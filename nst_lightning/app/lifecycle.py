@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,13 @@ import uvicorn
 
 from nst_lightning._compat import http_protocol_with_deadline
 from nst_lightning.app.decoding import Decoder
+from nst_lightning.app.instant import InstantPainter
 from nst_lightning.app.job_queue import JobQueue
 from nst_lightning.app.limits import AppRequest
 from nst_lightning.app.security import own_names
 from nst_lightning.app.server import AppState, build
 from nst_lightning.app.sessions import Sessions
 from nst_lightning.errors import UserError
-from nst_lightning.images.samples import SAMPLES
-from nst_lightning.networks.network_file import load_network, shipped_networks
 
 _PATIENCE = 10.0  # seconds for the head of a request
 
@@ -65,13 +64,14 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
     with _listen(request) as listener:
         port = listener.getsockname()[1]
         queue, decoder = JobQueue(devices(), root, request.limits.queue), Decoder(request.limits.pixels)
+        instant = InstantPainter(request.limits.pixels)
         state = AppState(
             root=root,
             limits=request.limits,
             queue=queue,
             decoder=decoder,
             sessions=Sessions(root, request.limits, queue),
-            networks=networks(),
+            instant=instant,
             cookie=f"nst_visitor_{port}",  # cookies are shared by all ports of a host
             names=(*request.names, *own_names()),
         )
@@ -93,6 +93,7 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
             state.server.should_exit = True
             queue.close()
             decoder.close()
+            instant.close()
 
 
 def _listen(request: AppRequest) -> socket.socket:
@@ -111,12 +112,3 @@ def devices() -> list[list[str]]:
     """Return the trainer's options for each device that paints: every GPU of CUDA, or the one that Lightning finds."""
     count = torch.cuda.device_count()
     return [["--trainer.accelerator", "cuda", "--trainer.devices", f"[{index}]"] for index in range(count)] or [[]]
-
-
-def networks() -> dict[str, list[str]]:
-    """Return the networks in the package that can be loaded, and the samples whose styles each has learned."""
-    found = {}
-    for name, path in shipped_networks().items():
-        with suppress(UserError):
-            found[name] = [style for style in load_network(path)[1].styles if style in SAMPLES]
-    return {name: styles for name, styles in found.items() if styles}

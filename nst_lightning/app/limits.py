@@ -13,7 +13,9 @@ class Limits:
         upload_bytes: Size of one image's file, bytes.
         pixels: Height times width of one image.
         size: Longest long side that is painted, pixels.
-        uploads: Images that one visitor may have here at a time.
+        instant_size: Longest long side of what is painted at once in one pass, pixels.
+        styles: Styles that may be blended.
+        uploads: Images that one visitor may have here at a time, masks included.
         arriving: Images of all visitors that are on their way here.
         arriving_each: Images of one visitor that are on their way here.
         waiting: Jobs of one visitor that wait or are painted.
@@ -27,8 +29,10 @@ class Limits:
 
     upload_bytes: int = 30_000_000
     pixels: int = 25_000_000
-    size: int = 1024
-    uploads: int = 20
+    size: int = 2048
+    instant_size: int = 1024
+    styles: int = 4
+    uploads: int = 40
     arriving: int = 16
     arriving_each: int = 3
     waiting: int = 3

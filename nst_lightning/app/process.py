@@ -17,8 +17,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from nst_lightning._compat import is_out_of_memory
+from nst_lightning.app.frames import add_frame
 from nst_lightning.app.options import PREDICTED_FOLDER, PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.callbacks.image_writer import painted
 from nst_lightning.data.transfer_batch import TransferBatch
@@ -32,6 +34,9 @@ from nst_lightning.utils.memory import release_memory
 _REPORT_INTERVAL = 0.2  # seconds
 _PREVIEW_INTERVAL = 0.5
 _PREVIEW_SHARE = 0.05  # of the time, at most
+PREVIEW_QUALITY = 88
+"""Quality of the JPEG files that the page shows."""
+
 _STEADY = 3  # steps at a level before its speed is taken for granted
 
 
@@ -48,6 +53,8 @@ class Progress:
         fraction: Part of the work that is done, from 0 to 1.
         seconds_left: Estimated time that is left; `None` while it is not known.
         previews: Number of previews that this run has written.
+        loss: Value of the objective; `None` where there is none.
+        steps_per_second: Speed at the present level; `None` while it is not known.
     """
 
     step: int
@@ -58,6 +65,8 @@ class Progress:
     fraction: float
     seconds_left: float | None
     previews: int
+    loss: float | None = None
+    steps_per_second: float | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return what the visitor's page shows."""
@@ -70,7 +79,16 @@ class Progress:
             "height": self.height,
             "fraction": round(self.fraction, 4),
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
+            "loss": None if self.loss is None else float(f"{self.loss:.4g}"),
+            "steps_per_second": None if self.steps_per_second is None else round(self.steps_per_second, 2),
         }
+
+    @property
+    def seconds_per_megapixel(self) -> float | None:
+        """Time of a step for each megapixel of the image; `None` while it is not known."""
+        if not self.steps_per_second:
+            return None
+        return 1e6 / (self.steps_per_second * self.width * self.height)
 
 
 def work(pipe: Connection, device: Sequence[str], root: Path) -> None:
@@ -118,9 +136,13 @@ def paint(request: JobRequest, device: Sequence[str], pipe: Connection) -> tuple
     """
     callback = PageCallback(request, pipe)
     try:
-        if request.options.network is not None:
+        if request.options.instant:
             pipe.send(("progress", predict(request, device)))
             return "complete", ""
+        before = request.beginning.request if request.beginning is not None else None
+        if before is not None and not (before.folder / RESULT_FILE).exists():
+            predict(before, device)
+            callback.show(before.folder / PREVIEW_FILE)
         run_command(request.argv(device), [callback], request.shown_names)
     except (UserError, torch.OutOfMemoryError) as error:
         if is_out_of_memory(error) or (error.__cause__ is not None and is_out_of_memory(error.__cause__)):
@@ -135,7 +157,7 @@ def paint(request: JobRequest, device: Sequence[str], pipe: Connection) -> tuple
 
 
 def predict(request: JobRequest, device: Sequence[str]) -> Progress:
-    """Run the command line of a request for a network, which paints in one pass.
+    """Run the command line of a request for a painting in one pass.
 
     Returns:
         That all is done.
@@ -151,7 +173,7 @@ def predict(request: JobRequest, device: Sequence[str]) -> Progress:
     result.replace(request.folder / RESULT_FILE)
     shutil.rmtree(folder)
     pixels = read_image(request.folder / RESULT_FILE).pixels
-    write_image(request.folder / PREVIEW_FILE, pixels, quality=88)
+    write_image(request.folder / PREVIEW_FILE, pixels, quality=PREVIEW_QUALITY)
     return Progress(1, (1,), 0, pixels.shape[-1], pixels.shape[-2], 1.0, 0.0, 0)
 
 
@@ -172,6 +194,8 @@ class PageCallback(Callback):
         self._pipe = pipe
         self._previews = 0
         self._reported = self._next_preview = 0.0
+        self._loss: Tensor | None = None
+        self._steps_per_second: float | None = None
         self._level = -1
         self._level_began = (0.0, 0)
         self._seconds_left: float | None = None
@@ -180,10 +204,11 @@ class PageCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int
     ) -> None:
         """Look whether to stop; write the preview and report what is due."""
-        del outputs
+        self._loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         now, done = time.monotonic(), batch_idx + 1
         if batch.level != self._level:
             self._level, self._level_began = batch.level, (now, done)
+            self._steps_per_second = None
         if self._is_to_stop():
             trainer.should_stop = True  # CheckpointWriter comes after this and keeps the step
         if now >= self._next_preview:
@@ -211,9 +236,17 @@ class PageCallback(Callback):
             return True
         return False
 
+    def show(self, preview: Path) -> None:
+        """Let the page show an image that the run begins with."""
+        shutil.copyfile(preview, self._request.folder / PREVIEW_FILE)
+        add_frame(self._request.folder, read_image(preview).pixels)
+        self._previews += 1
+
     def _write_preview(self, trainer: Trainer, module: LightningModule) -> None:
         began = time.monotonic()
-        write_image(self._request.folder / PREVIEW_FILE, painted(trainer, module), quality=88)
+        image = painted(trainer, module)
+        write_image(self._request.folder / PREVIEW_FILE, image, quality=PREVIEW_QUALITY)
+        add_frame(self._request.folder, image)
         self._previews += 1
         ended = time.monotonic()
         self._next_preview = ended + max(_PREVIEW_INTERVAL, (ended - began) / _PREVIEW_SHARE)
@@ -226,6 +259,7 @@ class PageCallback(Callback):
             level, finest = batch.size, schedule.levels[-1]
             share = level.height * level.width / (finest.height * finest.width)
             self._seconds_left = left * (now - began) / ((done - first) * share)
+            self._steps_per_second = (done - first) / max(now - began, 1e-6)
         progress = Progress(
             step=done,
             steps=tuple(level.steps for level in schedule.levels),
@@ -235,5 +269,7 @@ class PageCallback(Callback):
             fraction=1 - left / schedule.remaining_work(0),
             seconds_left=self._seconds_left,
             previews=self._previews,
+            loss=None if self._loss is None else float(self._loss),
+            steps_per_second=self._steps_per_second,
         )
         self._pipe.send(("progress", progress))

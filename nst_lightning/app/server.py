@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,13 +24,17 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from nst_lightning.app.decoding import Decoder, thumbnail
+from nst_lightning.app.frames import frame_file
+from nst_lightning.app.instant import InstantPainter
 from nst_lightning.app.job_queue import Job, JobQueue
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options
+from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options, steps_of_qualities
 from nst_lightning.app.security import SecurityMiddleware, is_visit
-from nst_lightning.app.sessions import Session, Sessions
+from nst_lightning.app.sessions import ROLES, Session, Sessions
 from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
+from nst_lightning.images.embedded_settings import read_settings
+from nst_lightning.images.files import read_image, write_image
 from nst_lightning.images.samples import SAMPLE, SAMPLES, sample_path
 from nst_lightning.utils.atomic import refuses, storage_error
 
@@ -39,7 +44,14 @@ PAGE = Path(__file__).with_name("page")
 REQUEST_TIMEOUT = 10.0
 """Time that a request's JSON may take, seconds."""
 
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
+_JPEG_FILE = "picture.jpg"
 _STYLES = ("starry", "woodcut", "mosaic")  # of the samples; the others are photos
 _SWEEP_INTERVAL = 20.0  # seconds
 _LONGEST_REQUEST = 10_000  # bytes of JSON
@@ -57,7 +69,7 @@ class AppState:
         queue: Queue of jobs.
         decoder: Decoder of the images that visitors bring.
         sessions: Sessions of who is here.
-        networks: Names of the networks that paint in one pass, and the samples whose styles each has learned.
+        instant: Painter in one pass.
         cookie: Name of the cookie.
         names: Host names under which the page may be asked for.
         server: Server of the application; `None` before there is one.
@@ -68,7 +80,7 @@ class AppState:
     queue: JobQueue
     decoder: Decoder
     sessions: Sessions
-    networks: Mapping[str, Sequence[str]]
+    instant: InstantPainter
     cookie: str
     names: Sequence[str]
     server: uvicorn.Server | None = None
@@ -114,7 +126,13 @@ def build(state: AppState) -> Starlette:
         routes=[
             *(Route(f"/{file.name.replace('index.html', '')}", partial(_file, state, file)) for file in PAGE.iterdir()),
             route("/samples/{name}.jpg", _sample),
+            route("/api/alive", _alive),
+            route("/api/session", _enter, "POST"),
             route("/api/state", _state),
+            route("/api/instant", _paint_instant, "POST"),
+            route("/api/instant/preview", _instant_preview),
+            route("/api/instant/picture", _instant_picture),
+            route("/api/instant/keep", _keep_instant, "POST"),
             route("/api/events", _events),
             route("/api/pictures", _upload, "PUT"),
             route("/api/pictures/{id}", _thumbnail),
@@ -122,6 +140,9 @@ def build(state: AppState) -> Starlette:
             route("/api/jobs/{id}", _job),
             route("/api/jobs/{id}/stop", _stop, "POST"),
             route("/api/jobs/{id}/continue", _continue, "POST"),
+            route("/api/jobs/{id}/larger", _enlarge, "POST"),
+            route("/api/jobs/{id}/delete", _delete, "POST"),
+            route("/api/jobs/{id}/frames/{number}", _frame),
             route("/api/jobs/{id}/photo", _photo),
             route("/api/jobs/{id}/preview", _preview),
             route("/api/jobs/{id}/picture", _picture),
@@ -159,32 +180,68 @@ async def _sample(state: AppState, request: Request) -> Response:
     return FileResponse(sample_path(name), headers={"cache-control": "max-age=3600"})
 
 
+async def _alive(state: AppState, request: Request) -> Response:
+    """Return whether this program knows who asks: it does not, if it was started again."""
+    return JSONResponse({"is_known": state.sessions.find(request.cookies.get(state.cookie)) is not None})
+
+
+async def _enter(state: AppState, request: Request) -> Response:
+    """Let a page that was open while the program ended come back."""
+    answer = JSONResponse({})
+    if state.sessions.find(request.cookies.get(state.cookie)) is None:
+        answer.set_cookie(state.cookie, state.sessions.create().token, httponly=True, samesite="lax")
+    return answer
+
+
 async def _state(state: AppState, request: Request) -> Response:
     session, limits = state.session(request), state.limits
     return JSONResponse(
         {
-            "limits": {"bytes": limits.upload_bytes, "size": limits.size, "kept": limits.kept},
+            "limits": {
+                "bytes": limits.upload_bytes,
+                "size": limits.size,
+                "instant": limits.instant_size,
+                "kept": limits.kept,
+                "styles": limits.styles,
+            },
             "samples": [{"name": name, "is_style": name in _STYLES} for name in SAMPLES],
-            "networks": state.networks,
+            "pictures": [upload.describe() for upload in session.uploads.values()],
             "jobs": [state.describe(job) for job in session.jobs.values()],
+            "steps": steps_of_qualities(),
+            "paces": state.queue.paces,
+            "links": project_links(),
         }
     )
+
+
+@cache
+def project_links() -> dict[str, str]:
+    """Return the project's addresses by name, as the installed package has them."""
+    try:
+        found = metadata("nst-lightning").get_all("Project-URL") or []
+    except PackageNotFoundError:  # run from a folder, not installed
+        found = []
+    named = (line.partition(", ") for line in found)
+    return {name: address for name, _, address in named if address.startswith("https://")}
 
 
 async def _upload(state: AppState, request: Request) -> Response:
     session = state.session(request)
     name = base_name(request.headers.get("x-name", ""))
     shown = shown_name(name)
+    role = request.headers.get("x-role", ROLES[0])
+    if role not in ROLES:
+        raise RefusalError(400, f"x-role is one of {', '.join(ROLES)}.")
     try:
         with state.sessions.new_file(session) as file:
             size = await receive(request, file, state.limits)
             shape = await state.decoder.examine(file, shown)
-            upload = state.sessions.add_upload(session, file, name, shape, size)
+            upload = state.sessions.add_upload(session, file, name, shape, size, role)
     except RefusalError as refusal:
         if refusal.status == 415:  # the whole of it had come
             raise
         return drained(request, await _refuse(request, refusal))
-    return JSONResponse({"id": upload.id, "name": shown, "width": upload.width, "height": upload.height})
+    return JSONResponse(upload.describe())
 
 
 async def _thumbnail(state: AppState, request: Request) -> Response:
@@ -197,11 +254,36 @@ async def _thumbnail(state: AppState, request: Request) -> Response:
 async def _start(state: AppState, request: Request) -> Response:
     session = state.session(request)
     asked = await _json(request)
-    content, style = (asked.pop(key, None) for key in ("content", "style"))
-    options = read_options(asked, state.limits, state.networks)
-    if options.network is not None and style not in [SAMPLE + name for name in state.networks[options.network]]:
-        raise RefusalError(400, "that style has to be painted step by step; choose another, or that.")
-    return JSONResponse(state.describe(state.sessions.start(session, content, style, options)), 201)
+    content, style, masks = (asked.pop(key, None) for key in ("content", "style", "masks"))
+    options = read_options(asked, state.limits)
+    return JSONResponse(state.describe(state.sessions.start(session, content, style, options, masks)), 201)
+
+
+async def _paint_instant(state: AppState, request: Request) -> Response:
+    session = state.session(request)
+    asked = await _json(request)
+    sources = {key: asked.pop(key, None) for key in ("content", "style", "masks")}
+    options = read_options(asked, state.limits)
+    painted = await state.sessions.paint_instant(session, sources, options, state.instant)
+    assert session.instant.request is not None
+    command, name = session.instant.request.command(), session.instant.request.file_name
+    found = {"width": painted.width, "height": painted.height, "command": command, "file": name}
+    return JSONResponse({**found, "number": session.instant.asked})
+
+
+async def _instant_preview(state: AppState, request: Request) -> Response:
+    return _from_folder(state.session(request).instant.folder, PREVIEW_FILE, "image/jpeg")
+
+
+async def _instant_picture(state: AppState, request: Request) -> Response:
+    instant = state.session(request).instant
+    if instant.request is None:
+        raise RefusalError(404, "there is no painting in one pass; choose two pictures.")
+    return await _download(request, instant.folder, instant.request.file_name)
+
+
+async def _keep_instant(state: AppState, request: Request) -> Response:
+    return JSONResponse(state.describe(state.sessions.keep_instant(state.session(request))), 201)
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -241,6 +323,25 @@ async def _continue(state: AppState, request: Request) -> Response:
     job = _job_of(state, request)
     state.sessions.resume(state.session(request), job)
     return JSONResponse(state.describe(job))
+
+
+async def _enlarge(state: AppState, request: Request) -> Response:
+    job = _job_of(state, request)
+    size = read_options(await _json(request), state.limits).size
+    return JSONResponse(state.describe(state.sessions.enlarge(state.session(request), job, size)), 201)
+
+
+async def _delete(state: AppState, request: Request) -> Response:
+    state.sessions.delete(state.session(request), _job_of(state, request))
+    return JSONResponse({})
+
+
+async def _frame(state: AppState, request: Request) -> Response:
+    folder, number = _job_of(state, request).request.folder, request.path_params["number"]
+    if not (number.isdecimal() and number.isascii() and len(number) < 7):
+        raise RefusalError(404, "there is no such frame.")
+    file = frame_file(folder, int(number))
+    return _from_folder(file.parent, file.name, "image/jpeg")
 
 
 async def _events(state: AppState, request: Request) -> Response:
@@ -287,20 +388,42 @@ async def _photo(state: AppState, request: Request) -> Response:
 
 
 async def _preview(state: AppState, request: Request) -> Response:
-    return _from_folder(_job_of(state, request), PREVIEW_FILE, "image/jpeg")
+    return _from_folder(_job_of(state, request).request.folder, PREVIEW_FILE, "image/jpeg")
 
 
 async def _picture(state: AppState, request: Request) -> Response:
     job = _job_of(state, request)
-    headers = {"content-disposition": f'attachment; filename="{quote(job.request.file_name)}"'}
-    return _from_folder(job, RESULT_FILE, "image/png", headers)
+    return await _download(request, job.request.folder, job.request.file_name)
 
 
-def _from_folder(job: Job, name: str, kind: str, headers: dict[str, str] | None = None) -> Response:
+async def _download(request: Request, folder: Path, name: str) -> Response:
+    """Return the result to be kept, as PNG, or as JPEG where `?jpeg` is asked for."""
+    if request.url.query != "jpeg":
+        return _from_folder(folder, RESULT_FILE, "image/png", _attached(name))
+    if not (folder / RESULT_FILE).exists():
+        raise _nothing_yet()
+    await anyio.to_thread.run_sync(_write_jpeg, folder)
+    return _from_folder(folder, _JPEG_FILE, "image/jpeg", _attached(f"{Path(name).stem}.jpg"))
+
+
+def _write_jpeg(folder: Path) -> None:
+    result = folder / RESULT_FILE
+    write_image(folder / _JPEG_FILE, read_image(result).pixels, settings=read_settings(result))
+
+
+def _nothing_yet() -> RefusalError:
+    return RefusalError(404, "there is nothing of this picture yet; wait a moment.")
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{quote(name)}"'}
+
+
+def _from_folder(folder: Path, name: str, kind: str, headers: dict[str, str] | None = None) -> Response:
     # Read at once: a painting process puts another file in its place at any time.
     with suppress(FileNotFoundError):
-        return Response((job.request.folder / name).read_bytes(), media_type=kind, headers=headers)
-    raise RefusalError(404, "there is nothing of this picture yet; wait a moment.")
+        return Response((folder / name).read_bytes(), media_type=kind, headers=headers)
+    raise _nothing_yet()
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

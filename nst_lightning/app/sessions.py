@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nst_lightning.app.decoding import thumbnail
-from nst_lightning.app.job_queue import Job, JobQueue, prolong
+from nst_lightning.app.instant import InstantPainter, Painted
+from nst_lightning.app.job_queue import Job, JobQueue, prolong, size_of
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import JobRequest, PaintOptions
+from nst_lightning.app.options import RESULT_FILE, Beginning, JobRequest, PaintOptions
+from nst_lightning.app.uploads import shown_name
 from nst_lightning.images.samples import SAMPLE, SAMPLES
+
+ROLES = ("content", "style", "mask")
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Upload:
         height: Pixels.
         bytes: Size of the file.
         used: Time when it was brought or last painted from, by `time.monotonic`.
+        role: One of `ROLES`: what the visitor brought it for.
     """
 
     id: str
@@ -39,6 +44,38 @@ class Upload:
     height: int
     bytes: int
     used: float
+    role: str = "content"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the visitor's page shows."""
+        return {
+            "id": self.id,
+            "name": shown_name(self.name),
+            "width": self.width,
+            "height": self.height,
+            "role": self.role,
+        }
+
+
+@dataclass
+class Instant:
+    """A session's painting in one pass, the last one.
+
+    Attributes:
+        folder: Where it is written.
+        asked: Number of paintings that were asked for.
+        request: What was painted last; `None` for nothing.
+        used: Time when it was painted, by `time.monotonic`.
+        bytes: Size of its folder.
+        sources: The visitor's words for what was painted.
+    """
+
+    folder: Path
+    asked: int = 0
+    request: JobRequest | None = None
+    used: float = 0.0
+    bytes: int = 0
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,6 +93,7 @@ class Session:
 
     token: str
     seen: float
+    instant: Instant
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     arriving: int = 0
@@ -69,7 +107,8 @@ class Session:
     @property
     def bytes(self) -> int:
         """Size of all that the visitor brought and made."""
-        return sum(upload.bytes for upload in self.uploads.values()) + sum(job.bytes for job in self.jobs.values())
+        kept: list[Upload | Job | Instant] = [*self.uploads.values(), *self.jobs.values(), self.instant]
+        return sum(each.bytes for each in kept)
 
     def job(self, id: str) -> Job:
         """Return a job of this session.
@@ -119,8 +158,9 @@ class Sessions:
             idle = [session for session in self._sessions.values() if session.has_nothing]
             if not idle:
                 raise RefusalError(503, "too many people are here; try again in some minutes.")
-            del self._sessions[min(idle, key=lambda session: session.seen).token]
-        session = Session(secrets.token_urlsafe(24), time.monotonic())
+            self._forget(min(idle, key=lambda session: session.seen))
+        folder = self._root / "instant" / secrets.token_urlsafe(24)
+        session = Session(secrets.token_urlsafe(24), time.monotonic(), Instant(folder))
         self._sessions[session.token] = session
         return session
 
@@ -156,7 +196,9 @@ class Sessions:
             self._arriving -= 1
             session.arriving -= 1
 
-    def add_upload(self, session: Session, file: Path, name: str, size: tuple[int, int], bytes: int) -> Upload:
+    def add_upload(
+        self, session: Session, file: Path, name: str, size: tuple[int, int], bytes: int, role: str = "content"
+    ) -> Upload:
         """Remember an image that has come.
 
         Args:
@@ -165,42 +207,173 @@ class Sessions:
             name: Name of the visitor's file.
             size: Width and height, pixels.
             bytes: Size of the file.
+            role: One of `ROLES`.
         """
-        upload = Upload(secrets.token_urlsafe(24), name, file, *size, bytes, time.monotonic())
+        upload = Upload(secrets.token_urlsafe(24), name, file, *size, bytes, time.monotonic(), role)
         session.uploads[upload.id] = upload
         return upload
 
-    def start(self, session: Session, content: str, style: str, options: PaintOptions) -> Job:
+    def request(self, session: Session, sources: Mapping[str, Any], options: PaintOptions, folder: Path) -> JobRequest:
+        """Return what is to be painted.
+
+        Args:
+            session: Session of who asks.
+            sources: `content`, `sample:NAME` or the id of an upload; `style`, one likewise or a list of them; `masks`,
+                if there are any, ids of uploads in a list as long.
+            options: How to paint.
+            folder: Where everything is written.
+
+        Raises:
+            RefusalError: If an image is unknown, or the numbers do not fit together.
+        """
+        styles, masks = sources.get("style"), sources.get("masks") or []
+        styles = styles if isinstance(styles, list) else [styles]
+        if not 1 <= len(styles) <= self._limits.styles:
+            raise RefusalError(400, f"a picture has one to {self._limits.styles} styles; choose as many.")
+        if not isinstance(masks, list) or len(masks) not in (0, len(styles)):
+            raise RefusalError(400, "masks is a list with one for each style; send one.")
+        if options.weights and len(options.weights) != len(styles):
+            raise RefusalError(400, "weights is a list with one number for each style; send one.")
+        (content, content_name), (style, style_name), *further = (
+            self._source(session, given) for given in (sources.get("content"), *styles)
+        )
+        return JobRequest(
+            folder.name,
+            options,
+            content,
+            style,
+            (content_name, style_name, *(name for _, name in further)),
+            folder,
+            self._limits.pixels,
+            tuple(path for path, _ in further),
+            tuple(self._source(session, mask)[0] for mask in masks),
+        )
+
+    def start(self, session: Session, content: Any, style: Any, options: PaintOptions, masks: Any = None) -> Job:
         """Let a new job wait for its turn.
 
         Args:
             session: Session that the job belongs to.
-            content: `sample:NAME` or the id of an upload.
-            style: `sample:NAME` or the id of an upload.
+            content: As in `request`.
+            style: As in `request`.
             options: How to paint.
+            masks: As in `request`.
 
         Raises:
             RefusalError: If an image is unknown, the session has too many jobs, or all of them have too much here.
         """
         self._check_waiting(session)
         self._check_room()
-        sources = [self._source(session, given) for given in (content, style)]
-        id = secrets.token_urlsafe(24)
-        folder = self._root / "jobs" / id
-        (first, first_name), (second, second_name) = sources
-        request = JobRequest(id, options, first, second, (first_name, second_name), folder, self._limits.pixels)
-        job = Job(request, time.monotonic())
-        folder.mkdir(parents=True)
-        session.jobs[id] = job
+        sources = {"content": content, "style": style, "masks": masks}
+        request = self.request(session, sources, options, self._new_folder())
+        if options.start == "instant" and not options.instant:
+            request = request.begun_with_instant()
+        return self._start(session, Job(request, time.monotonic(), sources=sources))
+
+    def enlarge(self, session: Session, job: Job, size: int) -> Job:
+        """Let a new job wait that paints what a job has painted once more, larger, going on from that.
+
+        Args:
+            session: Session that both belong to.
+            job: Job that is complete, or was stopped.
+            size: Long side of the result, pixels.
+
+        Raises:
+            RefusalError: If there is nothing to go on from, it is no smaller, or there is too much here.
+        """
+        before = job.request
+        if job.is_active or not (before.folder / RESULT_FILE).exists():
+            raise RefusalError(409, "there is no picture yet that could be painted larger.")
+        if not before.options.size < size <= self._limits.size:
+            raise RefusalError(400, f"size is from {before.options.size + 1} to {self._limits.size}; choose another.")
+        self._check_waiting(session)
+        self._check_room()
+        folder = self._new_folder()
+        options = replace(before.options, size=size, prolonged=())
+        if options.instant:
+            request = replace(before, id=folder.name, options=options, folder=folder)
+        else:
+            name = before.file_name
+            beginning = Beginning(folder / "before.png", name, job.command())
+            options = replace(options, begins_at=before.options.size + 1)
+            request = replace(before, id=folder.name, options=options, folder=folder, beginning=beginning)
+            folder.mkdir(parents=True)
+            shutil.copyfile(before.folder / RESULT_FILE, beginning.file)
+        return self._start(session, Job(request, time.monotonic(), sources=job.sources))
+
+    async def paint_instant(
+        self, session: Session, sources: Mapping[str, Any], options: PaintOptions, painter: InstantPainter
+    ) -> Painted:
+        """Paint the session's painting in one pass, which takes the last one's place.
+
+        Args:
+            session: Session of who asks.
+            sources: As in `request`.
+            options: How to paint; a larger size than the limit is painted at the limit.
+            painter: Process that paints.
+
+        Raises:
+            RefusalError: If an image is unknown, it was overtaken by another one, or can't be painted.
+        """
+        self._check_room()
+        instant = session.instant
+        options = replace(options, instant=True, size=min(options.size, self._limits.instant_size))
+        request = self.request(session, {**sources, "masks": None}, options, instant.folder)
+        instant.asked += 1
+        number, instant.used = instant.asked, time.monotonic()
+        painted = await painter.paint(request, lambda: instant.asked == number)
+        instant.request, instant.sources = request, {**sources, "masks": None}
+        instant.bytes = size_of(instant.folder)
+        return painted
+
+    def keep_instant(self, session: Session) -> Job:
+        """Return a complete job that has the session's painting in one pass.
+
+        Raises:
+            RefusalError: If there is none.
+        """
+        instant = session.instant
+        if instant.request is None:
+            raise RefusalError(404, "there is no painting in one pass that could be kept; choose two pictures.")
+        self._check_room()
+        folder = self._new_folder()
+        shutil.copytree(instant.folder, folder)
+        request = replace(instant.request, id=folder.name, folder=folder)
+        job = Job(request, time.monotonic(), previews=1, sources=instant.sources)
+        job.set_status("complete")
+        job.measure()
+        self._add(session, job)
+        return job
+
+    def delete(self, session: Session, job: Job) -> None:
+        """Delete a job and all that it wrote.
+
+        Raises:
+            RefusalError: If it waits or is painted.
+        """
+        if job.is_active:
+            raise RefusalError(409, "this picture is being painted; stop it first.")
+        self._delete_job(session, job)
+
+    def _new_folder(self) -> Path:
+        return self._root / "jobs" / secrets.token_urlsafe(24)
+
+    def _start(self, session: Session, job: Job) -> Job:
+        job.request.folder.mkdir(parents=True, exist_ok=True)
+        session.jobs[job.request.id] = job
         try:
             self._queue.add(job)
         except RefusalError:
             self._delete_job(session, job)
             raise
-        finished = [other for other in session.jobs.values() if not other.is_active]
+        self._add(session, job)
+        return job
+
+    def _add(self, session: Session, job: Job) -> None:
+        session.jobs[job.request.id] = job
+        finished = [other for other in session.jobs.values() if not other.is_active and other is not job]
         for other in finished[: max(0, len(session.jobs) - self._limits.kept)]:
             self._delete_job(session, other)
-        return job
 
     def resume(self, session: Session, job: Job) -> None:
         """Let a job that has ended go on from its checkpoint; a complete one is given more steps.
@@ -211,7 +384,7 @@ class Sessions:
         """
         if job.is_active:
             raise RefusalError(409, "this picture is being painted already.")
-        if job.status == "complete" and job.request.options.network is not None:
+        if job.status == "complete" and job.request.options.instant:
             raise RefusalError(409, "a picture that was painted in one pass is finished.")
         self._check_waiting(session)
         request = job.request
@@ -237,8 +410,10 @@ class Sessions:
             for upload in self._unused(session):
                 if upload.used < oldest:
                     self._delete_upload(session, upload)
+            if session.instant.used < oldest:
+                self._delete_instant(session)
             if session.seen < oldest and session.has_nothing:
-                del self._sessions[session.token]
+                self._forget(session)
 
     def _check_waiting(self, session: Session) -> None:
         if sum(job.is_active for job in session.jobs.values()) >= self._limits.waiting:
@@ -263,12 +438,20 @@ class Sessions:
 
     def _unused(self, session: Session) -> list[Upload]:
         """Return the uploads that no job needs to go on."""
-        needed = {file for job in session.jobs.values() for file in (job.request.content, job.request.style)}
+        needed = {file for job in session.jobs.values() for file in job.request.files}
         return [upload for upload in session.uploads.values() if str(upload.file) not in needed]
 
     def _delete_job(self, session: Session, job: Job) -> None:
         del session.jobs[job.request.id]
         shutil.rmtree(job.request.folder, ignore_errors=True)
+
+    def _delete_instant(self, session: Session) -> None:
+        session.instant.request, session.instant.bytes = None, 0
+        shutil.rmtree(session.instant.folder, ignore_errors=True)
+
+    def _forget(self, session: Session) -> None:
+        del self._sessions[session.token]
+        self._delete_instant(session)
 
     def _delete_upload(self, session: Session, upload: Upload) -> None:
         del session.uploads[upload.id]

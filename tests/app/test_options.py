@@ -186,15 +186,64 @@ def test_what_was_stopped_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert "--ckpt_path" not in asked.command()
 
 
-def test_the_prediction_that_is_shown_is_what_runs_but_for_paths() -> None:
+def test_the_painting_in_one_pass_that_is_shown_is_what_runs_but_for_paths() -> None:
     asked = replace(
-        named("me.png", "sample:starry"), options=PaintOptions(strength=3, network="tiny"), style="sample:starry"
+        named("me.png", "it.png"), options=PaintOptions(strength=3, brush=2, keep_colors=True, instant=True)
     )
     shown, run = shlex.split(asked.command()), asked.argv()
     assert shown[:2] == ["nst", run[0]]
+    assert pairs(shown[1:])["--model.strength"] == "1"
     here = {"--data.max_pixels": "9", "--data.num_workers": "0", "--trainer.enable_progress_bar": "false"}
-    files = {"--data.images": "/page/uploads/ab-1", "--output.folder": "job/instant"}
+    files = {
+        "--data.images": "/page/uploads/ab-1",
+        "--data.style": "/page/uploads/-cd_2",
+        "--output.folder": "job/painted",
+    }
     assert pairs(run) == {**pairs(shown[1:]), **files, **here}
+
+
+BLEND = JobRequest(
+    "id",
+    PaintOptions(weights=(2, 1)),
+    "/page/uploads/ab-1",
+    "sample:starry",
+    ("me.png", "sample:starry", "it's.png"),
+    Path("job"),
+    9,
+    ("/page/uploads/-cd_2",),
+    ("/page/uploads/m1", "/page/uploads/m2"),
+)
+
+
+@pytest.mark.parametrize("instant", [False, True])
+def test_several_styles_have_their_weights_and_masks(instant: bool) -> None:
+    asked = replace(BLEND, options=replace(BLEND.options, instant=instant), masks=() if instant else BLEND.masks)
+    shown, run = pairs(shlex.split(asked.command())[1:]), pairs(asked.argv())
+    assert yaml.safe_load(shown["--data.style"]) == ["sample:starry", "./it's.png"]
+    assert yaml.safe_load(run["--data.style"]) == ["sample:starry", "/page/uploads/-cd_2"]
+    assert yaml.safe_load(run["--data.style_weights"]) == [2, 1]
+    assert shown["--data.style_weights"] == run["--data.style_weights"]
+    if not instant:
+        assert yaml.safe_load(shown["--data.guides"]) == ["./mask-1.png", "./mask-2.png"]
+        assert yaml.safe_load(run["--data.guides"]) == list(asked.masks)
+        assert asked.shown_names["/page/uploads/m2"] == "./mask-2.png"
+        assert asked.file_name == "me-starry-it-s.png"
+    assert "--data.style_weights" not in replace(asked, options=replace(asked.options, weights=(3, 3))).command()
+
+
+def test_what_begins_with_a_painting_in_one_pass_is_two_commands() -> None:
+    asked = replace(named("my cat.gif", "it.png"), options=PaintOptions(start="instant")).begun_with_instant()
+    first, second = [shlex.split(part) for part in asked.command().split(" && ")]
+    assert pairs(first[1:])["--output.folder"] == "painted"
+    assert pairs(second[1:])["--data.init"] == "painted/my cat.png"
+    assert pairs(asked.argv())["--data.init"] == "job/instant/picture.png"
+    data = resolve_settings(second[1:])["data"]["init_args"]
+    assert (data["min_size"], data["first_steps"], data["steps"]) == (256, 36, 36)
+    assert asked.options.total_steps(3) == 3 * 36
+    assert asked.beginning is not None
+    assert asked.beginning.request is not None
+    run = asked.beginning.request.argv()
+    assert pairs(run)["--output.folder"] == "job/instant/painted"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +264,12 @@ def test_the_prediction_that_is_shown_is_what_runs_but_for_paths() -> None:
         ({"encoder": "/tmp/evil.pth"}, "encoder"),
         ({"keep_colors": "yes"}, "true"),
         ({"prolonged": [[10**9]]}, "prolonged"),
+        ({"begins_at": 1}, "begins_at"),
+        ({"instant": 1}, "instant"),
+        ({"weights": 1}, "weights"),
+        ({"weights": [1] * 5}, "4"),
+        ({"weights": [1, float("inf")]}, "100"),
+        ({"weights": [0, 0]}, "raise one"),
         ({"__class__": 1}, "__class__"),
     ],
 )
@@ -235,5 +290,9 @@ def test_all_fields_are_taken_over() -> None:
         "brush": 2,
         "smoothness": 0,
         "seed": 3,
+        "instant": True,
+        "weights": [1, 0.5],
     }
-    assert read_options(asked, LIMITS) == PaintOptions(256, 0.5, True, "draft", "style", 2.0, 0.0, 3)
+    options = PaintOptions(256, 0.5, True, "draft", "style", 2.0, 0.0, 3, instant=True, weights=(1.0, 0.5))
+    assert read_options(asked, LIMITS) == options
+    assert read_options(options.described(), LIMITS) == options  # the page sends back what it was told
