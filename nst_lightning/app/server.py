@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, files, metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +30,7 @@ from nst_lightning.app.job_queue import Job, JobQueue
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options, steps_of_qualities
 from nst_lightning.app.security import SecurityMiddleware, is_visit
-from nst_lightning.app.sessions import ROLES, Session, Sessions
+from nst_lightning.app.sessions import ROLES, Session, Sessions, Upload
 from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
 from nst_lightning.images.embedded_settings import read_settings
@@ -136,6 +136,8 @@ def build(state: AppState) -> Starlette:
             route("/api/events", _events),
             route("/api/pictures", _upload, "PUT"),
             route("/api/pictures/{id}", _thumbnail),
+            route("/api/pictures/{id}/file", _uploaded),
+            route("/license", _license),
             route("/api/jobs", _start, "POST"),
             route("/api/jobs/{id}", _job),
             route("/api/jobs/{id}/stop", _stop, "POST"),
@@ -244,11 +246,38 @@ async def _upload(state: AppState, request: Request) -> Response:
     return JSONResponse(upload.describe())
 
 
-async def _thumbnail(state: AppState, request: Request) -> Response:
+def _upload_of(state: AppState, request: Request) -> Upload:
     upload = state.session(request).uploads.get(request.path_params["id"])
     if upload is None:
         raise RefusalError(404, "there is no such picture, or it has been deleted; choose it again.")
-    return FileResponse(thumbnail(upload.file))
+    return upload
+
+
+async def _thumbnail(state: AppState, request: Request) -> Response:
+    return FileResponse(thumbnail(_upload_of(state, request).file))
+
+
+async def _uploaded(state: AppState, request: Request) -> Response:
+    """Return what the visitor brought, as a file to be kept: no browser is to look for scripts in it."""
+    upload = _upload_of(state, request)
+    headers = _attached(shown_name(upload.name))
+    return FileResponse(upload.file, media_type="application/octet-stream", headers=headers)
+
+
+async def _license(state: AppState, request: Request) -> Response:
+    return Response(license_text(), media_type="text/plain")
+
+
+@cache
+def license_text() -> str:
+    """Return the project's licence, of the installed package or of the folder that it is run from."""
+    with suppress(PackageNotFoundError):
+        for file in files("nst-lightning") or []:
+            if file.name == "LICENSE":
+                return file.read_text(encoding="utf-8")
+    with suppress(OSError):
+        return (PAGE.parents[2] / "LICENSE").read_text(encoding="utf-8")
+    return "MIT License"
 
 
 async def _start(state: AppState, request: Request) -> Response:

@@ -1,49 +1,124 @@
-// The page: two images and some options go to the server, events come back. Nothing is fetched from anywhere else.
-import { ask, complain, find, server, sources } from "./common.js";
-import { compare } from "./viewer.js";
-import { act, follow, paint, showChosen, take } from "./jobs.js";
-import { listenForImages, offerSample, sourceOf } from "./images.js";
-import { offerControls, offerInstant } from "./options.js";
+// The page: pictures and settings go to the server, events come back. Nothing is fetched from anywhere else.
+import { ask, choice, complain, element, find, listen, server } from "./common.js";
+import { isBrushing, keptMasks, listenForBrush, restoreMasks } from "./brush.js";
+import { watchConnection } from "./connection.js";
+import { divide, listenForDivider } from "./divider.js";
+import { repaint } from "./instant.js";
+import { catchUp, follow, leave, loseAll, paint, shownJob, take } from "./jobs.js";
+import { offerControls, setSettings, settings, showEstimate } from "./options.js";
+import { addSample, addUpload, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
+import { closeLapse, listenForResult } from "./result.js";
+import { show } from "./viewer.js";
 
-async function copy() {
-  const code = find("command");
-  getSelection().selectAllChildren(code); // also what there is to copy by hand where the clipboard is closed
+const STORE = "nst-page"; // what a page that is loaded again goes on with
+
+function store() {
+  const kept = {
+    content: choice.content?.id,
+    styles: choice.styles.map((style) => style.id),
+    weights: choice.weights,
+    settings: settings(),
+    masks: keptMasks(),
+    shown: shownJob()?.id,
+  };
   try {
-    await navigator.clipboard.writeText(code.textContent);
+    localStorage.setItem(STORE, JSON.stringify(kept));
   } catch {
-    document.execCommand("copy");
+    // full, or closed to pages: it is not remembered
   }
-  find("copy").textContent = "Copied";
-  setTimeout(() => (find("copy").textContent = "Copy"), 1500);
+}
+
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) || {};
+  } catch {
+    return {};
+  }
+}
+
+function onChosen(detail) {
+  find("paint").disabled = document.body.classList.contains("gone") || !(choice.content && choice.styles.length);
+  closeLapse();
+  leave();
+  showEstimate();
+  repaint(Boolean(detail?.isMoving));
+  if (!detail?.isMoving) store();
+}
+
+async function onReturned({ is_known }) {
+  complain(null);
+  if (is_known) {
+    catchUp((await ask("GET", "api/state")).jobs);
+    return;
+  }
+  loseAll();
+  await bringAgain();
+  if (!shownJob() && document.body.dataset.view !== "first") repaint();
+}
+
+// What is seen first: the samples, and what became of them.
+function showFirstLook() {
+  show({
+    kind: "first",
+    photo: choice.content,
+    painting: "first_look.jpg",
+    headline: "This is how it looks",
+    detail: "Drag the divider. Then choose a photo and a painting: samples, or yours.",
+  });
+  divide(50);
+}
+
+function showLinks(links) {
+  const own = { Documentation: "Help", Repository: "Project", Changelog: "" };
+  for (const [name, address] of Object.entries(links)) {
+    const text = own[name] ?? name;
+    if (text) find("links").append(element("a", { href: address, textContent: text, rel: "noopener noreferrer", target: "_blank" }));
+  }
+  find("links").append(element("a", { href: "license", textContent: "License", target: "_blank" }));
 }
 
 async function begin() {
-  listenForImages();
-  document.addEventListener("chosen", () => {
-    find("paint").disabled = !(sources.content && sources.style);
-    offerInstant();
-    showChosen();
+  listenForPictures();
+  listenForResult();
+  listenForBrush();
+  listenForDivider(isBrushing);
+  watchConnection();
+  listen("chosen", onChosen);
+  listen("changed", () => {
+    showEstimate();
+    store();
   });
-  find("controls").addEventListener("submit", paint);
-  find("stop").addEventListener("click", () => act("stop"));
-  find("continue").addEventListener("click", () => act("continue"));
-  find("compare").addEventListener("click", () => compare(!find("canvas").classList.contains("compared")));
-  find("copy").addEventListener("click", copy);
+  listen("returned", onReturned);
+  find("controls").addEventListener("submit", (event) => paint(event).then(store));
+  find("recent").addEventListener("click", () => setTimeout(store));
   try {
     const state = await ask("GET", "api/state");
-    server.limits = state.limits;
-    server.networks = state.networks;
-    find("methods").addEventListener("change", offerInstant);
+    Object.assign(server, { limits: state.limits, steps: state.steps, paces: state.paces });
+    showLinks(state.links);
     offerControls();
-    const buttons = state.samples.map(offerSample);
-    await Promise.all(buttons.map((button) => button.firstChild.decode().catch(() => {})));
-    for (const role of ["content", "style"]) sourceOf(role).samples.firstChild.click();
+    state.samples.forEach(addSample);
+    for (const upload of state.pictures) if (upload.role !== "mask") addUpload(upload);
+    const kept = stored();
+    choice.content = findPicture("content", kept.content) || findPicture("content", "sample:town");
+    choice.styles = (kept.styles || []).map((id) => findPicture("style", id)).filter(Boolean);
+    if (!choice.styles.length) choice.styles = [findPicture("style", "sample:starry")];
+    find("blend").checked = choice.styles.length > 1;
+    choice.weights = kept.weights || {};
+    if (kept.settings) setSettings(kept.settings);
+    showChosen();
+    await restoreMasks(kept.masks).catch(() => {});
     for (const job of state.jobs) take(job);
-    const last = state.jobs.at(-1);
+    const last = state.jobs.find((job) => job.id === kept.shown) || (kept.content ? null : state.jobs.at(-1));
     if (last) follow(last.id);
+    else if (kept.content) repaint();
+    else showFirstLook();
+    leaveUnlessShown(last);
+    find("paint").disabled = false;
   } catch (error) {
     complain(error);
   }
 }
+
+const leaveUnlessShown = (job) => job || leave();
 
 begin();

@@ -1,18 +1,35 @@
 // What all parts of the page need.
 export const find = (id) => document.getElementById(id);
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-export const sources = {}; // role: {id, label, url, shape}
-export const server = { limits: {}, networks: {} }; // networks: name and the samples whose styles it has learned
+export const server = { limits: {}, steps: {}, paces: {} }; // what the server said about itself
 
-export async function ask(method, path, body, headers = {}) {
+// What the visitor has chosen; a picture is {id, name, label, url, shape, file}, the file only of those brought since
+// the page was loaded.
+export const choice = { content: null, styles: [], weights: {} };
+
+// The parts tell each other of what happened, and do not import each other for it:
+//   chosen    other pictures, weights or settings; its detail says whether the change is still going on
+//   returned  the server is there again, and does not know what it knew
+export const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
+export const listen = (name, act) => document.addEventListener(name, (event) => act(event.detail));
+
+export class Unreachable extends Error {}
+
+export async function ask(method, path, body, headers = {}, signal = undefined) {
+  if (body && !(body instanceof Blob)) {
+    body = JSON.stringify(body);
+    headers = { "content-type": "application/json", ...headers };
+  }
   let answer;
   try {
-    answer = await fetch(path, { method, body, headers });
-  } catch {
-    throw new Error("the page’s program can’t be reached; is nst app still running?");
+    answer = await fetch(path, { method, body, headers, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    tell("unreachable");
+    throw new Unreachable("the page’s program can’t be reached; is nst app still running?");
   }
   const decoded = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(decoded.error || `the answer was ${answer.status}; try again.`);
+  if (!answer.ok) throw Object.assign(new Error(decoded.error || `the answer was ${answer.status}; try again.`), { status: answer.status });
   return decoded;
 }
 
@@ -20,4 +37,10 @@ export function complain(error) {
   const problem = find("problem");
   problem.hidden = !error;
   problem.textContent = error ? capital(error.message) : "";
+}
+
+export function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
 }

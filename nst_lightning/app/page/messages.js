@@ -1,10 +1,10 @@
 // How a job stands, in words.
-import { capital, sources } from "./common.js";
+import { capital } from "./common.js";
 
 export const isActive = (job) => Boolean(job) && ["waiting", "painting", "stopping"].includes(job.status);
 
 export function describe(job) {
-  if (!job) return ["Ready", sources.content && sources.style ? "Everything is set: paint." : "Choose two pictures, then paint."];
+  if (job.is_lost && isActive(job)) return ["It was being painted", "when the program ended; paint it again."];
   const progress = job.progress;
   switch (job.status) {
     case "waiting":
@@ -16,8 +16,10 @@ export function describe(job) {
       const left = progress.seconds_left === null ? "" : `, ${duration(progress.seconds_left)} left`;
       return [`${word}, ${Math.floor(progress.fraction * 100)} %`, `${progress.width}×${progress.height}, level ${progress.level} of ${progress.levels}${left}`];
     }
-    case "complete":
+    case "complete": {
+      if (!progress) return ["Kept", `${job.settings.size} pixels, in one pass`];
       return ["Finished", `${progress.width}×${progress.height} pixels, ${job.is_instant ? "in one pass" : `${progress.steps} steps`}`];
+    }
     case "stopped":
       return job.picture ? ["Stopped", `after ${progress ? progress.step : 0} steps; what there is, is kept.`] : ["Stopped", "before it began."];
     default:
@@ -25,8 +27,18 @@ export function describe(job) {
   }
 }
 
-function duration(seconds) {
+export function numbers(job) {
+  const { step, steps, loss, steps_per_second: speed } = job.progress || {};
+  if (!steps || job.is_instant) return "";
+  const parts = [`step ${step} of ${steps}`];
+  if (loss !== null) parts.push(`loss ${loss}`);
+  if (speed) parts.push(`${speed} steps a second`);
+  return parts.join(", ");
+}
+
+export function duration(seconds) {
   if (seconds < 1.5) return "a moment";
   if (seconds < 90) return `${Math.round(seconds)} s`;
-  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.round(seconds / 60)} min`;
 }

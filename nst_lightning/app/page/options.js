@@ -1,49 +1,65 @@
-// The options: what the controls say.
-import { find, server, sources } from "./common.js";
+// The settings: what the controls say, what they are set to, and how long painting by them will take.
+import { choice, find, server, tell } from "./common.js";
+import { weightOf } from "./pictures.js";
+import { duration } from "./messages.js";
 
 const SIZES = [256, 384, 512, 768, 1024, 1536, 2048];
 
-const SLIDERS = {
-  strength: (value) => [2 ** value, `× ${times(2 ** value)}`],
-  brush: (value) => [2 ** value, `× ${times(2 ** value)}`],
-  smoothness: (value) => [value, String(value)],
-};
-
 const times = (factor) => (factor >= 10 ? factor.toFixed(0) : Number(factor.toPrecision(2)).toString());
+const power = { read: (value) => 2 ** value, write: Math.log2, show: (value) => `× ${times(2 ** value)}` };
+const SLIDERS = { strength: power, brush: power, smoothness: { read: (value) => value, write: (value) => value, show: String } };
+const AT_ONCE = ["strength", "brush", "keep_colors", "sizes"]; // what a painting in one pass depends on
 
-export function options() {
+export function settings() {
   const form = find("controls");
-  const wanted = {
-    content: sources.content.id,
-    style: sources.style.id,
+  const given = {
     size: Number(form.elements.size.value),
     quality: form.elements.quality.value,
     keep_colors: find("keep_colors").checked,
     start: find("start").value,
     seed: Number(find("seed").value),
+    weights: choice.styles.length > 1 ? choice.styles.map(weightOf) : [],
   };
-  if (form.elements.method.value === "instant") wanted.network = networkFor(sources.style);
-  for (const [id, read] of Object.entries(SLIDERS)) wanted[id] = read(Number(find(id).value))[0];
-  return wanted;
+  for (const [id, kind] of Object.entries(SLIDERS)) given[id] = kind.read(Number(find(id).value));
+  return given;
 }
 
-// A network that paints in one pass, if the package has one that learned this style.
-function networkFor(style) {
-  const found = Object.entries(server.networks).find(([, styles]) => styles.some((name) => style?.id === `sample:${name}`));
-  return found ? found[0] : null;
+export function setSettings(given) {
+  for (const name of ["size", "quality"]) {
+    const wanted = [...document.getElementsByName(name)].find((input) => input.value === String(given[name]));
+    if (wanted) wanted.checked = true;
+  }
+  find("keep_colors").checked = Boolean(given.keep_colors);
+  find("start").value = given.start ?? "content";
+  find("seed").value = given.seed ?? 0;
+  for (const [id, kind] of Object.entries(SLIDERS)) {
+    if (given[id] !== undefined) find(id).value = kind.write(given[id]);
+    showValue(id);
+  }
+  showEstimate();
 }
 
-export function offerInstant() {
-  const [stepwise, instant] = find("methods").querySelectorAll("input");
-  find("methods").hidden = !Object.keys(server.networks).length;
-  instant.disabled = !networkFor(sources.style);
-  if (instant.disabled) stepwise.checked = true;
-  find("method-note").textContent = instant.disabled
-    ? `Instant knows the style ${Object.values(server.networks).flat().join(", ")}.`
-    : instant.checked ? "In one pass: less refined, and no bolder than × 1." : "";
-  find("controls").classList.toggle("instant", instant.checked);
-  find("strength").max = instant.checked ? 0 : 3; // a network paints its style as learned at most
-  find("strength").dispatchEvent(new Event("input"));
+function showValue(id) {
+  find(`${id}-value`).textContent = SLIDERS[id].show(Number(find(id).value));
+  find(id).setAttribute("aria-valuetext", find(`${id}-value`).textContent);
+}
+
+// Steps times megapixels, as the server's schedule has them: levels √2 apart.
+function work({ size, quality, start }, shape) {
+  const { steps, first_steps, min_size } = server.steps[quality];
+  const least = start === "instant" ? Math.max(16, Math.round(size / 2)) : min_size;
+  const sizes = [size];
+  while (Math.round(size / 2 ** (sizes.length / 2)) >= least) sizes.push(Math.round(size / 2 ** (sizes.length / 2)));
+  const area = (side) => (side * side * Math.min(shape, 1 / shape)) / 1e6;
+  const first = start === "instant" ? steps : first_steps;
+  return sizes.reduce((sum, side, index) => sum + area(side) * (index === sizes.length - 1 ? first : steps), 0);
+}
+
+export function showEstimate() {
+  if (!server.steps.standard) return;
+  const given = settings();
+  const seconds = server.paces[given.quality] * work(given, choice.content?.shape || 4 / 3);
+  find("estimate").textContent = `about ${duration(seconds < 20 ? Math.max(2, seconds) : 5 * Math.round(seconds / 5))}`;
 }
 
 export function offerControls() {
@@ -53,13 +69,18 @@ export function offerControls() {
   find("sizes").querySelector("div").innerHTML = sizes
     .map((size) => `<label><input type="radio" name="size" value="${size}"${size === usual ? " checked" : ""}><span>${size}</span></label>`)
     .join("");
-  for (const [id, read] of Object.entries(SLIDERS)) {
-    const slider = find(id);
-    const showValue = () => {
-      find(`${id}-value`).textContent = read(Number(slider.value))[1];
-      slider.setAttribute("aria-valuetext", find(`${id}-value`).textContent);
-    };
-    slider.addEventListener("input", showValue);
-    showValue();
+  for (const id of Object.keys(SLIDERS)) {
+    find(id).addEventListener("input", () => showValue(id));
+    showValue(id);
   }
+  for (const id of AT_ONCE) {
+    find(id).addEventListener("input", () => tell("chosen", { isMoving: true }));
+    find(id).addEventListener("change", () => tell("chosen"));
+  }
+  find("controls").addEventListener("change", () => tell("changed"));
+  find("dice").addEventListener("click", () => {
+    find("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
+    tell("changed");
+  });
+  showEstimate();
 }

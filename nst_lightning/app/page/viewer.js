@@ -1,65 +1,106 @@
-// The viewer: the image that is shown, how far it is, and what can be done with it.
-import { find, sources } from "./common.js";
-import { describe, isActive } from "./messages.js";
+// The viewer: the photo and the painting that are shown, and how far it is.
+import { choice, find, server } from "./common.js";
+import { divide, offerDivider } from "./divider.js";
+import { describe, isActive, numbers } from "./messages.js";
 
-// Shows a job, or without one what is going to be painted.
-export function show(job) {
-  const photo = job ? job.photo : sources.content;
+let wanted = ""; // address of the painting that is shown, or is coming
+
+// What is shown: {photo, painting: address or "", headline, detail, job: if it is one, command, file, picture: address
+// of the result, is_moving: whether the next is expected soon}
+export function show(view) {
+  const { photo, job } = view;
   if (photo) {
     if (find("photo").getAttribute("src") !== photo.url) find("photo").src = photo.url;
-    find("canvas").style.setProperty("--shape", photo.shape || 4 / 3);
+    if (photo.shape) setShape(photo.shape);
   }
-  const view = !job ? "idle" : job.status === "waiting" ? "waiting" : isActive(job) ? "painting" : "done";
-  document.body.dataset.view = view;
-  showPainting(job);
-  const [headline, detail] = describe(job);
-  find("headline").textContent = headline;
-  find("detail").textContent = detail;
-  find("caption").hidden = Boolean(job && job.preview);
-  find("caption").textContent = job ? "The canvas is being prepared." : "This becomes a painting.";
-  document.title = job && isActive(job) ? `${headline} – Paint a photo` : "Paint a photo";
+  document.body.dataset.view = view.kind || (isActive(job) ? (job.status === "waiting" ? "waiting" : "painting") : "done");
+  showPainting(view);
+  find("headline").textContent = view.headline;
+  find("detail").textContent = view.detail;
+  document.title = isActive(job) ? `${view.headline} – Paint a photo` : "Paint a photo";
   showBar(job);
-  announce(job, headline, detail);
-  find("paint").textContent = isActive(job) ? "Paint another" : "Paint";
-  find("stop").hidden = !isActive(job);
+  announce(view);
+  find("stop").hidden = !isActive(job) || job.is_lost;
   find("stop").textContent = job?.status === "waiting" ? "Cancel" : "Stop here";
   find("stop").disabled = job?.status === "stopping";
-  find("download").hidden = !job?.picture;
-  find("continue").hidden = !job || isActive(job) || (job.is_instant && job.status === "complete");
-  find("continue").textContent = job?.status === "complete" ? "Paint on for longer" : job?.picture ? "Continue" : "Try again";
-  find("compare").hidden = !job?.preview;
-  if (job?.picture) {
-    find("download").href = `api/jobs/${job.id}/picture`;
-    find("download").download = job.file;
+  for (const [id, format] of [["download", ""], ["download-jpeg", "jpeg"]]) {
+    find(id).hidden = !view.picture || (format && view.picture.startsWith("blob:"));
+    if (find(id).hidden) continue;
+    find(id).href = format ? `${view.picture}?${format}` : view.picture;
+    find(id).download = format ? view.file.replace(/\.png$/, ".jpg") : view.file;
   }
-  find("command-line").hidden = !job;
-  find("command").textContent = job?.command || "";
+  find("copy-picture").hidden = !view.picture || !navigator.clipboard?.write;
+  find("keep").hidden = view.kind !== "instant" || !view.picture;
+  find("time-lapse").hidden = !job || isActive(job) || job.is_lost || job.frames.length < 2;
+  const size = largerThan(job || view.settings);
+  find("larger").hidden = !view.picture || !size || isActive(job) || Boolean(job?.is_lost);
+  find("larger").textContent = `Paint this larger: ${size}`;
+  find("larger").value = size || "";
+  find("continue").hidden = !job || isActive(job) || job.is_lost || (job.is_instant && job.status === "complete");
+  find("continue").textContent = job?.status === "complete" ? "Paint on for longer" : job?.picture ? "Continue" : "Try again";
+  find("command-line").hidden = !view.command;
+  find("command").textContent = view.command || "";
+  find("numbers").textContent = job ? numbers(job) : "";
+  find("numbers").hidden = !find("numbers").textContent;
+  showMasks(job);
 }
 
-function showPainting(job) {
+export function showJob(job) {
+  const [headline, detail] = describe(job);
+  const kept = job.kept || {};
+  show({
+    photo: job.photo,
+    painting: kept.preview || (job.preview ? `api/jobs/${job.id}/preview?${job.preview}` : ""),
+    headline,
+    detail,
+    job,
+    command: job.command,
+    file: job.file,
+    picture: kept.picture || (job.picture ? `api/jobs/${job.id}/picture` : ""),
+  });
+}
+
+function largerThan(given) {
+  const size = given?.settings?.size ?? given?.size;
+  return [1024, 2048].find((each) => each > size && each <= server.limits.size);
+}
+
+function showMasks(job) {
+  const masks = job?.sources.masks || [];
+  find("masks-note").hidden = !masks.length || job.is_lost;
+  const links = masks.map((id, index) => Object.assign(document.createElement("a"), { href: `api/pictures/${id}/file`, download: `mask-${index + 1}.png`, textContent: `mask-${index + 1}.png` }));
+  find("masks-note").replaceChildren("It reads ", ...links.flatMap((link, index) => (index ? [", ", link] : [link])), ".");
+}
+
+function setShape(shape) {
+  find("canvas").style.setProperty("--shape", shape);
+}
+
+function showPainting(view) {
   const painting = find("painting");
-  const wanted = job?.preview ? `api/jobs/${job.id}/preview?${job.preview}` : "";
-  // What is there of another job is not left standing while this one's comes.
-  if (!wanted || !painting.dataset.wanted?.includes(job.id)) painting.hidden = true;
-  if (!wanted) compare(false);
-  if (painting.dataset.wanted === wanted) return;
-  painting.dataset.wanted = wanted;
+  if (!view.painting && view.is_moving) return; // the one before stays while this one's comes
+  // What is there of another one is not left standing otherwise.
+  if (!view.painting || (view.job && !wanted.includes(view.job.id))) painting.hidden = true;
+  if (!view.painting) offerDivider(false);
+  if (wanted === view.painting) return;
+  wanted = view.painting;
   if (!wanted) return;
   // Decoded before it is shown: no flicker between two states.
   const next = new Image();
   next.src = wanted;
   next.decode().then(() => {
-    job.photo.shape ||= next.naturalWidth / next.naturalHeight;
-    if (painting.dataset.wanted !== wanted) return;
-    painting.src = wanted;
+    if (wanted !== view.painting) return;
+    if (view.photo) setShape((view.photo.shape ||= next.naturalWidth / next.naturalHeight));
+    painting.src = view.painting;
+    if (painting.hidden && view.kind !== "first") divide(0);
     painting.hidden = false;
-    find("canvas").style.setProperty("--shape", job.photo.shape);
+    offerDivider(true);
   }, () => {});
 }
 
 function showBar(job) {
   const bar = find("bar");
-  bar.hidden = !isActive(job);
+  bar.hidden = !isActive(job) || job.is_lost;
   const percent = Math.floor((job?.progress?.fraction || 0) * 100);
   find("fill").style.width = `${percent}%`;
   if (job?.status === "waiting") bar.removeAttribute("aria-valuenow");
@@ -67,15 +108,11 @@ function showBar(job) {
 }
 
 let announced = "";
-function announce(job, headline, detail) {
+function announce({ job, headline, detail, kind, is_moving }) {
   // Every tenth of the way, and each change of status: a screen reader would talk without end otherwise.
-  const key = job ? `${job.id} ${job.status} ${job.position} ${Math.floor((job.progress?.fraction || 0) * 10)}` : "";
+  if (is_moving) return;
+  const key = job ? `${job.id} ${job.status} ${job.position} ${Math.floor((job.progress?.fraction || 0) * 10)}` : `${kind} ${headline} ${choice.content?.id}`;
   if (key === announced) return;
   announced = key;
-  find("announcer").textContent = job ? `${headline}. ${detail}` : "";
-}
-
-export function compare(on) {
-  find("canvas").classList.toggle("compared", on);
-  find("compare").setAttribute("aria-pressed", on);
+  find("announcer").textContent = `${headline}. ${detail}`;
 }

@@ -1,0 +1,74 @@
+// What is painted at once, in one pass, whenever something else is chosen.
+import { ask, choice, complain, find, server, Unreachable } from "./common.js";
+import { hasMasks } from "./brush.js";
+import { settings } from "./options.js";
+import { show } from "./viewer.js";
+
+const DRAFT = 512; // pixels: while a slider is moved
+let painted = null; // what the server painted last, and of what
+let coming = null; // {controller, isDraft} of the request that is under way
+let next = null; // {isMoving} of what has to follow it
+
+export const sources = () => ({ content: choice.content.id, style: choice.styles.map((style) => style.id) });
+
+// Shows what is painted at once of what is chosen, as soon as it is there.
+export function repaint(isMoving = false) {
+  if (!choice.content || !choice.styles.length) return;
+  if (hasMasks()) {
+    painted = null;
+    showInstant();
+    return;
+  }
+  if (coming) {
+    next = { isMoving };
+    // A finished one that is overtaken is not waited for; a draft is there in a moment, and is shown.
+    if (!coming.isDraft) coming.controller.abort();
+    return;
+  }
+  request(isMoving);
+}
+
+async function request(isMoving) {
+  const given = settings(), controller = new AbortController(), began = performance.now();
+  if (isMoving) given.size = Math.min(given.size, DRAFT);
+  const photo = choice.content;
+  coming = { controller, isDraft: isMoving };
+  if (!isMoving) showInstant(true);
+  try {
+    const answer = await ask("POST", "api/instant", { ...given, ...sources() }, {}, controller.signal);
+    painted = { ...answer, photo, isDraft: isMoving, seconds: (performance.now() - began) / 1000, size: Math.max(answer.width, answer.height) };
+    complain(null);
+    showInstant(Boolean(next));
+  } catch (error) {
+    if (error.name !== "AbortError" && error.status !== 409 && !(error instanceof Unreachable)) complain(error);
+  } finally {
+    coming = null;
+    if (next) {
+      const { isMoving: isNextMoving } = next;
+      next = null;
+      repaint(isNextMoving);
+    }
+  }
+}
+
+export function showInstant(isComing = false) {
+  const photo = choice.content;
+  if (hasMasks()) {
+    show({ kind: "idle", photo, painting: "", headline: "Ready", detail: "What you brushed counts when you paint." });
+    return;
+  }
+  const there = painted?.photo === photo ? painted : null;
+  const size = there && there.size < settings().size && !there.isDraft ? ` Paint goes up to ${settings().size}.` : "";
+  show({
+    kind: "instant",
+    photo,
+    painting: there ? `api/instant/preview?${there.number}` : "",
+    headline: there ? "Painted at once" : "Ready",
+    detail: there ? `${there.width}×${there.height} in ${there.seconds.toFixed(1)} s. Paint takes its time, and is finer.${size}` : "One moment …",
+    command: there?.command,
+    file: there?.file,
+    picture: there && !there.isDraft ? "api/instant/picture" : "",
+    settings: { size: server.limits.size }, // larger is what the size says already
+    is_moving: isComing,
+  });
+}

@@ -1,0 +1,161 @@
+// The walls of photos and styles: samples, and what the visitor brings by file, drop or clipboard.
+import { ask, capital, choice, complain, element, find, server, tell } from "./common.js";
+
+const ROLES = ["content", "style"];
+const walls = { content: new Map(), style: new Map() }; // id: picture
+
+const isChosen = (role, id) => (role === "content" ? choice.content?.id === id : choice.styles.some((one) => one.id === id));
+const asLabel = (names) => names.join(" + ");
+
+export const findPicture = (role, id) => walls[role].get(id);
+
+export function choose(role, picture, isAdded = role === "style" && find("blend").checked) {
+  if (role === "content") choice.content = picture;
+  else if (!isAdded) choice.styles = [picture];
+  else if (!isChosen(role, picture.id)) choice.styles = [...choice.styles, picture].slice(-server.limits.styles);
+  else if (choice.styles.length > 1) choice.styles = choice.styles.filter((one) => one.id !== picture.id);
+  showChosen();
+  tell("chosen");
+}
+
+export function showChosen() {
+  for (const role of ROLES) {
+    for (const tile of find(`${role}-tiles`).querySelectorAll("button")) tile.setAttribute("aria-pressed", isChosen(role, tile.dataset.id));
+    const chosen = role === "content" ? [choice.content] : choice.styles;
+    find(`${role}-name`).textContent = asLabel(chosen.filter(Boolean).map((one) => one.label));
+    find(`${role}-name`).title = find(`${role}-name`).textContent;
+  }
+  showWeights();
+}
+
+function showWeights() {
+  const box = find("weights");
+  box.hidden = choice.styles.length < 2;
+  box.replaceChildren(
+    ...(box.hidden ? [] : choice.styles).map((style, index) => {
+      const slider = element("input", { type: "range", id: `weight-${index}`, min: 0, max: 4, step: 0.25, value: choice.weights[style.id] ?? 1 });
+      const label = element("label", { htmlFor: slider.id, textContent: style.name });
+      const output = element("output", { htmlFor: slider.id });
+      const show = () => (output.textContent = share(style));
+      slider.addEventListener("input", () => {
+        choice.weights[style.id] = Number(slider.value);
+        for (const [other, shown] of choice.styles.map((one, at) => [one, box.children[at].querySelector("output")])) shown.textContent = share(other);
+        tell("chosen", { isMoving: true });
+      });
+      slider.addEventListener("change", () => tell("chosen"));
+      show();
+      return element("div", { className: "slider" }, label, output, slider);
+    }),
+  );
+}
+
+export const weightOf = (style) => choice.weights[style.id] ?? 1;
+function share(style) {
+  const sum = choice.styles.reduce((total, one) => total + weightOf(one), 0);
+  return sum ? `${Math.round((100 * weightOf(style)) / sum)} %` : "–";
+}
+
+export function addPicture(role, picture) {
+  walls[role].set(picture.id, picture);
+  const image = element("img", { alt: capital(picture.name), src: picture.url });
+  const tile = element("button", { type: "button", className: "tile", title: capital(picture.name) }, image);
+  tile.dataset.id = picture.id;
+  tile.setAttribute("aria-pressed", "false");
+  image.addEventListener("load", () => (picture.shape ||= image.naturalWidth / image.naturalHeight));
+  tile.addEventListener("click", () => {
+    complain(null);
+    choose(role, walls[role].get(picture.id) || picture);
+  });
+  const wall = find(`${role}-tiles`);
+  if (picture.id.startsWith("sample:")) wall.append(tile);
+  else wall.firstElementChild.after(tile); // what is one's own comes first
+  return picture;
+}
+
+export function addSample({ name, is_style }) {
+  const label = name.replace("_", " ");
+  addPicture(is_style ? "style" : "content", { id: `sample:${name}`, name: label, label: `sample: ${label}`, url: `samples/${name}.jpg`, shape: 0 });
+}
+
+export function addUpload(upload, file) {
+  const picture = {
+    id: upload.id,
+    name: upload.name,
+    label: `${upload.name}, ${upload.width}×${upload.height}`,
+    url: `api/pictures/${upload.id}`,
+    shape: upload.width / upload.height,
+    file,
+  };
+  return addPicture(upload.role, picture);
+}
+
+export async function send(role, file) {
+  if (file.size > server.limits.bytes) {
+    throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(0)} MB; a picture’s file may have ${server.limits.bytes / 1e6} MB at most.`);
+  }
+  return ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name), "x-role": role });
+}
+
+async function bring(role, file) {
+  complain(null);
+  if (!file) return;
+  const add = find(`${role}-tiles`).firstElementChild;
+  add.classList.add("busy");
+  try {
+    choose(role, addUpload(await send(role, file), file));
+  } catch (error) {
+    complain(error);
+  } finally {
+    add.classList.remove("busy");
+  }
+}
+
+// The server was started again: it is given what the visitor brought once more.
+export async function bringAgain() {
+  for (const role of ROLES) {
+    for (const picture of [...walls[role].values()]) {
+      if (picture.id.startsWith("sample:")) continue;
+      const tile = find(`${role}-tiles`).querySelector(`[data-id="${CSS.escape(picture.id)}"]`);
+      walls[role].delete(picture.id);
+      try {
+        if (!picture.file) throw new Error("brought before the page was loaded");
+        const { id } = await send(role, picture.file);
+        if (picture.id in choice.weights) choice.weights[id] = choice.weights[picture.id];
+        Object.assign(picture, { id, url: `api/pictures/${id}` });
+        walls[role].set(id, picture);
+        tile.dataset.id = id;
+      } catch {
+        tile.remove();
+      }
+    }
+  }
+  if (!walls.content.has(choice.content?.id)) choice.content = walls.content.values().next().value;
+  choice.styles = choice.styles.filter((style) => walls.style.has(style.id));
+  if (!choice.styles.length) choice.styles = [walls.style.values().next().value];
+  showChosen();
+}
+
+export function listenForPictures() {
+  for (const role of ROLES) {
+    const input = find(`${role}-file`);
+    input.addEventListener("change", () => bring(role, input.files[0]).then(() => (input.value = "")));
+    const place = input.closest("fieldset");
+    place.addEventListener("dragover", () => place.classList.add("over"));
+    place.addEventListener("dragleave", () => place.classList.remove("over"));
+    place.addEventListener("drop", (event) => {
+      place.classList.remove("over");
+      bring(role, event.dataTransfer.files[0]);
+    });
+  }
+  find("frame").addEventListener("drop", (event) => bring("content", event.dataTransfer.files[0]));
+  // An image that misses its place must not take the page's.
+  for (const kind of ["dragover", "drop"]) addEventListener(kind, (event) => event.preventDefault());
+  addEventListener("paste", (event) => {
+    const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+    if (file) bring(choice.content && !choice.content.id.startsWith("sample:") ? "style" : "content", file);
+  });
+  find("blend").addEventListener("change", () => {
+    if (find("blend").checked || choice.styles.length < 2) return;
+    choose("style", choice.styles[0], false);
+  });
+}

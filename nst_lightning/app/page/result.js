@@ -1,0 +1,97 @@
+// What can be done with a finished picture: copied, painted larger, and watched as it came about.
+import { ask, choice, complain, find } from "./common.js";
+import { act, shownJob, start } from "./jobs.js";
+
+async function copyText() {
+  const code = find("command");
+  getSelection().selectAllChildren(code); // also what there is to copy by hand where the clipboard is closed
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {
+    document.execCommand("copy");
+  }
+  confirm(find("copy"), "Copied");
+}
+
+async function copyPicture() {
+  try {
+    const png = fetch(find("download").href).then((answer) => answer.blob());
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": png })]);
+    confirm(find("copy-picture"), "Copied");
+  } catch {
+    complain(new Error("the browser does not let the picture onto the clipboard; download it."));
+  }
+}
+
+function confirm(button, text) {
+  const before = button.dataset.label || button.textContent;
+  button.dataset.label = before;
+  button.textContent = text;
+  setTimeout(() => (button.textContent = before), 1500);
+}
+
+let timer = 0;
+let frames = []; // images, decoded
+
+async function openLapse() {
+  const job = shownJob();
+  frames = job.frames.map((number) => Object.assign(new Image(), { src: `api/jobs/${job.id}/frames/${number}` }));
+  await Promise.all(frames.map((image) => image.decode().catch(() => {})));
+  find("lapse-at").max = frames.length - 1;
+  find("lapse").hidden = false;
+  document.body.classList.add("lapsing");
+  play();
+}
+
+function showFrame(index) {
+  find("lapse-at").value = index;
+  find("painting").src = frames[index].src;
+}
+
+function play() {
+  clearInterval(timer);
+  let index = 0;
+  find("lapse-play").textContent = "Pause";
+  timer = setInterval(() => {
+    showFrame(index);
+    index += 1;
+    if (index === frames.length) pause();
+  }, Math.max(60, 4000 / frames.length));
+}
+
+function pause() {
+  clearInterval(timer);
+  timer = 0;
+  find("lapse-play").textContent = "Play";
+}
+
+export function closeLapse() {
+  if (find("lapse").hidden) return;
+  pause();
+  find("lapse").hidden = true;
+  document.body.classList.remove("lapsing");
+  const job = shownJob();
+  if (job) find("painting").src = job.kept?.preview || `api/jobs/${job.id}/preview?${job.preview}`;
+}
+
+export function listenForResult() {
+  find("stop").addEventListener("click", () => act("stop"));
+  find("continue").addEventListener("click", () => act("continue"));
+  find("larger").addEventListener("click", () => act("larger", { size: Number(find("larger").value) }));
+  find("keep").addEventListener("click", async () => {
+    try {
+      start(await ask("POST", "api/instant/keep"), choice.content);
+    } catch (error) {
+      complain(error);
+    }
+  });
+  find("copy").addEventListener("click", copyText);
+  find("copy-picture").addEventListener("click", copyPicture);
+  find("time-lapse").addEventListener("click", openLapse);
+  find("lapse-close").addEventListener("click", closeLapse);
+  find("lapse-play").addEventListener("click", () => (timer ? pause() : play()));
+  find("lapse-at").addEventListener("input", () => {
+    pause();
+    showFrame(Number(find("lapse-at").value));
+  });
+}
