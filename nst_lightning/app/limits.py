@@ -53,12 +53,14 @@ class AppRequest:
         port: TCP port; 0 for any that is free.
         names: Further host names under which the page may be asked for.
         limits: What visitors may ask for.
+        is_opened: Whether the page is opened in this desktop's browser.
     """
 
     host: str = "127.0.0.1"
     port: int = 7860
     names: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    is_opened: bool = True
 
 
 class RefusalError(Exception):

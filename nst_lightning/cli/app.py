@@ -6,6 +6,9 @@ import ipaddress
 import logging
 import os
 import signal
+import sys
+import threading
+import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +24,7 @@ from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
 
 _log = logging.getLogger(__name__)
 
+_OPENED_AFTER = 0.5  # seconds: the server has begun by then; the listener waits until it has
 _RANGES = {
     "port": (0, 65535),
     "max_pixels": (1024, 10**9),
@@ -73,8 +77,12 @@ def _serve(request: AppRequest, root: Path) -> int:
     from nst_lightning.app.lifecycle import serving  # takes seconds: options are checked before
 
     with serving(request, root) as page:
-        _log.info("page: %s (Ctrl-C ends it)", page.address)
-        if not ipaddress.ip_address(page.listener.getsockname()[0]).is_loopback:
+        is_own = ipaddress.ip_address(page.listener.getsockname()[0]).is_loopback
+        whose = "this machine alone can reach it; " if is_own else ""
+        _log.info("page: %s (%sCtrl-C ends it)", page.address, whose)
+        if request.is_opened and has_browser():
+            threading.Timer(_OPENED_AFTER, webbrowser.open, [page.address]).start()
+        if not is_own:
             _log.warning(
                 "everybody who can reach this machine at port %d can use the page and its processors; there is no "
                 "password and no encryption. For this machine alone leave --host.",
@@ -85,6 +93,16 @@ def _serve(request: AppRequest, root: Path) -> int:
         except KeyboardInterrupt:
             return 130
     return 0
+
+
+def has_browser() -> bool:
+    """Return whether a person at a desktop has started the page: elsewhere there is no window to open it in.
+
+    Without a desktop, Python would open a browser of the terminal, in the place of our messages.
+    """
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    return sys.stderr.isatty()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -112,17 +130,17 @@ def read_app_request(args: Sequence[str]) -> AppRequest:
         size=options.max_size,
         stored_bytes=max(Limits.stored_bytes, 2 * Limits.arriving * upload_bytes),
     )
-    return AppRequest(options.host, options.port, tuple(options.names), limits)
+    return AppRequest(options.host, options.port, tuple(options.names), limits, options.open)
 
 
 def make_parser() -> OptionParser:
     """Return the parser of the command's own options."""
     parser = OptionParser(
         "app",
-        usage="[--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB]",
+        usage="[--host ADDRESS] [--port NUMBER] [--max_size PIXELS] [--max_pixels N] [--max_upload_mb MB] [--no-open]",
         description="""\
-Serve a page to play with: drop a photo and a painting, watch the picture grow, stop, go on, download. It needs the
-extra app (pip install 'nst-lightning[app]') and no network.""",
+Serve a page to play with, and open it: drop a photo and a painting, see them painted at once, let it be painted with
+care, download. It needs the extra app (pip install 'nst-lightning[app]') and no network.""",
         epilog="""\
 Each GPU, or else the CPU, paints one picture at a time; the others wait in a queue. A visitor sees only what is the
 visitor's own. Everything is in a temporary folder, deleted an hour after its last use and when the page ends.""",
@@ -168,5 +186,8 @@ visitor's own. Everything is in a temporary folder, deleted an hour after its la
         default=Limits.upload_bytes / 1e6,
         metavar="MB",
         help=f"largest file that is brought ({Limits.upload_bytes / 1e6:g})",
+    )
+    parser.add_argument(
+        "--no-open", dest="open", action="store_false", help="do not open the page in the browser of this desktop"
     )
     return parser

@@ -82,8 +82,8 @@ class Served:
 
 
 @contextmanager
-def served(limits: Limits, root: Path) -> Iterator[Served]:
-    with serving(AppRequest(port=0, limits=limits), root) as page:
+def served(limits: Limits, root: Path, port: int = 0) -> Iterator[Served]:
+    with serving(AppRequest(port=port, limits=limits), root) as page:
         thread = threading.Thread(target=page.server.run, args=([page.listener],), daemon=True)
         thread.start()
         yield Served(page.state, page.address)

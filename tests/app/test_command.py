@@ -18,6 +18,7 @@ import uvicorn
 
 from nst_lightning.app import lifecycle
 from nst_lightning.app.limits import AppRequest, Limits
+from nst_lightning.cli import app
 from nst_lightning.cli.app import read_app_request
 from nst_lightning.cli.main import main
 
@@ -59,12 +60,41 @@ def test_who_else_can_reach_it_is_told(
 ) -> None:
     monkeypatch.setattr(lifecycle, "JobQueue", lambda *args: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(lifecycle, "Decoder", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(lifecycle, "InstantPainter", lambda *args: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: None)
     assert main(["app", "--host", host, "--port", "0"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith(f"page: http://{f'[{host}]' if ':' in host else host}:")
     assert len(said) == 1 + is_told
+    assert ("this machine alone" in said[0]) is not is_told
     assert not is_told or re.match(r"everybody who can reach this machine at port \d+ .* no password", said[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "display", "terminal", "is_opened"),
+    [
+        ([], ":0", True, True),
+        (["--no-open"], ":0", True, False),
+        ([], "", True, False),
+        ([], ":0", False, False),
+    ],
+)
+def test_it_opens_the_browser_of_a_desktop_alone(
+    words: list[str], display: str, terminal: bool, is_opened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "JobQueue", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(lifecycle, "Decoder", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(lifecycle, "InstantPainter", lambda *args: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    opened: list[str] = []
+    monkeypatch.setattr(app, "_OPENED_AFTER", 0)
+    monkeypatch.setattr(app.webbrowser, "open", opened.append)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: time.sleep(0.2))
+    assert app.run(["app", "--port", "0", *words]) == 0
+    assert [address.startswith("http://127.0.0.1:") for address in opened] == [True] * is_opened
 
 
 def test_there_is_room_for_pictures_of_the_largest_file_that_is_allowed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.app.conftest import Served
+from nst_lightning.app.limits import Limits
+from tests.app.conftest import Served, served
 from tests.helpers.inputs import make_image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page's tests need Playwright (extra dev)")
@@ -107,7 +109,7 @@ def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_
     name, early = download(tab)
     assert name == "me-mosaic.png"
     assert early.size == (64, 43)
-    tab.get_by_text("The same on the command line").click()
+    tab.get_by_text("The command, and numbers").click()
     playwright.expect(tab.locator("#command")).to_contain_text("nst fit --config configs/quality.yaml")
     playwright.expect(tab.locator("#command")).to_contain_text("--data.content me.png --data.style sample:mosaic")
     tab.reload()  # what there is, is still there
@@ -118,9 +120,15 @@ def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_
     assert late.size == early.size
     assert late.tobytes() != early.tobytes()
     tab.get_by_role("button", name="Town").click()
-    say(tab, "Ready")
+    say(tab, "Painted at once")
     tab.get_by_role("button", name="me.png × mosaic, complete").click()  # it has not gone: it is in the list
     say(tab, "Finished")
+    playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")  # nor what it was painted from
+    tab.get_by_role("button", name="Time-lapse").click()
+    playwright.expect(tab.locator("#painting")).to_have_attribute("src", re.compile("/frames/"))
+    tab.get_by_role("button", name="Close").click()
+    tab.get_by_role("button", name="Delete me.png × mosaic").click()
+    playwright.expect(tab.locator("#recent")).to_be_hidden()
 
 
 def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> None:
@@ -145,12 +153,11 @@ def test_two_visitors_at_once_on_a_screen_and_a_phone(visit: Callable[..., Page]
     large.get_by_role("button", name="Stop here").click()
     for tab, word in ((large, "Stopped"), (small, "Finished")):
         say(tab, word)
-        playwright.expect(tab.locator("#recent")).to_be_hidden()  # each has but the one picture
+        playwright.expect(tab.locator("#jobs li")).to_have_count(1)
     of_large = large.evaluate("document.getElementById('download').href")
     assert large.request.get(of_large).status == 200
     assert small.request.get(of_large).status == 404
     assert small.evaluate("document.documentElement.scrollWidth") <= 390
-    assert small.get_by_role("button", name="Paint", exact=True).is_visible()
 
 
 def test_it_can_be_used_without_a_mouse_and_without_eyes(visit: Callable[..., Page]) -> None:
@@ -162,8 +169,129 @@ def test_it_can_be_used_without_a_mouse_and_without_eyes(visit: Callable[..., Pa
         .map((one) => one.outerHTML)""")
     assert nameless == []
     reached = []
-    for _ in range(25):
+    for _ in range(45):
         tab.keyboard.press("Tab")
         reached.append(tab.evaluate("document.activeElement.id || document.activeElement.name"))
     assert {"size", "strength", "quality", "keep_colors", "brush", "start", "seed", "paint"} <= set(reached)
+    assert {"divider", "full", "content-file", "style-file", "blend", "brush-open"} <= set(reached)
+    tab.locator("#divider").focus()
+    tab.keyboard.press("ArrowRight")
+    assert tab.locator("#divider").get_attribute("aria-valuenow") == "55"
+    before = tab.locator("#painting").evaluate("image => image.style.clipPath")
+    tab.keyboard.press("Home")
+    assert tab.locator("#painting").evaluate("image => image.style.clipPath") != before
     assert tab.locator("#announcer").get_attribute("aria-live") == "polite"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (768, 1024), (390, 844), (640, 400)])
+def test_paint_is_always_in_view(visit: Callable[..., Page], width: int, height: int) -> None:
+    tab = visit(width, height)
+    playwright.expect(tab.locator("#painting")).to_have_attribute("src", "first_look.jpg")
+    for place in ("0", "document.documentElement.scrollHeight"):
+        tab.evaluate(f"scrollTo(0, {place})")
+        box = tab.get_by_role("button", name="Paint", exact=True).bounding_box()
+        assert box is not None
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert "about" in tab.locator("#estimate").inner_text()
+
+
+def at_once(tab: Page, before: str | None = None) -> str:
+    """Wait for what is painted at once, another one than before; return its address."""
+    say(tab, "Painted at once")
+    painting = tab.locator("#painting")
+    playwright.expect(painting).to_have_attribute("src", re.compile("api/instant/"))
+    if before is not None:
+        playwright.expect(painting).not_to_have_attribute("src", before)
+    playwright.expect(tab.locator("#download")).to_be_visible()
+    return str(painting.get_attribute("src"))
+
+
+def test_any_painting_is_painted_at_once_again_while_the_slider_is_moved_and_refined(
+    visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    tab = visit()
+    tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
+    first = at_once(tab)
+    strong = tab.locator("#canvas").screenshot()
+    slider = tab.locator("#strength")
+    for value in ("-1", "-2", "-3"):
+        slider.evaluate("(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }", value)
+    slider.dispatch_event("change")
+    at_once(tab, first)
+    playwright.expect(tab.locator("#command")).to_contain_text("--model.strength 0.125")
+    assert tab.locator("#canvas").screenshot() != strong
+    assert download(tab)[0] == "town-it.png"
+    tab.get_by_role("button", name="Keep", exact=True).click()
+    say(tab, "Kept")
+    tab.get_by_role("button", name="Mosaic").click()
+    at_once(tab)
+    tab.get_by_role("button", name="town × it.png, complete").click()  # with its settings
+    playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
+    assert slider.input_value() == "-3"
+    tab.locator(".more summary").click()
+    tab.locator("#start").select_option("instant")
+    start(tab, "Draft")
+    say(tab, "Finished")
+    playwright.expect(tab.locator("#command")).to_contain_text("--data.init painted/town.png")
+
+
+def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.locator("#blend").check()
+    tab.get_by_role("button", name="Woodcut").click()
+    weights = tab.locator("#weights input")
+    playwright.expect(weights).to_have_count(2)
+    weights.nth(1).evaluate("input => { input.value = 3; input.dispatchEvent(new Event('input')); }")
+    weights.nth(1).dispatch_event("change")
+    at_once(tab)
+    playwright.expect(tab.locator("#command")).to_contain_text("--data.style_weights '[1, 3]'")
+    tab.get_by_role("button", name="Brush", exact=True).click()
+    tab.locator("#brushes").get_by_text("woodcut").click()
+    box = tab.locator("#mask").bounding_box()
+    assert box is not None
+    tab.mouse.move(box["x"] + 40, box["y"] + 40)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    tab.mouse.up()
+    tab.get_by_role("button", name="Done").click()
+    tab.reload()  # what was brushed is still there
+    playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+    start(tab, "Draft")
+    say(tab, "Finished")
+    playwright.expect(tab.locator("#command")).to_contain_text("--data.guides")
+    mask = tab.request.get(str(tab.locator("#masks-note a").nth(1).evaluate("link => link.href")))
+    pixels = Image.open(io.BytesIO(mask.body())).convert("L")
+    assert pixels.getpixel((pixels.width // 4, pixels.height // 4)) == 255
+    assert pixels.getpixel((pixels.width - 9, pixels.height - 9)) == 0
+    assert Image.open(io.BytesIO(mask.body())).size == (512, 384)
+
+
+def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
+    browser: Browser, tmp_path: Path
+) -> None:
+    limits = Limits(size=64)
+    with served(limits, tmp_path / "one") as first:
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(first.address)
+        tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
+        at_once(tab)
+        tab.get_by_role("button", name="Keep", exact=True).click()
+        say(tab, "Kept")
+        playwright.expect(tab.locator("#lost")).to_be_hidden()
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        tab.wait_for_timeout(1000)  # the copies come
+    playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
+    playwright.expect(tab.get_by_role("button", name="Paint", exact=True)).to_be_disabled()
+    assert tab.locator("#painting").evaluate("image => image.naturalWidth") == 64
+    with served(limits, tmp_path / "two", port):
+        playwright.expect(tab.locator("#lost")).to_be_hidden()
+        name, picture = download(tab)  # of what the first had painted
+        assert (name, picture.size) == ("town-it.png", (64, 48))
+        tab.get_by_role("button", name="Still life").click()
+        at_once(tab)  # in the style that was brought to the first
+        assert download(tab)[0] == "still-life-it.png"
+        context.close()

@@ -13,8 +13,10 @@ export function show(view) {
     if (find("photo").getAttribute("src") !== photo.url) find("photo").src = photo.url;
     if (photo.shape) setShape(photo.shape);
   }
+  const wasFirst = document.body.dataset.view === "first";
   document.body.dataset.view = view.kind || (isActive(job) ? (job.status === "waiting" ? "waiting" : "painting") : "done");
   showPainting(view);
+  if (wasFirst && view.kind !== "first") divide(0); // the painting alone, to begin with
   find("headline").textContent = view.headline;
   find("detail").textContent = view.detail;
   document.title = isActive(job) ? `${view.headline} – Paint a photo` : "Paint a photo";
