@@ -123,7 +123,7 @@ class PaintOptions:
         styles = [style] if isinstance(style, str) else list(style)
         about_styles: dict[str, Any] = {"data.style": styles[0] if len(styles) == 1 else path_list(styles)}
         if len(styles) > 1 and len(set(self.weights)) > 1:
-            about_styles["data.style_weights"] = list(self.weights)
+            about_styles["data.style_weights"] = f"[{', '.join(f'{weight:.12g}' for weight in self.weights)}]"
         about_colors: dict[str, Any] = {"data.preserve_color": "luminance"} if self.keep_colors else {}
         about_scale: dict[str, Any] = {"data.style_scale": self.brush} if self.brush != 1 else {}
         options: dict[str, Any]

@@ -165,7 +165,7 @@ def test_it_can_be_used_without_a_mouse_and_without_eyes(visit: Callable[..., Pa
     tab.locator(".more summary").click()
     nameless = tab.evaluate("""() => [...document.querySelectorAll("button, input, select, a[href]")]
         .filter((one) => !one.hidden)
-        .filter((one) => !(one.labels?.length || one.textContent.trim() || one.querySelector("img[alt]")))
+        .filter((one) => !(one.labels?.length || one.textContent.trim() || one.ariaLabel || one.querySelector("img[alt]")))
         .map((one) => one.outerHTML)""")
     assert nameless == []
     reached = []
@@ -248,7 +248,7 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
     at_once(tab)
     playwright.expect(tab.locator("#command")).to_contain_text("--data.style_weights '[1, 3]'")
     tab.get_by_role("button", name="Brush", exact=True).click()
-    tab.locator("#brushes").get_by_text("woodcut").click()
+    tab.locator("#brushes").get_by_role("radio", name="woodcut").check(force=True)
     box = tab.locator("#mask").bounding_box()
     assert box is not None
     tab.mouse.move(box["x"] + 40, box["y"] + 40)
