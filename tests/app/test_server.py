@@ -141,6 +141,75 @@ def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     assert late == never_stopped
 
 
+def test_a_picture_is_painted_larger_from_what_there_is_by_the_commands_to_the_byte(
+    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = page.client()
+    job = client.ended(client.ask("POST", "/api/jobs", {**TINY, "start": "instant"})[1]["id"])
+    assert job["status"] == "complete", job["message"]
+    assert client.ask("POST", f"/api/jobs/{job['id']}/larger", {"size": 32})[0] == 400
+    status, larger, _ = client.ask("POST", f"/api/jobs/{job['id']}/larger", {"size": 64})
+    assert (status, larger["settings"]["size"]) == (201, 64)
+    assert client.ask("POST", f"/api/jobs/{job['id']}/delete")[0] == 200  # which the larger one does not need
+    assert client.ask("GET", f"/api/jobs/{job['id']}")[0] == 404
+    larger = client.ended(larger["id"])
+    assert larger["status"] == "complete", larger["message"]
+    assert [word.split(" ")[1] for word in larger["command"].split(" && ")] == ["predict", "fit", "fit"]
+    frame = client.ask("GET", f"/api/jobs/{larger['id']}/frames/{larger['frames'][-1]}")[1]
+    assert Image.open(io.BytesIO(frame)).size == (64, 48)
+    monkeypatch.chdir(tmp_path)
+    for line in larger["command"].split(" && "):
+        assert main([*shlex.split(line)[1:], "--trainer.enable_progress_bar=false"]) == 0
+    painted = client.ask("GET", f"/api/jobs/{larger['id']}/picture")[1]
+    assert Path("town-starry-64.png").read_bytes() == painted
+    status, jpeg, answer = client.ask("GET", f"/api/jobs/{larger['id']}/picture?jpeg")
+    assert answer.headers["content-disposition"] == 'attachment; filename="town-starry-64.jpg"'
+    assert Image.open(io.BytesIO(jpeg)).size == (64, 48)
+
+
+def test_masks_say_where_styles_are_by_the_command_to_the_byte(
+    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = page.client()
+    left, right = Image.new("L", (40, 30)), Image.new("L", (40, 30), 255)
+    left.paste(255, (0, 0, 20, 30))
+    right.paste(0, (0, 0, 20, 30))
+    files = []
+    for mask in (left, right):
+        file = io.BytesIO()
+        mask.save(file, "PNG")
+        files.append(file.getvalue())
+    told = [client.ask("PUT", "/api/pictures", file, {"x-name": "m.png", "x-role": "mask"})[1] for file in files]
+    assert [each["role"] for each in told] == ["mask", "mask"]
+    asked = {**TINY, "style": ["sample:starry", "sample:mosaic"], "masks": [each["id"] for each in told]}
+    assert client.ask("POST", "/api/jobs", {**asked, "masks": asked["masks"][:1]})[0] == 400
+    assert client.ask("POST", "/api/jobs", {**asked, "weights": [1]})[0] == 400
+    assert client.ask("PUT", "/api/pictures", files[0], {"x-role": "evil"})[0] == 400
+    job = client.ended(client.ask("POST", "/api/jobs", asked)[1]["id"])
+    assert job["status"] == "complete", job["message"]
+    monkeypatch.chdir(tmp_path)
+    for number, each in enumerate(told, start=1):
+        status, mask, answer = client.ask("GET", f"/api/pictures/{each['id']}/file")
+        assert (status, mask) == (200, files[number - 1])
+        assert answer.headers["content-disposition"].startswith("attachment")
+        Path(f"mask-{number}.png").write_bytes(mask)
+    assert main([*shlex.split(job["command"])[1:], "--trainer.enable_progress_bar=false"]) == 0
+    painted = client.ask("GET", f"/api/jobs/{job['id']}/picture")[1]
+    assert Path("town-starry-mosaic.png").read_bytes() == painted
+
+
+def test_a_page_that_was_open_gets_in_again_and_foreign_ones_do_not(page: Served) -> None:
+    stranger = Client(page.client().port)
+    assert stranger.ask("GET", "/api/alive")[1] == {"is_known": False}
+    before = len(page.state.sessions)
+    assert stranger.ask("POST", "/api/session", headers={"origin": "http://evil.example"})[0] == 403
+    assert len(page.state.sessions) == before
+    stranger.cookie = stranger.ask("POST", "/api/session")[2].headers["set-cookie"].partition(";")[0]
+    assert stranger.ask("GET", "/api/alive")[1] == {"is_known": True}
+    assert "set-cookie" not in stranger.ask("POST", "/api/session")[2].headers
+    assert b"MIT" in stranger.ask("GET", "/license")[1]
+
+
 def test_events_tell_each_change_until_the_end(page: Served) -> None:
     client = page.client()
     client.ask("POST", "/api/jobs", TINY)
@@ -186,12 +255,16 @@ def test_visitors_see_only_their_own(page: Served) -> None:
     _, job, _ = mine.ask("POST", "/api/jobs", TINY)
     for method, path in [
         ("GET", f"/api/pictures/{picture['id']}"),
+        ("GET", f"/api/pictures/{picture['id']}/file"),
         ("GET", f"/api/jobs/{job['id']}"),
         ("GET", f"/api/jobs/{job['id']}/photo"),
         ("GET", f"/api/jobs/{job['id']}/preview"),
         ("GET", f"/api/jobs/{job['id']}/picture"),
         ("POST", f"/api/jobs/{job['id']}/stop"),
         ("POST", f"/api/jobs/{job['id']}/continue"),
+        ("POST", f"/api/jobs/{job['id']}/larger"),
+        ("POST", f"/api/jobs/{job['id']}/delete"),
+        ("GET", f"/api/jobs/{job['id']}/frames/0"),
     ]:
         assert other.ask(method, path)[0] == 404, path
         assert Client(mine.port).ask(method, path)[0] == 401, path
@@ -301,6 +374,7 @@ def test_scripts_find_what_the_page_and_the_other_scripts_have() -> None:
         "/api/pictures/..%2f..%2fetc%2fpasswd",
         "/api/jobs/..%2f../picture",
         "/api/jobs/%00/preview",
+        "/api/jobs/x/frames/..%2f..%2fpicture.png",
         "/server.py",
         "//etc/passwd",
     ],

@@ -30,7 +30,7 @@ export function setSettings(given) {
     if (wanted) wanted.checked = true;
   }
   find("keep_colors").checked = Boolean(given.keep_colors);
-  find("start").value = given.start ?? "content";
+  find("start").value = given.start ?? "instant";
   find("seed").value = given.seed ?? 0;
   for (const [id, kind] of Object.entries(SLIDERS)) {
     if (given[id] !== undefined) find(id).value = kind.write(given[id]);
