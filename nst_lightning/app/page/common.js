@@ -13,7 +13,7 @@ export const choice = { content: null, styles: [], weights: {} };
 export const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 export const listen = (name, act) => document.addEventListener(name, (event) => act(event.detail));
 
-export class Unreachable extends Error {}
+export const Unreachable = class extends Error {};
 
 export async function ask(method, path, body, headers = {}, signal = undefined) {
   if (body && !(body instanceof Blob)) {
