@@ -288,6 +288,7 @@ def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
     playwright.expect(tab.get_by_role("button", name="Paint", exact=True)).to_be_disabled()
     assert tab.locator("#painting").evaluate("image => image.naturalWidth") == 64
+    assert download(tab)[1].size == (64, 48)
     with served(limits, tmp_path / "two", port):
         playwright.expect(tab.locator("#lost")).to_be_hidden()
         name, picture = download(tab)  # of what the first had painted

@@ -4,7 +4,7 @@ import { isBrushing, keptMasks, listenForBrush, restoreMasks } from "./brush.js"
 import { watchConnection } from "./connection.js";
 import { divide, listenForDivider } from "./divider.js";
 import { repaint } from "./instant.js";
-import { catchUp, follow, leave, loseAll, paint, shownJob, take } from "./jobs.js";
+import { catchUp, follow, leave, loseAll, paint, shownJob, take, useCopies } from "./jobs.js";
 import { offerControls, setSettings, settings, showEstimate } from "./options.js";
 import { addSample, addUpload, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
 import { closeLapse, listenForResult } from "./result.js";
@@ -88,6 +88,7 @@ async function begin() {
     showEstimate();
     store();
   });
+  listen("gone", useCopies);
   listen("returned", onReturned);
   find("controls").addEventListener("submit", (event) => paint(event).then(store));
   find("recent").addEventListener("click", () => setTimeout(store));

@@ -9,6 +9,7 @@ export const choice = { content: null, styles: [], weights: {} };
 
 // The parts tell each other of what happened, and do not import each other for it:
 //   chosen    other pictures, weights or settings; its detail says whether the change is still going on
+//   gone      the server can't be reached
 //   returned  the server is there again, and does not know what it knew
 export const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 export const listen = (name, act) => document.addEventListener(name, (event) => act(event.detail));

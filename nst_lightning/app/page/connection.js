@@ -19,6 +19,7 @@ async function look() {
 }
 
 function show(gone) {
+  if (gone && !isGone) tell("gone");
   isGone = gone;
   find("lost").hidden = !gone;
   find("lost").textContent = gone ? "The program behind this page has ended. What is here stays; start nst app again, and it goes on." : "";

@@ -42,7 +42,7 @@ export function start(job, photo) {
 export function take(job, photo) {
   const before = jobs.get(job.id);
   const given = photo || before?.photo || findPicture("content", job.sources?.content) || { url: `api/jobs/${job.id}/photo` };
-  jobs.set(job.id, { ...job, photo: given, kept: before?.kept, copies: before?.copies, copied: before?.copied });
+  jobs.set(job.id, { ...job, photo: given, kept: undefined, copies: before?.copies, copied: before?.copied });
   const pace = job.progress?.steps_per_second;
   if (pace && isActive(job)) {
     server.paces[job.settings.quality] = 1e6 / (pace * job.progress.width * job.progress.height);
@@ -129,6 +129,13 @@ async function remove(id) {
   } catch (error) {
     complain(error);
   }
+}
+
+// The server has ended: what was copied is shown and downloaded from here.
+export function useCopies() {
+  for (const job of jobs.values()) job.kept = job.copies;
+  if (shown && jobs.has(shown)) showJob(jobs.get(shown));
+  listJobs();
 }
 
 // The server was started again and has none of them: what was painted is shown from what is here.
