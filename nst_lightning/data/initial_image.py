@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from nst_lightning.data.guide_masks import named_in_errors
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
-from nst_lightning.images.guides import read_guide
+from nst_lightning.images.guides import Guides, read_guide
 from nst_lightning.images.resize import cover, resize
+from nst_lightning.networks.any_style import AnyStyleNet
+from nst_lightning.networks.any_style_regions import paint_in_styles
+from nst_lightning.networks.network_file import load_any_style
 
-INITS = ("content", "style", "noise", "normal", "grey", "style_stats")
+ONE_PASS = "one_pass"
+ONE_PASS_SIZE = 512
+"""Long side at which the network of any style paints a smaller first level of a larger result, pixels."""
+
+INITS = ("content", "style", "noise", "normal", "grey", "style_stats", ONE_PASS)
 """Words that name an initial image; everything else is a file."""
+
+_UNTILED_PIXELS, _TILE = 2**20, 512  # larger images are painted in tiles, which take less memory
 
 _MIN_DEVIATION = 1e-4  # a flat style has none, which the inverse error function can't draw from
 
@@ -26,13 +35,15 @@ class InitialImage:
     Args:
         init: Image file, which is cropped at its center to the shape, not squashed; or one of these words:
 
+            * `one_pass`: the content painted in one pass in the blend of the styles, each region in its own, by the
+              network of any style that ships.
             * `content`: the content image; `style`: the first style image, cropped likewise.
             * `noise`: uniform in [0, 1], for each pixel and channel.
             * `normal`: normal with mean 0.5 and standard deviation 0.25, cut off at 0 and 1.
             * `grey`: 0.5 with noise of one gray level.
             * `style_stats`: normal with each channel's mean and variance in the styles, cut off at 0 and 1.
 
-            The last three are `normal`, `gray` and `style_stats` of crowsonkb/style-transfer-pytorch. All noise is
+            `normal`, `grey` and `style_stats` are `normal`, `gray` and `style_stats` of crowsonkb/style-transfer-pytorch. All noise is
             seeded by `seed_everything`.
         content: Content image `(1, 3, H, W)`, or `None`.
         styles: Style images, each `(1, 3, h, w)`.
@@ -40,7 +51,8 @@ class InitialImage:
         max_pixels: Most pixels of a file's image; one with more is refused.
 
     Raises:
-        UserError: If `init` needs an image that is not there, or is not an image that can be read.
+        UserError: If `init` needs an image that is not there, or is not an image that can be read, or the network is
+            not there.
     """
 
     def __init__(
@@ -51,17 +63,21 @@ class InitialImage:
         style_weights: Sequence[float],
         max_pixels: int,
     ) -> None:
-        if init == "content" and content is None:
+        if init in ("content", ONE_PASS) and content is None:
             raise UserError(
-                "data.init is content, but data.content is not set; set data.init to noise or to a picture."
+                f"data.init is {init}, but data.content is not set; set data.init to noise or to a picture."
             )
-        if init in ("style", "style_stats") and not styles:
+        if init in ("style", "style_stats", ONE_PASS) and not styles:
             raise UserError(f"data.init is {init}, but data.style is not set; set data.init to content or noise.")
         self.init = init
         self._content = content
         self._styles = styles
         self._style_weights = style_weights
         self._file: Tensor | None = None
+        self._network: AnyStyleNet | None = None
+        if init == ONE_PASS:
+            with named_in_errors("data.init one_pass"):
+                self._network = load_any_style()
         if init not in INITS:
             try:
                 self._file = read_image(init, max_pixels=max_pixels).pixels
@@ -69,7 +85,7 @@ class InitialImage:
                 raise UserError(f"data.init is {', '.join(INITS)} or a picture, but: {error}") from error
 
     def at(self, size: tuple[int, int]) -> Tensor:
-        """Return the image at a size.
+        """Return the image at a size; not for `one_pass`, see `paint`.
 
         Args:
             size: Height and width, pixels.
@@ -93,6 +109,30 @@ class InitialImage:
             return self._draw_like_styles(noise, generator)
         noise.uniform_(generator=generator)
         return noise / 255 + 0.5 if self.init == "grey" else noise
+
+    @torch.no_grad()
+    def paint(self, size: tuple[int, int], styles: Sequence[Tensor], guides: Guides | None) -> Tensor:
+        """Return the content painted in one pass, for `one_pass`.
+
+        Args:
+            size: Height and width, pixels.
+            styles: Styles as large as they are to be measured, `(1, 3, h, w)` each.
+            guides: Masks of these sizes; `None` for none. That of the content has no effect.
+
+        Returns:
+            `(1, 3, *size)` in [0, 1].
+        """
+        assert self._content is not None  # checked in __init__
+        assert self._network is not None
+        parts = guides.styles if guides is not None and guides.styles else [None] * len(styles)
+        return paint_in_styles(
+            self._network,
+            resize(self._content, size),
+            [self._network.measure(style, part) for style, part in zip(styles, parts, strict=True)],
+            torch.tensor(self._style_weights),
+            regions=guides.regions if guides is not None else (),
+            tile_size=_TILE if size[0] * size[1] > _UNTILED_PIXELS else None,
+        )
 
     def _draw_like_styles(self, noise: Tensor, generator: torch.Generator) -> Tensor:
         weights = torch.tensor(self._style_weights)

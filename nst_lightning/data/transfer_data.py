@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nst_lightning.data.colors import ColorKeeper, ColorPreservation
 from nst_lightning.data.guide_masks import GuideMasks
-from nst_lightning.data.initial_image import InitialImage, WarpedImage
+from nst_lightning.data.initial_image import ONE_PASS, ONE_PASS_SIZE, InitialImage, WarpedImage
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.data.style_images import style_scales, style_shares
 from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
@@ -46,8 +46,8 @@ class TransferData(LightningDataModule):
         sizes: Long sides of the levels, ascending, instead of `size` and `min_size`.
         steps: Optimizer steps at each level, or one number for each; `None` for 36, and 110 at the first level.
         first_steps: Steps at the first level where `steps` is one number, if they differ.
-        init: Initial image: `content`, `style`, `noise`, `normal`, `grey`, `style_stats` or an image file; see
-            `InitialImage` in data/initial_image.py.
+        init: Initial image: `content`, `style`, `noise`, `normal`, `grey`, `style_stats`, `one_pass` (the painting of
+            the network of any style) or an image file; see `InitialImage` in data/initial_image.py.
         guides: Mask of each style's region: an image (white is 1, black 0, grays are weights), `alpha` for the
             content's opacity, or for one of them `rest`, what the others leave.
         style_guides: Mask of each style's part that is used: an image, `alpha` or `null`.
@@ -207,7 +207,7 @@ class TransferData(LightningDataModule):
         """
         size = (self.schedule.levels[level].height, self.schedule.levels[level].width)
         style_sizes = self._style_sizes(self.sizes[level])
-        styles = tuple(resize(*pair) for pair in zip(self.prepared_styles, style_sizes, strict=True))
+        styles = self._styles_at(style_sizes)
         warped, warped_guide = self._warped.at(size)
         return TransferBatch(
             level=level,
@@ -215,12 +215,25 @@ class TransferData(LightningDataModule):
             content=None if self.prepared_content is None else resize(self.prepared_content, size),
             styles=styles,
             style_weights=self.style_weights,
-            initial=self._initial.at(size) if level == 0 else None,
+            initial=self._start(size) if level == 0 else None,
             digest=self.digest(),
-            guides=self.guides.at(size, [_size(style) for style in styles]),
+            guides=self.guides.at(size, style_sizes),
             warped=warped,
             warped_guide=warped_guide,
         )
+
+    def _styles_at(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+        return tuple(resize(style, size) for style, size in zip(self.prepared_styles, sizes, strict=True))
+
+    def _start(self, size: tuple[int, int]) -> Tensor:
+        """Return the image that the first level starts from, `(1, 3, *size)`."""
+        if self.init != ONE_PASS:
+            return self._initial.at(size)
+        # The network paints small images badly: strokes have the size of their things.
+        long_side = max(self.sizes[0], min(self.sizes[-1], ONE_PASS_SIZE))
+        painted_size, style_sizes = self._fit(long_side), self._style_sizes(long_side)
+        guides = self.guides.at(painted_size, style_sizes)
+        return resize(self._initial.paint(painted_size, self._styles_at(style_sizes), guides), size)
 
     def finish(self, image: Tensor) -> Tensor:
         """Return an optimized image as it is shown and written: with the content's chrominance, if that is kept.

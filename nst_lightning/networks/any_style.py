@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nst_lightning.encoders.tiles import stride_of
 from nst_lightning.encoders.topology import INPUT
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
@@ -23,10 +24,17 @@ the photograph's grain and paints no strokes."""
 
 GRID = 8  # pixels: one position of relu4_1
 _COLOR_RIDGE = 0.005  # lower than that of features: what is painted has hardly any noise to be amplified
+PAINTED = "painted"
+"""Name of the statistics of the colors that are painted, beside those of `STYLE_TAPS`."""
+
 _FADE = 0.25  # strength below which the photograph itself is mixed in
 
 Statistics = Mapping[str, Gaussian]
 """Description of an image's style: the Gaussian of each of `STYLE_TAPS`."""
+
+Smoothing = Callable[[str, Gaussian], Gaussian]
+"""Function of the name and value of one of an image's statistics, which returns the one to paint by: in a video, one
+smoothed over time."""
 
 
 class Transport(NamedTuple):
@@ -106,6 +114,12 @@ class _Level(nn.Module):
         return F.relu(refined)
 
 
+def unsmoothed(name: str, gaussian: Gaussian) -> Gaussian:
+    """Return a statistic as it is."""
+    del name
+    return gaussian
+
+
 class AnyStyleNet(nn.Module):
     r"""Paint an image in the style of any other one, in one pass.
 
@@ -181,9 +195,14 @@ class AnyStyleNet(nn.Module):
         return maps
 
     @torch.no_grad()
-    def measure(self, images: Tensor) -> dict[str, Gaussian]:
-        """Return the statistics of images `(N, 3, H, W)`, sRGB in [0, 1], each side by itself of any length."""
-        return describe(self.encode(extend(images)))
+    def measure(self, images: Tensor, part: Tensor | None = None) -> dict[str, Gaussian]:
+        """Return the statistics of images.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`, of any size.
+            part: Weight of each pixel, `(1, 1, H, W)`, at least 0; `None` for equal ones.
+        """
+        return describe(self.encode(extend(images)), None if part is None else extend(part))
 
     def transport(self, own: Statistics, styles: Sequence[Statistics], weights: Tensor | None = None) -> Transport:
         """Return what an image is painted by.
@@ -251,23 +270,35 @@ class AnyStyleNet(nn.Module):
         """Return the painted image, not finished yet, of the encoder's maps of an image."""
         return self.decode_fine(self.decode_deep(maps["relu4_1"], transport), maps, transport)
 
-    def forward(self, images: Tensor, styles: Sequence[Statistics], weights: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        styles: Sequence[Statistics],
+        weights: Tensor | None = None,
+        region: Tensor | None = None,
+        smoothing: Smoothing = unsmoothed,
+    ) -> Tensor:
         """Return painted images.
 
         Args:
             images: sRGB in [0, 1], `(N, 3, H, W)`, of any size.
             styles: Statistics of each style, from `measure`.
             weights: Weights of the styles, `(S,)`; their sum is the strength. `None` for equal parts at strength 1.
+            region: Weight of each pixel in the image's own statistics, `(1, 1, H, W)`: those of the region are given
+                the style's. All of the image is painted. `None` for equal weights.
+            smoothing: Function that the image's own statistics are handed to before the image is painted by them.
 
         Returns:
             sRGB in [0, 1], `(N, 3, H, W)`.
         """
         height, width = images.shape[-2:]
         maps = self.encode(extend(images))
-        transport = self.transport(describe(maps), styles, weights)
+        region = None if region is None else extend(region)
+        own = {tap: smoothing(tap, gaussian) for tap, gaussian in describe(maps, region).items()}
+        transport = self.transport(own, styles, weights)
         painted = self.paint(maps, transport)
-        finished = self.finish(painted, transport.color_map(Gaussian.of(painted)), maps[INPUT], transport)
-        return finished[..., :height, :width]
+        color_map = transport.color_map(smoothing(PAINTED, Gaussian.of(painted, region)))
+        return self.finish(painted, color_map, maps[INPUT], transport)[..., :height, :width]
 
 
 def extend(images: Tensor) -> Tensor:
@@ -276,6 +307,13 @@ def extend(images: Tensor) -> Tensor:
     return F.pad(images, (0, -width % GRID, 0, -height % GRID), mode="replicate")
 
 
-def describe(maps: Mapping[str, Tensor]) -> dict[str, Gaussian]:
-    """Return the Gaussian of each of `STYLE_TAPS`."""
-    return {tap: Gaussian.of(maps[tap]) for tap in STYLE_TAPS}
+def describe(maps: Mapping[str, Tensor], part: Tensor | None = None) -> dict[str, Gaussian]:
+    """Return the Gaussian of each of `STYLE_TAPS`.
+
+    Args:
+        maps: The encoder's maps.
+        part: Weight of each pixel, `(1, 1, H, W)`, of which each position of a map has the mean; `None` for equal ones.
+    """
+    if part is None:
+        return {tap: Gaussian.of(maps[tap]) for tap in STYLE_TAPS}
+    return {tap: Gaussian.of(maps[tap], F.avg_pool2d(part, stride_of(tap))) for tap in STYLE_TAPS}

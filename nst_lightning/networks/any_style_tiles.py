@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from nst_lightning.encoders.tiles import Span, Tile, grid_tiles, halo, stride_of
-from nst_lightning.networks.any_style import GRID, MOVED_TAPS, STYLE_TAPS, AnyStyleNet, Statistics, extend
+from nst_lightning.networks.any_style import (
+    GRID,
+    MOVED_TAPS,
+    PAINTED,
+    STYLE_TAPS,
+    AnyStyleNet,
+    Smoothing,
+    Statistics,
+    describe,
+    extend,
+    unsmoothed,
+)
 from nst_lightning.networks.gaussians import Gaussian
 
 _FINE_TAPS = MOVED_TAPS[:-1]  # what the decoder reads beside its deep map
@@ -25,8 +36,10 @@ def paint_any_tiled(
     styles: Sequence[Statistics],
     weights: Tensor | None,
     tile_size: int,
+    region: Tensor | None = None,
+    smoothing: Smoothing = unsmoothed,
 ) -> Tensor:
-    """Return `network(images, styles, weights)`, holding no more than tiles at full resolution.
+    """Return `network(images, styles, weights, region, smoothing)`, holding no more than tiles at full resolution.
 
     Passes over tiles. The first measures the image, and keeps the encoder's deepest map; the second turns that
     into the decoder's map of this resolution; the third encodes the finer layers once more, and paints; the last gives
@@ -43,6 +56,8 @@ def paint_any_tiled(
         styles: Statistics of each style, from `AnyStyleNet.measure`.
         weights: Weights of the styles, as in `AnyStyleNet.forward`.
         tile_size: Longest side of a tile, pixels.
+        region: As in `AnyStyleNet.forward`; on any device.
+        smoothing: As there.
 
     Returns:
         sRGB in [0, 1], `(N, 3, H, W)`, on the images' device; equal to the untiled one to rounding, since the
@@ -58,7 +73,9 @@ def paint_any_tiled(
     height, width = images.shape[-2:]
     device = network.encoder.device
     images = extend(images)
-    own, deepest = _measure(network, images, tile_size)
+    region = None if region is None else extend(region)
+    own, deepest = _measure(network, images, tile_size, region)
+    own = {tap: smoothing(tap, gaussian) for tap, gaussian in own.items()}
     transport = network.transport(own, styles, weights)
     deep: Tensor | None = None
     reach = 1 + 2 * network.blocks  # of the convolutions of `decode_deep`
@@ -76,28 +93,33 @@ def paint_any_tiled(
         maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in _FINE_TAPS}
         rows, columns = (slice(span.start // GRID, span.stop // GRID) for span in (tile.rows, tile.columns))
         painted = _inner(network.decode_fine(deep[..., rows, columns], maps, transport), tile, 1)
-        parts.append(Gaussian.of(painted))
-        areas.append(painted.shape[-2] * painted.shape[-1])
+        weight = None if region is None else _place(region, tile, 1).to(device)
+        parts.append(Gaussian.of(painted, weight))
+        areas.append(_area(painted, weight))
         _place(result, tile, 1).copy_(painted)
-    color_map = transport.color_map(Gaussian.merged(parts, areas))
+    color_map = transport.color_map(smoothing(PAINTED, Gaussian.merged(parts, areas)))
     for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, 0, GRID):
         painted, image = _outer(result, tile), _outer(images, tile)
         painted.copy_(network.finish(painted.to(device), color_map, image.to(device), transport))
     return result[..., :height, :width]
 
 
-def _measure(network: AnyStyleNet, images: Tensor, tile_size: int) -> tuple[dict[str, Gaussian], Tensor]:
-    """Return the statistics of whole images, and the deepest of `STYLE_TAPS`."""
+def _measure(
+    network: AnyStyleNet, images: Tensor, tile_size: int, region: Tensor | None
+) -> tuple[dict[str, Gaussian], Tensor]:
+    """Return the statistics of whole images or of a region, and the deepest of `STYLE_TAPS`."""
     height, width = images.shape[-2:]
     deepest: Tensor | None = None
     parts: dict[str, list[Gaussian]] = {tap: [] for tap in STYLE_TAPS}
     areas = []
     for tile in grid_tiles(height, width, tile_size, halo(STYLE_TAPS), GRID):
         maps = network.encode(_outer(images, tile).to(network.encoder.device))
-        for tap in STYLE_TAPS:
-            parts[tap].append(Gaussian.of(_inner(maps[tap], tile, stride_of(tap))))
-        own = _inner(maps[STYLE_TAPS[-1]], tile, GRID)
-        areas.append(own.shape[-2] * own.shape[-1])  # that of each tap is the same multiple of it
+        weight = None if region is None else _place(region, tile, 1).to(network.encoder.device)
+        inner = {tap: _inner(maps[tap], tile, stride_of(tap)) for tap in STYLE_TAPS}
+        for tap, gaussian in describe(inner, weight).items():
+            parts[tap].append(gaussian)
+        own = inner[STYLE_TAPS[-1]]
+        areas.append(_area(own, weight))  # that of each tap is the same multiple of it
         if deepest is None:
             deepest = own.new_empty(*own.shape[:2], height // GRID, width // GRID)
         _place(deepest, tile, GRID).copy_(own)
@@ -111,6 +133,10 @@ def _fine_tiles(images: Tensor, tile_size: int) -> Iterator[tuple[Tile, Tile]]:
     further = -(-halo(_FINE_TAPS) // GRID) * GRID
     decoded, encoded = (grid_tiles(*size, tile_size, margin, GRID) for margin in (_FINE_REACH, _FINE_REACH + further))
     return zip(decoded, encoded, strict=True)
+
+
+def _area(part: Tensor, weight: Tensor | None) -> float:
+    return float(part.shape[-2] * part.shape[-1]) if weight is None else float(weight.sum())
 
 
 def _outer(whole: Tensor, tile: Tile) -> Tensor:

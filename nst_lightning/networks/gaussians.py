@@ -25,16 +25,28 @@ class Gaussian(NamedTuple):
     covariance: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Gaussian:
-        """Return the Gaussian of maps `(N, C, H, W)`."""
+    def of(cls, features: Tensor, weights: Tensor | None = None) -> Gaussian:
+        """Return the Gaussian of maps `(N, C, H, W)`.
+
+        Args:
+            features: Maps.
+            weights: Weight of each position, `(1, 1, H, W)`, at least 0; `None` for equal ones. Where all are 0 mean
+                and covariance are 0.
+        """
         flat = features if features.dtype == torch.float64 else features.float()
         with torch.autocast(features.device.type, enabled=False):
-            mean = flat.mean(dim=(2, 3))
+            if weights is None:
+                mean = flat.mean(dim=(2, 3))
+                centered = (flat - mean[..., None, None]).flatten(2)
+                return cls(mean, centered @ centered.mT / centered.shape[2])
+            weights = weights.to(flat)
+            shares = weights / weights.sum().clamp_min(torch.finfo(flat.dtype).tiny)
+            mean = (flat * shares).sum(dim=(2, 3))
             centered = (flat - mean[..., None, None]).flatten(2)
-            return cls(mean, centered @ centered.mT / centered.shape[2])
+            return cls(mean, (centered * shares.flatten(2)) @ centered.mT)
 
     @classmethod
-    def merged(cls, parts: Sequence[Gaussian], areas: Sequence[int]) -> Gaussian:
+    def merged(cls, parts: Sequence[Gaussian], areas: Sequence[float]) -> Gaussian:
         r"""Return the Gaussian of a whole from those of its parts.
 
         With shares :math:`s` of the positions, :math:`\mu = \sum_i s_i \mu_i` and
@@ -42,7 +54,7 @@ class Gaussian(NamedTuple):
 
         Args:
             parts: Gaussians of the parts, at least one.
-            areas: Number of positions of each part.
+            areas: Number of positions of each part, or the sum of their weights; one at least is above 0.
         """
         means, covariances = (torch.stack(values) for values in zip(*parts, strict=True))
         shares = (means.new_tensor(areas) / sum(areas)).view(-1, 1, 1)

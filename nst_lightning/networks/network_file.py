@@ -22,6 +22,9 @@ from nst_lightning.utils.utf8_names import readable_by_name
 CHECKPOINT_KEY = "fast_style_transfer"
 """Key under which `FastStyleTransfer` puts the card into a checkpoint."""
 
+ANY_STYLE = "any_style"
+"""Name of the shipped network that paints in the style of any image."""
+
 SHIPPED_FOLDER = Path(__file__).parent
 """Folder of the networks that come with the package."""
 
@@ -169,6 +172,18 @@ def load_network(name_or_path: str | Path) -> tuple[OnePassNet, NetworkCard]:
             "version of the package that it was made with."
         )
     return network.eval(), card
+
+
+def load_any_style() -> AnyStyleNet:
+    """Return the shipped network that paints in the style of any image.
+
+    Raises:
+        UserError: If its file is missing, damaged or another kind.
+    """
+    network, _ = load_network(ANY_STYLE)
+    if not isinstance(network, AnyStyleNet):
+        raise UserError(f"expected a network of any style, found another kind in {network_path(ANY_STYLE)}; reinstall.")
+    return network
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

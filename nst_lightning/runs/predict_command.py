@@ -15,9 +15,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from nst_lightning._compat import allow_idle_ranks, callbacks_of
 from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.data.predict_data import PredictData
+from nst_lightning.networks.network_file import ANY_STYLE
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.trainer import build_predictor
-from nst_lightning.tasks.fast_stylizer import ANY_STYLE, FastStylizer
+from nst_lightning.tasks.fast_stylizer import FastStylizer
 from nst_lightning.utils.signals import stop_signals
 
 _log = logging.getLogger(__name__)

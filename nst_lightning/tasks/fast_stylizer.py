@@ -16,13 +16,10 @@ from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.networks.any_style import AnyStyleNet, Statistics
 from nst_lightning.networks.any_style_tiles import paint_any_tiled
-from nst_lightning.networks.network_file import OnePassNet, load_network
+from nst_lightning.networks.network_file import ANY_STYLE, OnePassNet, load_network
 from nst_lightning.networks.tiled_inference import paint_tiled
 from nst_lightning.networks.transformer import SMALLEST_SIDE
 from nst_lightning.tasks.tile_size import free_memory
-
-ANY_STYLE = "any_style"
-"""Name of the shipped network that paints in the style of any image."""
 
 _WHOLE_BYTES = 25
 """Bytes for each pixel and channel of full resolution at a forward pass's peak, in the last upsampling. Measured: 601

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import scipy.stats
 import torch
 from lightning import seed_everything
+from PIL import Image
 
 from nst_lightning import TransferData, UserError
+from nst_lightning.images.resize import resize
+from nst_lightning.networks.any_style import AnyStyleNet
 
 
 def start(content: str | None, style: str, init: str, size: int = 200) -> torch.Tensor:
@@ -53,3 +60,65 @@ def test_noise_depends_on_the_seed_alone(init: str, content: str, style: str) ->
 def test_a_start_that_needs_a_missing_picture_is_refused(content: str) -> None:
     with pytest.raises(UserError, match=r"data\.init is style_stats, but data\.style is not set"):
         TransferData(content, None, init="style_stats")
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, encoder_file: str) -> AnyStyleNet:
+    """A tiny network of any style in the shipped one's place."""
+    torch.manual_seed(0)
+    network = AnyStyleNet(encoder_file, width=2, blocks=1).eval().requires_grad_(False)
+    monkeypatch.setattr("nst_lightning.data.initial_image.load_any_style", lambda: network)
+    return network
+
+
+def test_one_pass_is_the_painting_of_the_blend(network: AnyStyleNet, content: str, style: str) -> None:
+    """It is painted as large as the result, and resized to the first level."""
+    settings: dict[str, Any] = {"style_weights": [3, 1], "style_scale": [1, 0.5], "preserve_color": "luminance"}
+    data = TransferData(content, [style, content], sizes=[40, 80], steps=1, init="one_pass", **settings)
+    assert data.prepared_content is not None
+    fine = data.batch(1)
+    assert fine.content is not None
+    measured = [network.measure(each) for each in fine.styles]
+    painted = network(fine.content, measured, torch.tensor([0.75, 0.25]))
+    found = data.batch(0).initial
+    assert found is not None
+    torch.testing.assert_close(found, resize(painted, (30, 40)), rtol=0, atol=1e-6)
+    assert fine.initial is None
+
+
+def test_one_pass_of_a_large_result_is_painted_at_512(network: AnyStyleNet, content: str, style: str) -> None:
+    sizes: list[tuple[int, ...]] = []
+    network.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape[-2:])))
+    TransferData(content, style, sizes=[64, 1024], steps=1, init="one_pass").batch(0)
+    TransferData(content, style, sizes=[640, 1024], steps=1, init="one_pass").batch(0)
+    assert sizes == [(384, 512), (480, 640)]
+
+
+def test_one_pass_paints_each_region_in_its_style(
+    network: AnyStyleNet, content: str, style: str, tmp_path: Path
+) -> None:
+    mask = tmp_path / "left.png"
+    values = np.zeros((30, 40), np.uint8)
+    values[:, :20] = 255
+    Image.fromarray(values).save(mask)
+    guides: dict[str, Any] = {"guides": [str(mask), "rest"], "style_guides": [None, str(mask)]}
+    batch = TransferData(content, [style, content], sizes=[40], steps=1, init="one_pass", **guides).batch(0)
+    assert batch.content is not None
+    assert batch.guides is not None
+    styles = [network.measure(batch.styles[0]), network.measure(batch.styles[1], batch.guides.styles[1])]
+    wanted = [network(batch.content, [style], torch.ones(1), batch.guides.regions[i]) for i, style in enumerate(styles)]
+    assert batch.initial is not None
+    torch.testing.assert_close(batch.initial[..., :20], wanted[0][..., :20], rtol=0, atol=1e-6)
+    torch.testing.assert_close(batch.initial[..., 20:], wanted[1][..., 20:], rtol=0, atol=1e-6)
+
+
+def test_one_pass_without_its_network_or_images_is_refused(
+    content: str, style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"data\.init is one_pass, but data\.style is not set"):
+        TransferData(content, None, init="one_pass")
+    with pytest.raises(UserError, match=r"data\.init is one_pass, but data\.content is not set"):
+        TransferData(None, style, init="one_pass")
+    monkeypatch.setattr("nst_lightning.networks.network_file.SHIPPED_FOLDER", tmp_path / "none")
+    with pytest.raises(UserError, match=r"data\.init one_pass: there is no network 'any_style' in the package"):
+        TransferData(content, style, init="one_pass")

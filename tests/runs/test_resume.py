@@ -34,6 +34,20 @@ def test_resume_is_exact_from_any_step(config: str, step: int, nst: Callable[...
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 4, 5])
+def test_resume_is_exact_from_a_painting_in_one_pass(step: int, nst: Callable[..., int]) -> None:
+    init = ["--data.init", "one_pass"]
+    assert nst(*init, "--name", "whole") == 0
+    assert nst(*init, "--name", "again") == 0
+    assert nst(*init, "--name", "cut", "--trainer.max_steps", str(step)) == 0
+    assert nst(*init, "--name", "cut", "--ckpt_path", "last") == 0
+    assert picture("cut") == picture("whole") == picture("again")
+    assert "init: one_pass" in next((RUNS / "cut").glob("version_*/config.yaml")).read_text()
+    assert nst("--name", "plain") == 0
+    assert picture("plain") != picture("whole")
+
+
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("config", ["starry", "lbfgs"])
 def test_kill_9_and_resume_is_exact(
