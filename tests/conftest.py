@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from nst_lightning.errors import encodable
+from nst_lightning.networks.any_style import AnyStyleNet
+from nst_lightning.networks.network_file import save_network
 from tests.helpers.inputs import make_encoder, make_image
 
 # Under nohup the hangup would be ignored, here and in the processes that tests start.
@@ -47,6 +49,18 @@ def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny VGG19."""
     return make_encoder(tmp_path_factory.mktemp("weights") / "tiny.safetensors", seed=3)
+
+
+@pytest.fixture(scope="session")
+def any_style_file(tmp_path_factory: pytest.TempPathFactory, encoder_file: str) -> str:
+    """A tiny network of any style, which looks at the style's statistics."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = AnyStyleNet(encoder_file, width=2, blocks=1)
+        torch.nn.init.normal_(network.modulate.weight, 0, 0.3)
+    path = tmp_path_factory.mktemp("network") / "any.safetensors"
+    save_network(network, path, [], network.encoder.digest)
+    return str(path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -22,11 +22,12 @@ from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.video_encoder import VideoEncoder
 from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictSample
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.files import write_image
+from nst_lightning.images.files import check_output, write_image
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
+from nst_lightning.video.reading import is_video
 from nst_lightning.video.writing import written_suffix
 
 _KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -52,7 +53,7 @@ def _holds(place: str, outputs: Path) -> bool:
 
 
 def find_targets(
-    files: Sequence[MediaFile], folder: Path, suffix: str | None, styles: Sequence[str] = ()
+    files: Sequence[MediaFile], folder: Path, suffix: str | None, others: Sequence[ReadFile] = ()
 ) -> dict[MediaFile, Path]:
     """Return the output of each image and video: the same relative name below another folder.
 
@@ -65,7 +66,7 @@ def find_targets(
         folder: Folder of the outputs.
         suffix: Suffix of all images' outputs, such as `.png`; `None` for each image's own, if it can be written, else
             `.png`. A video's is `written_suffix` of its own.
-        styles: Paths of the style images, which are not to be painted over either.
+        others: Style images and masks, which are not to be painted over either.
 
     Returns:
         A file for each, in the same order.
@@ -87,16 +88,25 @@ def find_targets(
             f"{files[first].path} and {files[second].path} would both be painted to {paths[second]}; rename one."
         )
     targets = dict(zip(files, paths, strict=True))
+    check_targets(targets, others, "give another --output.folder")
+    return targets
+
+
+def check_targets(targets: Mapping[MediaFile, Path], others: Sequence[ReadFile], remedy: str) -> None:
+    """Refuse to paint over a file that is read, or where nothing can be written.
+
+    Args:
+        targets: Output of each file.
+        others: Other files that are read.
+        remedy: What to do about it.
+    """
+    kinds = ((file, "video" if file.is_video else "picture") for file in targets)
     check_overwriting(
-        (WrittenFile(path, str(path), "would be painted over", "give another --output.folder") for path in paths),
-        [
-            *(ReadFile(Path(file.path), f"a {'video' if file.is_video else 'picture'} that is read") for file in files),
-            *(ReadFile(user_path(style), "a style that is read") for style in styles),
-        ],
+        (WrittenFile(path, str(path), "would be painted over", remedy) for path in targets.values()),
+        [*(ReadFile(Path(file.path), f"a {kind} that is read") for file, kind in kinds), *others],
     )
     if targets:
         check_writable(next(iter(targets.values())))
-    return targets
 
 
 def _renamed(file: MediaFile, suffix: str | None) -> PurePosixPath:
@@ -128,14 +138,18 @@ class PredictionWriter(Callback):
             keeps its own, or becomes an MP4 (`written_suffix`).
         quality: Quality of JPEG and WebP, 1 to 100.
         overwrite: Whether to stylize again what is there.
+        path: File for the result of a single image or video, in the place of one in `folder`; it is written over.
+        settings: Whether images hold the settings, by which `nst predict --config FILE` paints them again; `None` for
+            where `path` names the one. They name the files that were read as they were given.
 
     Attributes:
+        describe: Function that returns the settings of the images; for whoever starts the run to set.
         kinds: Words for the kinds of files: `pictures`, `videos` or both.
         painted: Files written by this process.
         failed: Images and videos that this process could not read or write.
 
     Raises:
-        UserError: If the quality is out of range.
+        UserError: If the quality is out of range, or the path has the suffix of no image or video.
     """
 
     def __init__(
@@ -144,13 +158,20 @@ class PredictionWriter(Callback):
         format: Literal["png", "jpg", "webp", "tiff"] | None = None,
         quality: int = 95,
         overwrite: bool = False,
+        path: str | None = None,
+        settings: bool | None = None,
     ) -> None:
+        if path is not None and not is_video(Path(path)):
+            check_output(path)
         if not 1 <= quality <= 100:
             raise UserError(f"output.quality must be from 1 to 100, but {quality} was given.")
         self.folder = user_path(folder)
         self.suffix = None if format is None else f".{format}"
         self.quality = quality
         self.overwrite = overwrite
+        self.path = None if path is None else user_path(path)
+        self.settings = settings
+        self.describe: Callable[[], str] | None = None
         self.kinds = "pictures"
         self.painted = 0
         self.failed: list[MediaFile] = []
@@ -171,9 +192,17 @@ class PredictionWriter(Callback):
         data = datamodule_of(trainer)
         if not isinstance(data, PredictData):
             raise UserError("nst predict paints what a PredictData hands out; set data.class_path to it.")
-        found = leave_out_folder(data.files, self.folder, data.places)
-        self._targets = find_targets(found, self.folder, self.suffix, data.styles.paths if data.styles else ())
-        missing = [file for file in found if self.overwrite or not self._targets[file].exists()]
+        others = data.other_inputs()
+        if self.path is None:
+            found = leave_out_folder(data.files, self.folder, data.places)
+            self._targets = find_targets(found, self.folder, self.suffix, others)
+        else:
+            found = data.files
+            self._targets = {self.only(found): self.path}
+            check_targets(self._targets, others, "give another --output.path")
+        missing = [
+            file for file in found if self.overwrite or self.path is not None or not self._targets[file].exists()
+        ]
         data.keep_only(trainer.strategy.broadcast(missing))
         there = len(found) - len(missing)
         hint = f"; {there} are in {self.folder} already (--output.overwrite true paints them again)" if there else ""
@@ -183,6 +212,24 @@ class PredictionWriter(Callback):
         kinds = sorted(total) or ["pictures"]
         self.kinds = " and ".join(kinds)
         _log.info("painting %s%s", " and ".join(f"{left[kind]} of {total[kind]} {kind}" for kind in kinds), hint)
+
+    def only(self, files: Sequence[MediaFile]) -> MediaFile:
+        """Return the one file whose result is written to `path`.
+
+        Raises:
+            UserError: If there are several, or it becomes another kind of file than the path's.
+        """
+        assert self.path is not None
+        if len(files) != 1:
+            raise UserError(
+                f"--output.path names the result of one picture or video, but {len(files)} were found; give an "
+                "--output.folder."
+            )
+        is_wanted = is_video(self.path)
+        if files[0].is_video != is_wanted or (is_wanted and written_suffix(self.path.suffix) != self.path.suffix):
+            kind = "a video, such as .mp4" if files[0].is_video else "a picture, such as .png"
+            raise UserError(f"--output.path {self.path}: {files[0].path} becomes {kind}; give such a suffix.")
+        return files[0]
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Get threads ready, and let SIGTERM and SIGHUP end the run with exit code 143 or 129, not Lightning."""
@@ -216,11 +263,19 @@ class PredictionWriter(Callback):
         else:
             assert self._pool is not None
             target = self._targets[batch.file]
-            task = self._pool.submit(write_image, target, outputs, alpha=batch.alpha, quality=self.quality)
+            settings = self.settings_text()
+            task = self._pool.submit(
+                write_image, target, outputs, alpha=batch.alpha, quality=self.quality, settings=settings
+            )
         if task is not None:
             self._waiting.append((batch.file, task))
         while len(self._waiting) > 2 * self._threads or (self._waiting and self._waiting[0][1].done()):
             self._finish(*self._waiting.popleft())
+
+    def settings_text(self) -> str | None:
+        """Return the settings that images are to hold; `None` for none."""
+        is_wanted = self.path is not None if self.settings is None else self.settings
+        return self.describe() if is_wanted and self.describe is not None else None
 
     def _take_frame(self, batch: PredictSample, frame: FrameInfo, result: Tensor) -> Future[None] | None:
         """Return the task that writes the video once it needs nothing more; before that `None`."""

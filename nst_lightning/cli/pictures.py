@@ -10,13 +10,14 @@ from pathlib import Path
 
 from nst_lightning.cli.options import FIT_OPTION, OptionParser, whole
 from nst_lightning.errors import UserError, check_choice, did_you_mean
-from nst_lightning.jobs.pictures import QUALITIES, fit_args, run_name
+from nst_lightning.jobs.pictures import QUALITIES, fit_args, instant_args, run_name
 
 _log = logging.getLogger(__name__)
 
-USAGE = f"[-o FILE] [--size PIXELS] [--quality {'|'.join(QUALITIES)}] [--open] [options of nst fit]"
+USAGE = f"[-o FILE] [--size PIXELS] [--quality {'|'.join(QUALITIES)} | --instant] [--open] [options of nst fit]"
 _NEAR = 0.75  # similarity from which a word is one of our options, not one of nst fit's
-_SAID_ALREADY = {"--data.content": "the photo is the first argument", "--data.style": "the paintings follow the photo"}
+_PHOTO = "the photo is the first argument"
+_SAID_ALREADY = {"--data.content": _PHOTO, "--data.images": _PHOTO, "--data.style": "the paintings follow the photo"}
 
 
 def names_picture(arg: str) -> bool:
@@ -32,7 +33,7 @@ def names_picture(arg: str) -> bool:
 
 
 def run(args: Sequence[str]) -> int:
-    """Run `nst PHOTO PAINTING …`, which is `nst fit` with the default config.
+    """Run `nst PHOTO PAINTING …`, which is `nst fit` with the default config, or `nst predict` of one image.
 
     Args:
         args: Arguments after `nst`.
@@ -44,9 +45,12 @@ def run(args: Sequence[str]) -> int:
         UserError: If something the user gave can't be used.
     """
     words, is_opened = read_pictures(args)
-    from nst_lightning.cli.fit import paint
+    from nst_lightning.cli import fit, predict
 
-    code, written = paint(named_after_pictures(words, args))
+    if words[0] == "predict":
+        code, written = predict.paint_one(words)
+    else:
+        code, written = fit.paint(named_after_pictures(words, args))
     if is_opened and written is not None and not webbrowser.open(written.resolve().as_uri()):
         _log.warning("no program was found that shows %s; open it yourself", written)
     return code
@@ -59,7 +63,7 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
         args: Arguments after `nst`.
 
     Returns:
-        The command line of `nst fit` that it stands for, and whether the result is to be opened.
+        The command line of `nst fit` or `nst predict` that it stands for, and whether the result is to be opened.
 
     Raises:
         UserError: If an option makes no sense, or a picture is missing. Options of `nst fit` are not read here.
@@ -86,6 +90,11 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
         check_choice(own.quality, tuple(QUALITIES), "--quality")
         if "--config" in names or "-c" in names:
             raise UserError("--quality and --config both name a config; give one of them.")
+    if own.instant:
+        if own.quality is not None:
+            raise UserError("--quality is for optimizing, which --instant leaves out; give one of them.")
+        words = instant_args(pictures[0], pictures[1:], size=own.size, output=own.output)
+        return ["predict", *words, *options], own.open
     words = fit_args(pictures[0], pictures[1:], size=own.size, quality=own.quality, output=own.output)
     return ["fit", *words, *options], own.open
 
@@ -124,6 +133,7 @@ def make_parser() -> OptionParser:
 example:
   nst me.jpg painting.jpg
   nst me.jpg painting.jpg -o painted.png --size 768 --quality fine --open
+  nst me.jpg painting.jpg --instant
   nst me.jpg a.jpg b.jpg --data.style_weights '[2, 1]'
   nst ./fit painting.jpg     a file that is named like a command
 
@@ -136,6 +146,11 @@ The image's path is written to standard output, all else to standard error.""",
         "--quality",
         metavar="|".join(QUALITIES),
         help=f"{', '.join(f'{name} is configs/{config}.yaml' for name, config in QUALITIES.items())} (standard)",
+    )
+    parser.add_argument(
+        "--instant",
+        action="store_true",
+        help="paint in one pass, in a second; further options are then those of nst predict",
     )
     parser.add_argument("--open", action="store_true", help="show the image when it is painted")
     return parser

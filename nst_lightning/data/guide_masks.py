@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError
-from nst_lightning.images.files import LoadedImage
-from nst_lightning.images.guides import Guides, read_guide, rest_of
+from nst_lightning.errors import UserError, user_path
+from nst_lightning.images.files import LoadedImage, is_image_file
+from nst_lightning.images.guides import ALPHA, Guides, read_guide, rest_of
 from nst_lightning.images.resize import resize
 
 REST = "rest"
@@ -46,8 +48,7 @@ class GuideMasks:
         _check_count(regions, style_images, "data.guides")
         _check_count(styles, style_images, "data.style_guides")
         self.names = tuple(regions or ())
-        if self.names.count(REST) > 1:
-            raise UserError("data.guides has the word rest more than once; one style at most takes what is left.")
+        check_rest(self.names)
         self.regions = [
             None if name == REST else _read("data.guides", name, content_image, max_pixels) for name in self.names
         ]
@@ -97,6 +98,69 @@ class GuideMasks:
             return ""
         parts = [b"" if mask is None else mask.contiguous().numpy().tobytes() for mask in masks]
         return hashlib.sha256(b"\n".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+class RegionMasks:
+    """Masks of the regions of each style, for many images.
+
+    Args:
+        names: For each style an image file, which is the mask of every image, a folder with a mask of each image's
+            name, `alpha` for the image's own opacity, or, for one of them, `rest`.
+        styles: Number of the styles.
+        max_pixels: Most pixels of a mask.
+
+    Raises:
+        UserError: If there is another number of masks, or a file can't be used.
+    """
+
+    def __init__(self, names: Sequence[str], styles: int, max_pixels: int) -> None:
+        if len(names) != styles:
+            raise UserError(f"data.guides lists {len(names)} masks for {styles} styles; give one for each style.")
+        check_rest(names)
+        self.names = tuple(names)
+        self.max_pixels = max_pixels
+        for name in self.names:
+            if name not in (REST, ALPHA) and not user_path(name).is_dir():
+                _read("data.guides", name, None, max_pixels)  # not after the first image was read
+
+    def paths(self, image: PurePosixPath) -> list[str]:
+        """Return the files of the masks of an image, given its name: its path below the folder that was searched."""
+        return [name for name in self._of(image) if name not in (REST, ALPHA)]
+
+    def at(self, name: PurePosixPath, image: LoadedImage, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Return the masks of an image.
+
+        Args:
+            name: Name of the image, as in `paths`.
+            image: Image as read, at its own size.
+            size: Height and width of the masks, pixels.
+
+        Returns:
+            A mask for each style, `(1, 1, *size)` in [0, 1].
+
+        Raises:
+            UserError: If a mask is missing, or does not belong to this image.
+        """
+        images = [image] * len(self.names)
+        guides = GuideMasks(self._of(name), None, None, image, images, self.max_pixels).at(size, [])
+        assert guides is not None
+        return guides.regions
+
+    def _of(self, image: PurePosixPath) -> list[str]:
+        return [str(_in_folder(user_path(name), image)) if user_path(name).is_dir() else name for name in self.names]
+
+
+def _in_folder(folder: Path, image: PurePosixPath) -> Path:
+    """Return the mask of an image in a folder: of the same name, with any suffix; PNG where there is none."""
+    own = folder / image
+    others = sorted(path for path in own.parent.glob(f"{glob.escape(image.stem)}.*") if is_image_file(path))
+    return own if own in others else next(iter(others), own.with_suffix(".png"))
+
+
+def check_rest(names: Sequence[str]) -> None:
+    """Refuse a list of masks that has the word `rest` more than once."""
+    if list(names).count(REST) > 1:
+        raise UserError("data.guides has the word rest more than once; one style at most takes what is left.")
 
 
 def _read(option: str, mask: str, image: LoadedImage | None, max_pixels: int) -> Tensor:

@@ -43,8 +43,8 @@ class InitialImage:
             * `grey`: 0.5 with noise of one gray level.
             * `style_stats`: normal with each channel's mean and variance in the styles, cut off at 0 and 1.
 
-            `normal`, `grey` and `style_stats` are `normal`, `gray` and `style_stats` of crowsonkb/style-transfer-pytorch. All noise is
-            seeded by `seed_everything`.
+            `normal`, `grey` and `style_stats` are `normal`, `gray` and `style_stats` of
+            crowsonkb/style-transfer-pytorch. All noise is seeded by `seed_everything`.
         content: Content image `(1, 3, H, W)`, or `None`.
         styles: Style images, each `(1, 3, h, w)`.
         style_weights: Weights of the styles, summing to 1.

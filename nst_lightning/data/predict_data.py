@@ -16,12 +16,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from nst_lightning.data.colors import ColorPreservation
+from nst_lightning.data.guide_masks import RegionMasks
 from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.images.files import IMAGE_SUFFIXES, is_image_file, log_passed_over, read_image, visible_files
+from nst_lightning.images.files import (
+    IMAGE_SUFFIXES,
+    MEMORY,
+    LoadedImage,
+    is_image_file,
+    log_passed_over,
+    read_image,
+    visible_files,
+)
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.utils.memory import named_out_of_memory
+from nst_lightning.utils.overwriting import ReadFile
 from nst_lightning.video.reading import VIDEO_SUFFIXES, VideoInfo, is_video, read_frames, read_info
 
 
@@ -71,6 +81,7 @@ class PredictSample:
         problem: Reason why it can't be read, in one line; `None` if it can.
         frame: Position of a frame in its video; `None` for an image, and for a video that can't be opened.
         styles: Style images, the same for all; `None` where the network has its own styles.
+        regions: Mask of each style's region, `(1, 1, H, W)` in [0, 1]; none for a blend everywhere.
     """
 
     file: MediaFile
@@ -79,6 +90,7 @@ class PredictSample:
     problem: str | None = None
     frame: FrameInfo | None = None
     styles: StyleImages | None = None
+    regions: tuple[Tensor, ...] = ()
 
 
 class VideoFrames:
@@ -94,13 +106,22 @@ class VideoFrames:
         read_ahead: Whether the next frame is read in a thread, while the last one is stylized. A process as of a
             `DataLoader` would gain nothing, since FFmpeg lets other threads run, and frames would have to fit into
             shared memory.
+        regions: Masks of the styles' regions, the same for all frames of a video.
     """
 
-    def __init__(self, files: list[MediaFile], size: int | None, max_pixels: int, read_ahead: bool = False) -> None:
+    def __init__(
+        self,
+        files: list[MediaFile],
+        size: int | None,
+        max_pixels: int,
+        read_ahead: bool = False,
+        regions: RegionMasks | None = None,
+    ) -> None:
         self.files = files
         self.size = size
         self.max_pixels = max_pixels
         self.read_ahead = read_ahead
+        self.regions = regions
 
     def __iter__(self) -> Iterator[PredictSample]:
         frames = chain.from_iterable(_mark_last(self._read(file)) for file in self.files)
@@ -109,11 +130,15 @@ class VideoFrames:
     def _read(self, file: MediaFile) -> Iterator[PredictSample]:
         info: VideoInfo | None = None
         index, time = 0, Fraction(0)
+        regions: tuple[Tensor, ...] = ()
         try:
             info = self._check(file)
             for read in read_frames(Path(file.path), size=self.size):
                 index, time = read.index + 1, read.time
-                yield PredictSample(file, read.pixels, frame=FrameInfo(read.index, time, info))
+                if self.regions is not None and not regions:
+                    height, width = read.pixels.shape[-2:]
+                    regions = self.regions.at(file.name, LoadedImage(read.pixels, None, ""), (height, width))
+                yield PredictSample(file, read.pixels, frame=FrameInfo(read.index, time, info), regions=regions)
         except UserError as error:
             frame = None if info is None else FrameInfo(index, time, info)
             yield PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error), frame=frame)
@@ -203,6 +228,10 @@ class PredictData(LightningDataModule):
             number, or one for each style.
         preserve_color: Method of keeping each image's colors, as in `TransferData`.
         color_strength: Weight of the kept colors, from 0 to 1.
+        guides: Mask of each style's region, in which it is used alone: an image file for all, a folder with a mask of
+            each image's name, `alpha` for each image's own opacity, or for one of them `rest`, what the others leave.
+            Outside of all regions images stay as they are.
+        style_guides: Mask of each style's part that is used: an image file, `alpha` or `null`.
 
     Attributes:
         files: Files that are to be stylized, in order.
@@ -224,6 +253,8 @@ class PredictData(LightningDataModule):
         style_scale: float | list[float] = 1.0,
         preserve_color: ColorPreservation | None = None,
         color_strength: float = 1.0,
+        guides: list[str] | None = None,
+        style_guides: list[str | None] | None = None,
     ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer images than processes
@@ -242,10 +273,25 @@ class PredictData(LightningDataModule):
         self.styles: StyleImages | None = None
         if paths := [style] if isinstance(style, str) else list(style or ()):
             self.styles = StyleImages.read(
-                paths, style_weights, style_scale, preserve_color, color_strength, max_pixels
+                paths, style_weights, style_scale, preserve_color, color_strength, max_pixels, style_guides
             )
-        elif style_weights is not None or preserve_color is not None:
-            raise UserError("data.style_weights and data.preserve_color need style pictures; set data.style.")
+        elif any(each is not None for each in (style_weights, preserve_color, guides, style_guides)):
+            raise UserError(
+                "data.style_weights, data.preserve_color, data.guides and data.style_guides need style pictures; set "
+                "data.style."
+            )
+        self.regions = None if guides is None else RegionMasks(guides, len(paths), max_pixels)
+
+    def other_inputs(self) -> list[ReadFile]:
+        """Return the files that are read beside those that are stylized: styles and masks."""
+        styles = () if self.styles is None else self.styles.paths
+        masks = [] if self.styles is None else list(self.styles.masks)
+        if self.regions is not None:
+            masks += [path for file in self.files for path in self.regions.paths(file.name)]
+        return [
+            *(ReadFile(user_path(path), "a style that is read") for path in styles),
+            *(ReadFile(user_path(path), "a mask that is read") for path in dict.fromkeys(masks)),
+        ]
 
     def keep_only(self, files: Sequence[MediaFile]) -> None:
         """Leave out the other files, of which results are there.
@@ -261,7 +307,7 @@ class PredictData(LightningDataModule):
         rank, processes = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         images = [file for file in self.files if not file.is_video]
         videos = [file for file in self.files if file.is_video]
-        dataset = ImageFiles(images, self.size, self.keep_alpha, self.max_pixels)
+        dataset = ImageFiles(images, self.size, self.keep_alpha, self.max_pixels, self.regions)
         workers = min(self.num_workers, len(images), _cores())
         loader = DataLoader(
             dataset,
@@ -272,16 +318,18 @@ class PredictData(LightningDataModule):
         )
         if not videos:
             return loader
-        return PredictLoader(
-            loader, VideoFrames(videos[rank::processes], self.size, self.max_pixels, self.num_workers > 0)
+        frames = VideoFrames(
+            videos[rank::processes], self.size, self.max_pixels, self.num_workers > 0, regions=self.regions
         )
+        return PredictLoader(loader, frames)
 
     def transfer_batch_to_device(
         self, batch: PredictSample, device: torch.device, dataloader_idx: int
     ) -> PredictSample:
         """Copy the pixels; the opacity is needed where files are written. Add the styles, which are measured once."""
         del dataloader_idx
-        return replace(batch, pixels=batch.pixels.to(device, non_blocking=True), styles=self.styles)
+        pixels, *regions = (tensor.to(device, non_blocking=True) for tensor in (batch.pixels, *batch.regions))
+        return replace(batch, pixels=pixels, styles=self.styles, regions=tuple(regions))
 
 
 class ImageFiles(Dataset[PredictSample]):
@@ -292,13 +340,22 @@ class ImageFiles(Dataset[PredictSample]):
         size: Long side, pixels; `None` for each image's own.
         keep_alpha: Whether to hand on their alpha channels.
         max_pixels: Most pixels of an image; one with more is not read.
+        regions: Masks of the styles' regions.
     """
 
-    def __init__(self, files: list[MediaFile], size: int | None, keep_alpha: bool, max_pixels: int) -> None:
+    def __init__(
+        self,
+        files: list[MediaFile],
+        size: int | None,
+        keep_alpha: bool,
+        max_pixels: int,
+        regions: RegionMasks | None = None,
+    ) -> None:
         self.files = files
         self.size = size
         self.keep_alpha = keep_alpha
         self.max_pixels = max_pixels
+        self.regions = regions
 
     def __len__(self) -> int:
         return len(self.files)
@@ -312,9 +369,11 @@ class ImageFiles(Dataset[PredictSample]):
                 size = fit_long_side(pixels.shape[-2], pixels.shape[-1], self.size)
                 with named_out_of_memory():
                     pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
+            size = (pixels.shape[-2], pixels.shape[-1])
+            regions = () if self.regions is None else self.regions.at(file.name, image, size)
         except UserError as error:
             return PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error))
-        return PredictSample(file, pixels, alpha)
+        return PredictSample(file, pixels, alpha, regions=regions)
 
 
 class StridedSampler(DistributedSampler[int]):
@@ -357,6 +416,8 @@ def find_media(place: str) -> list[MediaFile]:
     Raises:
         UserError: If there is nothing by that name, or the folder holds neither.
     """
+    if place.startswith(MEMORY):
+        return [MediaFile(place, PurePosixPath("image.png"))]
     if place.startswith(SAMPLE):
         return [MediaFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]
     path = user_path(place)

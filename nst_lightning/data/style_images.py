@@ -10,8 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from nst_lightning.data.colors import ColorKeeper, ColorPreservation
+from nst_lightning.data.guide_masks import GuideMasks
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
+from nst_lightning.images.guides import ALPHA
 from nst_lightning.images.resize import fit_long_side, resize
 
 STYLE_SIZE = 512
@@ -27,12 +29,16 @@ class StyleImages:
         weights: One weight for each; they sum to 1.
         paths: Paths of their files, or `sample:NAME`.
         colors: Whether the painted images keep their own colors, and how.
+        parts: Mask of the part that is used of each style, `(1, 1, h, w)` of its size; `None` for all of it.
+        masks: Files of those masks.
     """
 
     images: tuple[Tensor, ...]
     weights: tuple[float, ...]
     paths: tuple[str, ...]
     colors: ColorKeeper
+    parts: tuple[Tensor | None, ...]
+    masks: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,22 +54,27 @@ class StyleImages:
         preserve_color: ColorPreservation | None,
         color_strength: float,
         max_pixels: int,
+        guides: Sequence[str | None] | None = None,
     ) -> StyleImages:
         """Read style images; see `PredictData` for the arguments.
 
         Raises:
             UserError: If an image can't be read or the numbers don't fit together.
         """
-        read = [read_image(path, max_pixels=max_pixels).pixels for path in paths]
-        sizes = [max(1, round(STYLE_SIZE * each)) for each in style_scales(scale, len(paths))]
+        read = [read_image(path, max_pixels=max_pixels) for path in paths]
+        sides = [max(1, round(STYLE_SIZE * each)) for each in style_scales(scale, len(paths))]
+        sizes = [
+            fit_long_side(each.pixels.shape[-2], each.pixels.shape[-1], side)
+            for each, side in zip(read, sides, strict=True)
+        ]
+        masks = GuideMasks(None, guides, None, None, read, max_pixels).at((1, 1), sizes)
         return cls(
-            tuple(
-                resize(image, fit_long_side(image.shape[-2], image.shape[-1], size))
-                for image, size in zip(read, sizes, strict=True)
-            ),
+            tuple(resize(image.pixels, size) for image, size in zip(read, sizes, strict=True)),
             style_shares(weights, len(paths)),
             tuple(paths),
             ColorKeeper(preserve_color, color_strength),
+            (None,) * len(paths) if masks is None else masks.styles,
+            tuple(guide for guide in guides or () if guide not in (None, ALPHA)),
         )
 
 

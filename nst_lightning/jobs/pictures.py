@@ -1,4 +1,4 @@
-"""A photo, paintings and a few words, made into the command line of `nst fit` that they stand for."""
+"""A photo, paintings and a few words, made into the command line that they stand for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from nst_lightning.utils.yaml_texts import to_yaml
 
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
 """The shipped configs, by what the page, the command line and Python call them."""
+
+DEFAULT_SIZE = 512
+"""Long side of a result where none is asked for, pixels: that of configs/starry.yaml."""
 
 _LONGEST = 30  # characters of an image's name in a run's: a file's name has at most 255 bytes
 _NAMED = 3  # images in a run's name
@@ -34,7 +37,34 @@ def fit_args(
         output: File that the image is written to, beside the one in the run's folder.
     """
     args = [] if quality is None else [f"--config=configs/{QUALITIES[quality]}.yaml"]
-    args += [f"--data.content={content}", f"--data.style={styles[0] if len(styles) == 1 else path_list(styles)}"]
+    return [*args, f"--data.content={content}", *_common_args(styles, size, output)]
+
+
+def instant_args(
+    content: str,
+    styles: Sequence[str],
+    *,
+    size: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> list[str]:
+    """Return the arguments of `nst predict`, after its name, for a photo that is painted in one pass.
+
+    Args:
+        content: File of the photo, or `sample:NAME`.
+        styles: Files of the paintings, which are blended in equal parts; at least one.
+        size: Long side of the result, pixels; `None` for that of the default config of `nst fit`.
+        output: File that the image is written to; `None` for one in a run's folder.
+    """
+    return [
+        f"--data.images={path_list([content])}",
+        "--data.keep_alpha=false",  # as in nst fit
+        "--data.num_workers=0",
+        *_common_args(styles, DEFAULT_SIZE if size is None else size, output),
+    ]
+
+
+def _common_args(styles: Sequence[str], size: int | None, output: str | os.PathLike[str] | None) -> list[str]:
+    args = [f"--data.style={styles[0] if len(styles) == 1 else path_list(styles)}"]
     if size is not None:
         args.append(f"--data.size={size}")
     if output is not None:

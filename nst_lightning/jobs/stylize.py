@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.images.files import ImageLike, held_images
 from nst_lightning.jobs.grid import option_args
-from nst_lightning.jobs.pictures import QUALITIES, fit_args
+from nst_lightning.jobs.pictures import QUALITIES, fit_args, instant_args
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
+from nst_lightning.runs.predict_command import InstantCommand
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.trainer import result_of
 from nst_lightning.tasks.style_transfer import StyleTransfer
@@ -24,7 +25,8 @@ def stylize(
     style: ImageLike | Sequence[ImageLike],
     *,
     size: int | None = None,
-    quality: str = "standard",
+    quality: str | None = None,
+    instant: bool = False,
     output: str | os.PathLike[str] | None = None,
     progress: bool = True,
     **options: Any,
@@ -38,7 +40,8 @@ def stylize(
             `(1, 3, H, W)`; of 8 bits or of floats in [0, 1].
         style: Painting, given likewise; or a list of several, which are blended.
         size: Long side of the result, pixels; `None` for 512.
-        quality: `draft`, `standard` or `fine`: about a quarter, one and three times the time.
+        quality: `draft`, `standard` or `fine`: about a quarter, one and three times the time; `None` for `standard`.
+        instant: Whether to paint in one pass, by the network of any style; options are then those of `nst predict`.
         output: File that the image is written to, beside the one in the run's folder.
         progress: Whether to show a progress bar.
         **options: Options of `nst fit`, by the short names of `nst sweep` (`style_weight=20, steps=100, seed=1`) or
@@ -59,6 +62,9 @@ def stylize(
         >>> result.image.size, result.tensor.shape, result.complete
         ((32, 24), torch.Size([1, 3, 24, 32]), True)
     """
+    if instant and quality is not None:
+        raise UserError("quality is for optimizing, which instant leaves out; give one of them.")
+    quality = quality or "standard"
     check_choice(quality, tuple(QUALITIES), "quality")
     images = [content, *(style if isinstance(style, list | tuple) else [cast(ImageLike, style)])]
     if len(images) == 1:
@@ -66,6 +72,9 @@ def stylize(
     if not progress:
         options = {"trainer.enable_progress_bar": False, **options}
     with held_images(images) as (photo, *paintings), isolate_rng(), warnings.catch_warnings():
+        if instant:
+            args = instant_args(photo, paintings, size=size, output=output)
+            return run_to_the_end(InstantCommand, ["predict", *args, *option_args(options)]).result
         args = fit_args(photo, paintings, size=size, quality=quality, output=output)
         command = run_to_the_end(NSTCommand, ["fit", *args, *option_args(options)])
     assert isinstance(command.model, StyleTransfer)  # as in each of the configs

@@ -99,12 +99,13 @@ def check_further_arguments(settings: Any, key: str = "") -> None:
             raise UserError(f"--{option}: {kind.__name__} has no parameter {name}; {hint}")
 
 
-def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
+def find_configs(args: Sequence[str], default: str = "starry", command: str = "fit") -> list[str]:
     """Replace `--config NAME` by a shipped config of that name where no such file exists here.
 
     Args:
         args: Arguments of `nst fit` or `nst predict`, without the command itself.
         default: Shipped config that is used if none is given.
+        command: The command itself.
 
     Returns:
         The arguments, with paths that exist and present class paths; configs come first, so that options win wherever
@@ -121,7 +122,8 @@ def find_configs(args: Sequence[str], default: str = "starry") -> list[str]:
     _check_strays(args)
     for arg in _with_class_for_help(with_current_arguments(args), default):
         if expects_path or arg.startswith("--config="):
-            configs += _config_args(_settings_only(find_config(arg.removeprefix("--config="))), is_first=not configs)
+            path = _settings_only(find_config(arg.removeprefix("--config=")))
+            configs += _config_args(path, command, is_first=not configs)
         elif arg not in ("--config", "-c"):
             options.append(arg)
         expects_path = arg in ("--config", "-c")
@@ -168,22 +170,43 @@ def _with_class_for_help(args: Sequence[str], default: str) -> list[str]:
     return completed
 
 
-def _config_args(path: str, *, is_first: bool) -> list[str]:
+def _config_args(path: str, command: str, *, is_first: bool) -> list[str]:
     """Return the argument for a config; one that is an image is given as text, and its name as the run's."""
     if not _is_image(path):
         return [f"--config={path}"]
-    return [f"--config={_settings_in(path)}", *([f"--name={Path(path).stem}"] if is_first else [])]
+    named = [f"--name={Path(path).stem}"] if is_first and command == "fit" else []
+    return [f"--config={_settings_in(path, command)}", *named]
 
 
 def _is_image(path: str) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def _settings_in(image: str) -> str:
+def _settings_in(image: str, command: str | None = None) -> str:
+    """Return the settings that an image holds.
+
+    Args:
+        image: File.
+        command: Command that is to paint it again; `None` for any.
+
+    Raises:
+        UserError: If it holds none, or those of another command.
+    """
     text = read_settings(image)
     if text is None:
         raise UserError(f"--config {image} is a picture without settings; give one that nst fit has painted, or YAML.")
+    if command in ("fit", "predict") and _painted_by(text) != command:
+        raise UserError(f"--config {image} was painted by nst {_painted_by(text)}, not by nst {command}; use that.")
     return text
+
+
+def _painted_by(text: str) -> str:
+    try:
+        data = load_yaml(text).get("data", {})
+    except (yaml.YAMLError, AttributeError):  # which the parser reports
+        return "fit"
+    data = data.get("init_args", data) if isinstance(data, dict) else {}
+    return "predict" if "images" in data else "fit"
 
 
 def config_content(path: str) -> Any:

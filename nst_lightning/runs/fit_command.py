@@ -108,7 +108,7 @@ class NSTCommand(CLIHooks, LightningCLI):
             parser_class=OneLineParser,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=[args[0], *find_configs(args[1:], self.default_config)],
+            args=[args[0], *find_configs(args[1:], self.default_config, args[0])],
             auto_configure_optimizers=False,
         )
 

@@ -5,23 +5,33 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from nst_lightning._compat import allow_idle_ranks, callbacks_of
+from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.callbacks.prediction_writer import PredictionWriter
-from nst_lightning.data.predict_data import PredictData
+from nst_lightning.callbacks.run_folder import RunFolder
+from nst_lightning.data.predict_data import PredictData, PredictSample
+from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import ANY_STYLE
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
+from nst_lightning.runs.result import Result
+from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.saved_config import image_settings
 from nst_lightning.runs.trainer import build_predictor
 from nst_lightning.tasks.fast_stylizer import FastStylizer
 from nst_lightning.utils.signals import stop_signals
 
 _log = logging.getLogger(__name__)
+
+_INSTANT = "instant"  # name of the runs that paint in one pass
 
 
 class PredictCommand(NSTCommand):
@@ -74,8 +84,13 @@ class PredictCommand(NSTCommand):
         return next(callback for callback in callbacks_of(self.trainer) if isinstance(callback, PredictionWriter))
 
     def before_predict(self) -> None:
-        """Log the styles."""
+        """Log the styles; note what images are to say of themselves."""
         allow_idle_ranks()
+        self.writer.describe = partial(
+            image_settings, self.resolved_settings(), str(self.trainer.precision), names=self.names
+        )
+        if self.writer.path is not None and isinstance(self.datamodule, PredictData):
+            self.writer.only(self.datamodule.files)
         if isinstance(self.model, FastStylizer):
             images = self.datamodule.styles if isinstance(self.datamodule, PredictData) else None
             self.model.check_styles(images)
@@ -91,12 +106,79 @@ class PredictCommand(NSTCommand):
         assert isinstance(total, torch.Tensor)
         painted, self.failed = map(int, total.tolist())
         kinds = self.writer.kinds
-        _log.info("%s painted: %d, in %s", kinds, painted, self.writer.folder)
+        _log.info("%s painted: %d, in %s", kinds, painted, self.writer.path or self.writer.folder)
         if self.trainer.is_global_zero:
             found = [path for path in self.writer.targets if path.exists()]
             self.written = found[0] if len(found) == len(self.writer.targets) == 1 else self.writer.folder
         if self.failed:
             _log.error("%s that could not be painted: %d, for the reasons above", kinds, self.failed)
+
+
+class InstantCommand(PredictCommand):
+    """`nst predict` of one image, whose result is kept for Python too.
+
+    Without an `output.path` it is written into a run folder of its own, as that of `nst fit`.
+
+    Attributes:
+        result: What was painted; set at the end.
+    """
+
+    result: Result
+
+    def __init__(self, args: Sequence[str], callbacks: Sequence[Callback] = ()) -> None:
+        self._kept = _LastPrediction()
+        self._claimed: RunFolder | None = None
+        super().__init__(args, [*callbacks, self._kept])
+
+    def before_predict(self) -> None:
+        """Find a place for the image."""
+        super().before_predict()
+        runs = RunFolder(Path(self.setting("trainer.default_root_dir") or ".") / RUNS, _INSTANT)
+        self._claimed = runs.claim() if self.writer.path is None and self.trainer.is_global_zero else None
+        if self._claimed is not None:
+            assert self._claimed.version is not None
+            self.writer.path = self._claimed.group / self._claimed.version / FILE_NAME
+
+    def run_subcommand(self, subcommand: str) -> None:
+        """Run; of an image that could not be painted no folder is left."""
+        try:
+            super().run_subcommand(subcommand)
+        finally:
+            if self._claimed is not None:
+                with suppress(OSError):  # it is not empty
+                    (self._claimed.group / str(self._claimed.version)).rmdir()
+
+    def after_predict(self) -> None:
+        """Log where the image is."""
+        if self.writer.failed or self._kept.image is None:
+            raise UserError("the picture could not be painted, for the reason above; give another one.")
+        path = self.writer.path
+        assert path is not None
+        folder = path.parent if self._claimed is not None else None
+        self.written = path
+        self.result = Result(
+            self._kept.image, path, folder, True, alpha=self._kept.alpha, settings=self.writer.settings_text()
+        )
+        _log.info("picture: %s (painted in one pass; without --instant it is optimized, which takes longer)", path)
+
+
+class _LastPrediction(Callback):
+    """Keep the last image that was painted, and its opacity."""
+
+    def __init__(self) -> None:
+        self.image: torch.Tensor | None = None
+        self.alpha: torch.Tensor | None = None
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: torch.Tensor,
+        batch: PredictSample,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.image, self.alpha = (outputs.cpu(), batch.alpha) if outputs.numel() else (None, None)
 
 
 def run_predict(args: Sequence[str], report: Callable[[Path], object] = lambda path: None) -> int:

@@ -11,14 +11,16 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from nst_lightning._compat import is_out_of_memory
-from nst_lightning.data.predict_data import PredictSample
+from nst_lightning.data.predict_data import MediaFile, PredictSample
 from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, check_choice
-from nst_lightning.networks.any_style import AnyStyleNet, Statistics
-from nst_lightning.networks.any_style_tiles import paint_any_tiled
+from nst_lightning.images.guides import Guides
+from nst_lightning.networks.any_style import AnyStyleNet, Smoothing, Statistics, unsmoothed
+from nst_lightning.networks.any_style_regions import paint_in_styles
 from nst_lightning.networks.network_file import ANY_STYLE, OnePassNet, load_network
 from nst_lightning.networks.tiled_inference import paint_tiled
 from nst_lightning.networks.transformer import SMALLEST_SIDE
+from nst_lightning.networks.video_statistics import VideoStatistics
 from nst_lightning.tasks.tile_size import free_memory
 
 _WHOLE_BYTES = 25
@@ -50,6 +52,8 @@ class FastStylizer(LightningModule):
             (`paint_tiled`); `null` for each image in one piece; `auto` for tiles of 256 pixels where a CPU paints an
             image of more than a megapixel, and on an accelerator where half of its free memory does not hold the
             piece.
+        smoothing: For videos, by a network of any style: seconds over which the statistics of the frames are averaged,
+            so that the colors don't follow the exposure (`VideoStatistics`); 0 for each frame by itself.
 
     Attributes:
         styles: Names of the network's styles.
@@ -66,18 +70,23 @@ class FastStylizer(LightningModule):
         style: str | dict[str, float] | None = None,
         strength: float = 1.0,
         tile_size: int | Literal["auto"] | None = "auto",
+        smoothing: float = 1.0,
     ) -> None:
         super().__init__()
         if tile_size not in ("auto", None) and int(tile_size) < SMALLEST_SIDE:
             raise UserError(
                 f"model.tile_size must be at least {SMALLEST_SIDE} pixels, auto or null, but {tile_size} was given."
             )
+        if not 0 <= smoothing < float("inf"):
+            raise UserError(f"model.smoothing must be 0 seconds or more, but {smoothing:g} was given.")
         self.network: OnePassNet
         self.network, card = load_network(network or "starry")
         self.network.requires_grad_(False)
         self.styles = card.styles
         self.strength = strength
         self.tile_size = tile_size
+        self.smoothing = smoothing
+        self._video: tuple[MediaFile, VideoStatistics] | None = None
         if isinstance(self.network, AnyStyleNet):
             if style is not None:
                 raise UserError("model.style names a style that a network has learned; for any other set data.style.")
@@ -106,7 +115,14 @@ class FastStylizer(LightningModule):
         """Return the weights of style images, or of the network's own styles; their sum is the strength."""
         return self.style_weights if styles is None else self.strength * torch.tensor(styles.weights)
 
-    def forward(self, images: Tensor, styles: Sequence[Statistics] = (), weights: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        styles: Sequence[Statistics] = (),
+        weights: Tensor | None = None,
+        regions: Sequence[Tensor] = (),
+        smoothing: Smoothing = unsmoothed,
+    ) -> Tensor:
         """Stylize images.
 
         Args:
@@ -114,6 +130,8 @@ class FastStylizer(LightningModule):
                 the last row or column, and cut again.
             styles: For a network of any style: statistics of each, from `AnyStyleNet.measure`.
             weights: For such a network: weights of the styles, whose sum is the strength; `None` for equal parts.
+            regions: For such a network: mask of each style's region, as in `paint_in_styles`.
+            smoothing: As there.
 
         Returns:
             sRGB in [0, 1], `(N, 3, H, W)`.
@@ -123,16 +141,15 @@ class FastStylizer(LightningModule):
             if weights is None:
                 weights = torch.full((len(styles),), self.strength / max(1, len(styles)))
             weights = weights.to(images)
-            if tile_size is not None:
-                return paint_any_tiled(self.network, images, styles, weights, tile_size)
-            painted: Tensor = self.network(images, styles, weights)
-            return painted
+            return paint_in_styles(
+                self.network, images, styles, weights, regions=regions, tile_size=tile_size, smoothing=smoothing
+            )
         height, width = images.shape[-2:]
         missing = (0, max(0, SMALLEST_SIDE - width), 0, max(0, SMALLEST_SIDE - height))
         if any(missing):
             images = F.pad(images, missing, mode="replicate")
         if tile_size is None:
-            painted = self.network(images, self.style_weights)
+            painted: Tensor = self.network(images, self.style_weights)
         else:
             painted = paint_tiled(self.network, images, self.style_weights, tile_size, self._choose_store(images))
         return painted[..., :height, :width]
@@ -154,21 +171,36 @@ class FastStylizer(LightningModule):
             return self.forward(batch.pixels)
         colors = batch.styles.colors
         content = colors.prepare_content(batch.pixels)
-        painted = self.forward(content, self._measure(batch.styles, batch.pixels), self.weights_of(batch.styles))
+        smoothing = self._begin_frame(batch, content)
+        styles = self._measure(batch.styles, batch, smoothing)
+        painted = self.forward(content, styles, self.weights_of(batch.styles), batch.regions, smoothing)
         return colors.finish(painted, batch.pixels)
 
-    def _measure(self, styles: StyleImages, pixels: Tensor) -> list[Statistics]:
+    def _begin_frame(self, batch: PredictSample, content: Tensor) -> Smoothing:
+        """Return how the statistics of an image are smoothed: those of a frame over its video."""
+        if batch.frame is None or not self.smoothing:
+            return unsmoothed
+        if self._video is None or self._video[0] != batch.file or batch.frame.index == 0:
+            self._video = batch.file, VideoStatistics(self.smoothing, float(batch.frame.info.rate))
+        self._video[1].begin_frame(content)
+        return self._video[1].smooth
+
+    def _measure(self, styles: StyleImages, batch: PredictSample, smoothing: Smoothing) -> list[Statistics]:
         """Return the statistics of styles that are to be given to an image."""
         assert isinstance(self.network, AnyStyleNet)
-        kept = self._measured is not None and self._measured[0] is styles
-        if not kept or styles.colors.method is not None:
-            prepared = [
-                styles.colors.prepare_style(image.to(pixels), pixels, None, index)
-                for index, image in enumerate(styles.images)
-            ]
-            self._measured = styles, [self.network.measure(image) for image in prepared]
-        assert self._measured is not None
-        return self._measured[1]
+        if self._measured is not None and self._measured[0] is styles and styles.colors.method is None:
+            return self._measured[1]
+        pixels = batch.pixels
+        parts = tuple(None if part is None else part.to(pixels) for part in styles.parts)
+        guides, measured = Guides(batch.regions, parts), []
+        for index, (image, part) in enumerate(zip(styles.images, parts, strict=True)):
+            prepared = styles.colors.prepare_style(image.to(pixels), pixels, guides, index)
+            found: Statistics = self.network.measure(prepared, part)
+            if styles.colors.method is not None:  # of each frame's colors
+                found = {tap: smoothing(f"style {index}/{tap}", each) for tap, each in found.items()}
+            measured.append(found)
+        self._measured = styles, measured
+        return measured
 
     def _choose_tile(self, images: Tensor) -> int | None:
         if self.tile_size != "auto":

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from nst_lightning.cli.main import main
 from nst_lightning.cli.pictures import named_after_pictures, names_picture, read_pictures
+from nst_lightning.images.embedded_settings import read_settings
+from nst_lightning.images.files import read_image
 from nst_lightning.runs.fit_command import resolve_settings
 from tests.runs.conftest import fit_words
 
@@ -85,6 +88,11 @@ def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
         ("me.jpg b.jpg --siez 3", "there is no option --siez; did you mean --size?"),
         ("me.jpg b.jpg --size big", "size: expected int, but big was given"),
         ("me.jpg b.jpg --quality best", "--quality: expected one of draft, standard, fine, found 'best'"),
+        ("me.jpg b.jpg --instant --quality fine", "--quality is for optimizing, which --instant leaves out; give one"),
+        ("me.jpg b.jpg --instant --data.images c", "--data.images: the photo is the first argument; leave one of them"),
+        ("sample:town sample:starry --instant -o me.mp4", "me.mp4"),
+        ("sample:town sample:starry --instant --model.network starry", "the network paints starry only"),
+        ("nothing.jpg sample:starry --instant", "found nothing at nothing.jpg"),
         ("me.jpg b.jpg --quality fine --config x.yaml", "--quality and --config both name a config; give one of them."),
         (
             "me.jpg b.jpg --data.content c.jpg",
@@ -131,3 +139,70 @@ def test_it_paints_the_bytes_of_nst_fit(
     assert capsys.readouterr().out == "short.png\n"
     assert Path("short.png").read_bytes() == Path("fit.png").read_bytes()
     assert shown == [(tmp_path / "short.png").as_uri()]
+
+
+def test_instant_is_nst_predict_of_one_picture(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    style: str,
+    any_style_file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) is None)
+    monkeypatch.chdir(tmp_path)
+    network = ["--model.network", any_style_file]
+    assert main([content, style, content, "--instant", "-o", "me.png", "--size", "36", "--open", *network]) == 0
+    assert capsys.readouterr().out == "me.png\n"
+    assert shown == [(tmp_path / "me.png").as_uri()]
+    styles = ["--data.style", f"[{style}, {content}]"]
+    assert main(["predict", "--data.images", content, *styles, "--data.size", "36", *network]) == 0
+    capsys.readouterr()
+    assert torch.equal(read_image("me.png").pixels, read_image("painted/content.png").pixels)
+    assert main(["predict", "--config", "me.png", "--output.path", "again.png"]) == 0
+    assert Path("again.png").read_bytes() == Path("me.png").read_bytes()
+    assert read_settings("painted/content.png") is None
+
+
+def test_instant_without_a_file_is_in_a_run_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    style: str,
+    any_style_file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [content, style, "--instant", "--model.network", any_style_file, "--trainer.default_root_dir", "here"]
+    for number in (0, 1):
+        assert main(words) == 0
+        assert capsys.readouterr().out == f"here/lightning_logs/instant/version_{number}/stylized.png\n"
+    runs = Path("here/lightning_logs/instant")
+    assert (runs / "version_0/stylized.png").read_bytes() == (runs / "version_1/stylized.png").read_bytes()
+    assert read_image(runs / "version_0/stylized.png").pixels.shape == (1, 3, 384, 512)
+    Path("torn.png").write_bytes(Path(content).read_bytes()[:60])
+    assert main(["torn.png", *words[1:]]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("torn.png") >= 1
+    assert sorted(path.name for path in runs.iterdir()) == ["version_0", "version_1"]
+
+
+def test_a_picture_is_painted_again_by_the_command_that_painted_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    encoder_file: str,
+    content: str,
+    style: str,
+    any_style_file: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*fit_words("starry", encoder_file, content, style), "--output.path", "fit.png"]) == 0
+    assert main([content, style, "--instant", "-o", "once.png", "--model.network", any_style_file]) == 0
+    capsys.readouterr()
+    assert main(["fit", "--config", "once.png"]) == 2
+    assert "once.png was painted by nst predict, not by nst fit; use that." in capsys.readouterr().err
+    assert main(["predict", "--config", "fit.png"]) == 2
+    assert "fit.png was painted by nst fit, not by nst predict; use that." in capsys.readouterr().err

@@ -65,6 +65,31 @@ def test_it_is_the_command_to_the_byte(
     assert result.folder == Path("lightning_logs/starry/version_0")
 
 
+def test_instant_is_the_command_to_the_byte(
+    painted: Callable[..., Result], any_style_file: str, content: str, style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del painted  # for its folder
+    network: dict[str, Any] = {"model.network": any_style_file, "trainer.accelerator": "cpu"}
+    state = torch.get_rng_state()
+    result = stylize(content, [style, content], instant=True, size=36, progress=False, **network)
+    assert capsys.readouterr() == ("", "")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert result.path == Path("lightning_logs/instant/version_0/stylized.png")
+    assert (result.folder, result.complete) == (result.path.parent, True)
+    words = ["--instant", "--size", "36", "-o", "command.png"]
+    options = [f"--{name}={value}" for name, value in network.items()]
+    assert main([content, style, content, *words, *options]) == 0
+    assert result.path.read_bytes() == Path("command.png").read_bytes()
+    result.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
+    given = stylize(Image.open(content), [read_image(style).pixels, content], instant=True, size=36, **network)
+    assert torch.equal(given.tensor, result.tensor)
+    with pytest.raises(UserError, match="quality is for optimizing"):
+        stylize(content, style, instant=True, quality="fine")
+    with pytest.raises(UserError, match="found nothing at gone"):
+        stylize(content, "gone.png", instant=True)
+
+
 def test_images_are_paths_or_objects_of_any_kind(painted: Callable[..., Result], content: str, style: str) -> None:
     expected = painted(content, style, progress=False).tensor
     array = pixels(style)

@@ -164,3 +164,103 @@ def test_from_python(predict: Callable[..., int]) -> None:
     painted = network(image, [network.measure(style)])
     assert painted.shape == image.shape
     assert differs(paint_any_tiled(network, image, [network.measure(style)], None, 16), painted) < 0.1
+
+
+def mask(path: str, size: tuple[int, int], columns: int) -> None:
+    values = np.zeros(size, np.uint8)
+    values[:, :columns] = 255
+    Path(path).parent.mkdir(exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+@torch.no_grad()
+def in_regions(name: str, columns: int, part: torch.Tensor | None = None) -> torch.Tensor:
+    """The first style, or a part of it, left of a column, the second one right of it."""
+    network, _ = load_network("tiny.safetensors")
+    image = read_image(f"in/{name}").pixels
+    left = torch.zeros_like(image[:, :1])
+    left[..., :columns] = 1
+    paintings = []
+    for path, region, of_style in (("one.png", left, part), ("two.png", 1 - left, None)):
+        style = read_image(path).pixels
+        style = resize(style, fit_long_side(*style.shape[-2:], 512))
+        statistics = network.measure(style, None if of_style is None else resize(of_style, style.shape[-2:]))
+        paintings.append(network(image, [statistics], torch.ones(1), region))
+    return left * paintings[0] + (1 - left) * paintings[1]
+
+
+BOTH = ["--data.style", "[one.png,two.png]"]
+
+
+def test_a_style_in_each_region(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    """Masks of a folder belong to the images of their names, whatever the suffix; one file belongs to all."""
+    mask("masks/a.png", (37, 50), 20)
+    mask("masks/b.tif", (20, 12), 4)  # a smaller copy
+    mask("part.png", (64, 48), 30)
+    part = read_image("part.png").pixels[:, :1]
+    options = ["--data.guides", "[masks, rest]", "--data.style_guides", "[part.png, null]"]
+    assert predict(*BOTH, *options) == 0
+    assert differs(painted("a.png"), in_regions("a.png", 20, part)) <= 0.6
+    assert painted("b.png").shape == (1, 3, 40, 24)
+    assert predict(*BOTH, *options, "--model.tile_size", "16", "--output.folder", "tiled") == 0
+    for name in ("a.png", "b.png"):
+        assert differs(painted(name), painted(name, "tiled")) <= 1
+    one = ["--data.images", "in/a.png", "--data.guides", "[masks/a.png, rest]", "--output.folder", "one"]
+    assert predict(*BOTH, *one) == 0
+    assert differs(painted("a.png", "one"), in_regions("a.png", 20)) <= 0.6
+    capsys.readouterr()
+    assert predict(*BOTH, *options, "--output.folder", "masks", "--output.overwrite", "true") == 2
+    assert "masks/a.png would be painted over a mask that is read" in capsys.readouterr().err
+
+
+def test_an_image_without_its_mask_is_passed_over(
+    predict: Callable[..., int], caplog: pytest.LogCaptureFixture
+) -> None:
+    mask("masks/a.png", (37, 50), 20)
+    assert predict(*BOTH, "--data.guides", "[masks, rest]") == 1
+    assert "not painted: in/b.png: data.guides: " in caplog.text
+    assert "masks/b.png" in caplog.text
+    assert Path("painted/a.png").exists()
+    caplog.clear()
+    assert predict(*BOTH, "--data.guides", "[masks/a.png, rest]", "--output.folder", "other") == 1
+    assert "expected a mask in the shape of its picture, 24×40" in caplog.text
+
+
+def test_opacity_is_a_region_of_each_image(predict: Callable[..., int]) -> None:
+    for name in ("a.png", "b.png"):
+        image = Image.open(f"in/{name}").convert("RGBA")
+        opacity = np.zeros((image.height, image.width), np.uint8)
+        opacity[:, :10] = 255
+        image.putalpha(Image.fromarray(opacity))
+        image.save(f"in/{name}")
+    assert predict("--data.style", "one.png", "--data.guides", "[alpha]", "--data.keep_alpha", "false") == 0
+    for name in ("a.png", "b.png"):
+        assert differs(painted(name)[..., 10:], torch.ones(1)) == 0  # on white, and left as it is
+        assert differs(painted(name)[..., :10], read_image(f"in/{name}").pixels[..., :10]) > 10
+
+
+def test_colors_of_a_region_are_kept(predict: Callable[..., int]) -> None:
+    mask("left.png", (37, 50), 20)
+    options = ["--data.images", "in/a.png", "--data.guides", "[left.png, rest]"]
+    assert predict(*BOTH, *options, "--data.preserve_color", "symmetric") == 0
+    assert predict(*BOTH, *options, "--output.folder", "plain") == 0
+    assert differs(painted("a.png"), painted("a.png", "plain")) > 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.guides", "[rest]"], "need style pictures; set data.style"),
+        ([*BOTH, "--data.guides", "[rest]"], "data.guides lists 1 masks for 2 styles"),
+        ([*BOTH, "--data.guides", "[rest, rest]"], "the word rest more than once"),
+        ([*BOTH, "--data.guides", "[none.png, rest]"], "data.guides: expected a picture file, found nothing at none"),
+        ([*BOTH, "--data.style_guides", "[one.png]"], "data.style_guides lists 1 masks for 2 styles"),
+        ([*BOTH, "--data.style_guides", "[two.png, null]"], "data.style_guides: expected a mask in the shape"),
+        ([*BOTH, "--model.smoothing", "-1"], "model.smoothing must be 0 seconds or more, but -1"),
+    ],
+)
+def test_mistakes_about_masks(
+    options: list[str], message: str, predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(*options) == 2
+    assert message in capsys.readouterr().err
