@@ -56,7 +56,7 @@ def any_style_file(tmp_path_factory: pytest.TempPathFactory, encoder_file: str) 
     """A tiny network of any style, which looks at the style's statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = AnyStyleNet(encoder_file, width=2, blocks=1)
+        network = AnyStyleNet(encoder_file, width=4, blocks=1)
         torch.nn.init.normal_(network.modulate.weight, 0, 0.3)
     path = tmp_path_factory.mktemp("network") / "any.safetensors"
     save_network(network, path, [], network.encoder.digest)

@@ -14,10 +14,11 @@ from tests.helpers.kill import choose_events, compare, run
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.parametrize("command", ["fit", "batch", "sweep", "video", "predict"])
+@pytest.mark.parametrize("command", ["fit", "batch", "sweep", "video", "predict", "any_style"])
 def test_a_killed_command_comes_to_the_same_bytes(command: str, tmp_path: Path) -> None:
-    if command == "video":
+    if command in ("video", "any_style"):
         pytest.importorskip("av")
+    if command == "video":
         pytest.importorskip("cv2")
     assert run([command], 2, tmp_path, seed=1) == {command: []}
 

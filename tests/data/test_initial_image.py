@@ -66,7 +66,7 @@ def test_a_start_that_needs_a_missing_picture_is_refused(content: str) -> None:
 def network(monkeypatch: pytest.MonkeyPatch, encoder_file: str) -> AnyStyleNet:
     """A tiny network of any style in the shipped one's place."""
     torch.manual_seed(0)
-    network = AnyStyleNet(encoder_file, width=2, blocks=1).eval().requires_grad_(False)
+    network = AnyStyleNet(encoder_file, width=4, blocks=1).eval().requires_grad_(False)
     monkeypatch.setattr("nst_lightning.data.initial_image.load_any_style", lambda: network)
     return network
 

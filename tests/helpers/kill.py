@@ -1,6 +1,6 @@
 """Kills commands and starts them again: each must come to the bytes of one that was never killed, and leave no file.
 
-python -m tests.helpers.kill [--kills 100] [--seed 0] [--folder DIR] [fit batch sweep video predict]
+python -m tests.helpers.kill [--kills 100] [--seed 0] [--folder DIR] [fit batch sweep video predict any_style]
 
 Half of the kills come before file events, one of each kind and name at least as long as there are enough; the others
 come at random times.
@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 
 from nst_lightning.cli.main import main
+from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.network_file import save_network
 from nst_lightning.networks.transformer import TransformerNet
 from tests.helpers.clips import make_clip, moving_frames
@@ -67,8 +68,11 @@ def command_words(command: str) -> list[str]:
     if command == "video":
         places = ["--video", "clip.mkv", "--style", "s.png", "--output", "out/clip.mp4", "--flow", "dis"]
         return ["video", *_without_images(_common()), *places, "--frame_steps", "2", "--keep_frames", "true"]
+    images = ["--ckpt_path", "n.safetensors", "--data.images", "photos"]
+    if command == "any_style":
+        images = ["--ckpt_path", "any.safetensors", "--data.images", "[photos, clip.mkv]", "--data.style", "s.png"]
     return [
-        *("predict", "--trainer.accelerator", "cpu", "--ckpt_path", "n.safetensors", "--data.images", "photos"),
+        *("predict", "--trainer.accelerator", "cpu", *images),
         *("--output.folder", "out", "--data.num_workers", "0", "--trainer.enable_progress_bar", "false"),
     ]
 
@@ -85,6 +89,9 @@ def make_inputs(folder: Path) -> None:
     make_clip(folder / "clip.mkv", moving_frames(3))
     torch.manual_seed(0)
     save_network(TransformerNet(width=4, blocks=1), folder / "n.safetensors", ["waves"], encoder="")
+    network = AnyStyleNet(str(folder / "e.safetensors"), width=4, blocks=1)
+    network.weights = "e.safetensors"  # below the folder that the command runs in
+    save_network(network, folder / "any.safetensors", [], encoder="")
 
 
 def counted(argv: list[str]) -> int:

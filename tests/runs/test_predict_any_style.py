@@ -17,6 +17,9 @@ from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.any_style_tiles import paint_any_tiled
 from nst_lightning.networks.network_file import load_network, save_network
+from nst_lightning.networks.video_statistics import VideoStatistics
+from nst_lightning.video.reading import read_frames
+from tests.helpers.clips import make_clip, moving_frames
 from tests.helpers.processes import together
 
 
@@ -25,7 +28,7 @@ def predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str) 
     """Run `nst predict` in a folder with two pictures in `in/` and two styles; options given come last and win."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    network = AnyStyleNet(encoder_file, width=2, blocks=1)
+    network = AnyStyleNet(encoder_file, width=4, blocks=1)
     torch.nn.init.normal_(network.modulate.weight, 0, 0.3)
     save_network(network, "tiny.safetensors", [], network.encoder.digest)
     Path("in").mkdir()
@@ -118,12 +121,59 @@ def test_the_same_again_and_by_two_processes(predict: Callable[..., int]) -> Non
     assert {path.name: path.read_bytes() for path in Path("painted").iterdir()} == before
 
 
+def clip(path: str, exposures: list[float]) -> list[torch.Tensor]:
+    """Write a clip of a still scene under changing light."""
+    scene = moving_frames(1, 48, 64)[0]
+    make_clip(Path(path), [scene * exposure for exposure in exposures], with_sound=False)
+    return [frame.pixels for frame in read_frames(Path(path))]
+
+
+@torch.no_grad()
+def test_a_frame_is_painted_by_statistics_of_those_before(predict: Callable[..., int]) -> None:
+    pytest.importorskip("av")
+    frames = clip("in/c.mkv", [1.0, 1.0, 1.0, 0.6, 0.6, 1.0])
+    words = ["--data.images", "in/c.mkv", "--data.style", "one.png", "--model.strength", "0.5"]
+    assert predict(*words) == 0
+    assert predict(*words, "--model.smoothing", "0", "--output.folder", "plain") == 0
+    smooth, plain = (list(read_frames(Path(folder, "c.mkv"))) for folder in ("painted", "plain"))
+    network, _ = load_network("tiny.safetensors")
+    style = read_image("one.png").pixels
+    styles = [network.measure(resize(style, fit_long_side(*style.shape[-2:], 512)))]
+    statistics, differing = VideoStatistics(1.0, 10.0), []
+    for index, frame in enumerate(frames):
+        statistics.begin_frame(frame)
+        wanted = network(frame, styles, torch.tensor([0.5]), None, statistics.smooth)
+        other = network(frame, styles, torch.tensor([0.5]))
+        if float((wanted - other).abs().mean()) < 0.01:  # the codec rounds as much
+            continue
+        differing.append(index)
+        found, alone = smooth[index].pixels, plain[index].pixels
+        assert float((found - wanted).abs().mean()) < 0.5 * float((found - other).abs().mean())
+        assert float((alone - other).abs().mean()) < 0.5 * float((alone - wanted).abs().mean())
+    assert float((smooth[0].pixels - plain[0].pixels).abs().mean()) < 0.01
+    assert {3, 4} <= set(differing)
+
+
+def test_a_video_painted_again_or_after_another_is_the_same(predict: Callable[..., int]) -> None:
+    pytest.importorskip("av")
+    clip("in/c.mkv", [1.0, 0.6, 0.8])
+    clip("in/d.mkv", [0.2, 0.3, 0.4])
+    assert predict("--data.style", "one.png") == 0
+    before = {path.name: path.read_bytes() for path in Path("painted").iterdir()}
+    Path("painted/d.mkv").unlink()
+    assert predict("--data.style", "one.png") == 0
+    assert {path.name: path.read_bytes() for path in Path("painted").iterdir()} == before
+
+
 @pytest.mark.processes
 def test_two_processes_share_the_folder(predict: Callable[..., int]) -> None:
+    pytest.importorskip("av")
+    clip("in/c.mkv", [1.0, 0.6, 0.8])
+    clip("in/d.mkv", [0.2, 0.3, 0.4])
     assert predict("--data.style", "one.png") == 0
     codes, _ = together(2, ["predict", *words(), "--data.style", "one.png", "--output.folder", "shared"])
     assert codes == [0, 0]
-    for name in ("a.png", "b.png"):
+    for name in ("a.png", "b.png", "c.mkv", "d.mkv"):
         assert Path("shared", name).read_bytes() == Path("painted", name).read_bytes()
 
 
