@@ -14,7 +14,10 @@ from safetensors import safe_open
 
 from nst_lightning.cli import export
 from nst_lightning.cli.export import run as run_export
+from nst_lightning.cli.main import main
+from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError
+from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.transformer import TransformerNet
 
@@ -139,3 +142,37 @@ def test_mistakes(words: list[str], message: str) -> None:
         run_export(["export", *words])
     assert "\n" not in str(caught.value)
     assert [path.name for path in Path().iterdir()] == ["tiny.safetensors"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_a_network_of_any_style_with_its_styles(
+    suffix: str, tmp_path: Path, any_style_file: str, style: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / f"model{suffix}"
+    assert main(["export", any_style_file, str(target), "--style", style, content]) == 0  # which checks it
+    assert capsys.readouterr().out == f"{target}\n"
+    network, _ = load_network(any_style_file)
+    assert isinstance(network, AnyStyleNet)
+    styles = StyleImages.read([style, content], None, 1.0, None, 1.0, 10**6).images
+    image, weights = torch.rand(1, 3, 40, 104), torch.tensor([0.5, 0.2])
+    if suffix == ".onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(target, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"images": image.numpy(), "weights": weights.numpy()})
+    else:
+        found = torch.export.load(target).module()(image, weights).numpy()
+    wanted = network(image, [network.measure(each) for each in styles], weights).detach()
+    torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=0.5 / 255)
+
+
+def test_what_a_network_of_any_style_needs(
+    tmp_path: Path, any_style_file: str, style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        ([any_style_file, str(tmp_path / "a.onnx")], "give --style painting.jpg, or .safetensors"),
+        ([any_style_file, str(tmp_path / "a.ts"), "--style", style], "exported as .onnx, .pt2, .safetensors"),
+        (["starry", str(tmp_path / "a.onnx"), "--style", style], "this one has styles of its own"),
+        ([any_style_file, str(tmp_path / "a.onnx"), "--style", "gone.png"], "found nothing at gone.png"),
+    ):
+        assert main(["export", *words]) == 2
+        assert message in capsys.readouterr().err

@@ -68,7 +68,7 @@ MISTAKES = {
         ["--data.content", "dot.png", "--output.path", "dot.png"],
         "one of the pictures read",
     ),
-    "init misspelt": (["--data.init", "contnet"], "style_stats or a picture, but"),
+    "init misspelt": (["--data.init", "contnet"], "one_pass or a picture, but"),
     "a mask too few": (["--data.style", "[small.png, small.png]", "--data.guides", "[small.png]"], "1 masks for 2"),
     "missing mask": (["--data.guides", "[mask.png]"], "found nothing at mask.png"),
     "mask of another shape": (["--data.guides", "[small.png]"], "shape of its picture, 40×30, found small.png"),

@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from nst_lightning.utils.matrix_roots import symmetric_root, trace_of_root
+from nst_lightning.utils.matrix_roots import _iterated_roots, symmetric_root, trace_of_root
 
 
 def semi_definite(*shape: int, rank: int, seed: int = 0) -> torch.Tensor:
@@ -58,3 +58,15 @@ def test_a_non_finite_matrix_gives_nan_and_leaves_the_others_alone():
     assert roots.isnan().tolist() == [False, True, False]
     torch.testing.assert_close(roots[[0, 2]], expected[[0, 2]])
     assert symmetric_root(matrices).isnan().all(-1).all(-1).tolist() == [False, True, False]
+
+
+def test_products_alone_come_to_the_same_roots() -> None:
+    """What stands for the eigensolver in exported models, at a condition number of 1e9."""
+    basis = torch.linalg.qr(torch.randn(2, 24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    values = torch.logspace(-7, 2, 24, dtype=torch.float64)
+    matrix = (basis * values) @ basis.mT
+    root, inverse = _iterated_roots(matrix)
+    torch.testing.assert_close(root, symmetric_root(matrix), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        inverse @ matrix @ inverse, torch.eye(24, dtype=torch.float64).expand(2, -1, -1), rtol=0, atol=1e-5
+    )
