@@ -243,6 +243,7 @@ def _example(model: AnyPortable) -> tuple[Tensor, Tensor]:
     return torch.rand(1, 3, *_TRACED), torch.full((model.styles,), 1 / model.styles)
 
 
+@torch.no_grad()  # a part of a program that is without gradients can't be saved
 def _export(model: AnyPortable) -> torch.export.ExportedProgram:
     sides: dict[int, Any] = {index: torch.export.Dim(name, min=SMALLEST_SIDE) for index, name in _SIDES.items()}
     if model.step > 1:
