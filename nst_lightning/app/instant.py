@@ -29,7 +29,8 @@ from nst_lightning.data.predict_data import ImageFiles, PredictSample, find_medi
 from nst_lightning.data.style_images import StyleImages, style_shares
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
-from nst_lightning.tasks.fast_stylizer import ANY_STYLE, FastStylizer
+from nst_lightning.networks.network_file import ANY_STYLE
+from nst_lightning.tasks.fast_stylizer import FastStylizer
 from nst_lightning.utils.memory import release_memory
 
 _PATIENCE = 120.0  # seconds for a painting, the start of the process included
