@@ -45,7 +45,7 @@ SHOWN = {
         "Exit code: 0",
     ],
     "video": ["--frame_steps N", "(40)", "(0.3)", "(100)", "(auto)", "--keep_frames", "Exit code: 0"],
-    "app": ["--host ADDRESS", "(127.0.0.1: this machine only)", "(7860)", "(1024)", "(25000000)", "(30)"],
+    "app": ["--host ADDRESS", "(127.0.0.1: this machine only)", "(7860)", "(2048)", "(25000000)", "(30)"],
 }
 
 
