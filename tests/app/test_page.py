@@ -86,6 +86,7 @@ def paintings(tab: Page, count: int) -> list[bytes]:
     while len(seen) < count and time.monotonic() < until:
         source = tab.locator("#painting").get_attribute("src")
         if source and source not in seen:
+            tab.locator("#painting").evaluate("image => image.decode()")  # until then the one before is shown
             seen[source] = tab.locator("#canvas").screenshot()
         time.sleep(0.05)
     return list(seen.values())

@@ -25,6 +25,7 @@ from nst_lightning.cli.main import COMMANDS
 from nst_lightning.cli.sweep import read_sweep_request
 from nst_lightning.cli.video import read_video_request
 from nst_lightning.errors import UserError
+from nst_lightning.images.files import write_image
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.predict_command import PredictCommand
 from tests.helpers.inputs import make_image
@@ -182,6 +183,9 @@ def test_a_command_that_is_shown_can_be_given(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     name, *args = shlex.split(command)
+    for image in re.findall(r"--config (\S+\.png)", command):  # which holds the settings that it was painted by
+        settings = ROOT / "configs" / ("starry.yaml" if name == "fit" else "fast_predict.yaml")
+        write_image(image, torch.zeros(1, 3, 8, 8), settings=settings.read_text())
     ends: AbstractContextManager[Any] = nullcontext()
     if "help" in command or "--print_config" in args:
         ends = pytest.raises(SystemExit, match=r"^(0|None)?$")
@@ -227,8 +231,10 @@ def test_python_that_is_shown_runs(page: str, monkeypatch: pytest.MonkeyPatch, t
     make_image(tmp_path / "painting.jpg", 36, 36, seed=2)
     monkeypatch.chdir(tmp_path)
     program = "\n".join(python_blocks(ROOT / page))
-    for size, smaller in {"size=512": "sizes=[32], steps=2", "sizes=[256], steps=100": "sizes=[32], steps=2"}.items():
-        program = program.replace(size, smaller)
+    stylized = re.compile(r"(stylize\(.*), size=512\)")
+    program = stylized.sub(r'\1, size=32, steps=2, **{"data.first_steps": None})', program)
+    for size in ("size=512", "sizes=[256], steps=100"):
+        program = program.replace(size, "sizes=[32], steps=2")
     names: dict[str, Any] = {}
     exec(compile(program, page, "exec"), names)  # our own page
     assert names["result"].picture.shape == (1, 3, 24, 32)

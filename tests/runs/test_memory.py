@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_lightning import ContentLoss, GramStyleLoss, StyleTransfer, TransferData, fit
+from nst_lightning import VGG19, ContentLoss, GramStyleLoss, StyleTransfer, TransferData, fit
 
 GROWTH = 0.1
 """Largest growth, MB a run; it was 2.6."""
@@ -31,7 +31,8 @@ def run_after_run(runs: int) -> Iterator[float]:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(runs):
-            task = StyleTransfer(content=ContentLoss(["relu1_1"]), style=GramStyleLoss(["relu1_1", "relu2_1"]))
+            losses = {"content": ContentLoss(["relu1_1"]), "style": GramStyleLoss(["relu1_1", "relu2_1"])}
+            task = StyleTransfer(VGG19("compact"), **losses)
             data = TransferData("sample:town", "sample:starry", sizes=[32], steps=2)
             fit(task, data, default_root_dir=folder, enable_progress_bar=False, accelerator="cpu")
             yield resident_memory()
