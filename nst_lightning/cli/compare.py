@@ -60,14 +60,16 @@ def run(args: Sequence[str]) -> int:
     output = user_path(options.output)
     check_output(output)
     images = [resolve_image(given) for given in options.images]
-    references = _references(images)
+    places = places_of(images)
+    references = _references(images, places)
     check_overwriting(
         [WrittenFile(output, f"--output {output}")],
         [ReadFile(Path(image.file), "one of the pictures compared") for image in images]
         + [ReadFile(user_path(file), "what the pictures were painted from") for _, file in references],
     )
     cells = [
-        Cell(read_small(image.file, options.size), note) for image, note in zip(images, notes(images), strict=True)
+        Cell(read_small(image.file, options.size), note)
+        for image, note in zip(images, notes(images, places), strict=True)
     ]
     columns = options.columns or _columns(len(cells))
     rows = [cells[n : n + columns] for n in range(0, len(cells), columns)]
@@ -110,9 +112,8 @@ def make_parser() -> OptionParser:
     return parser
 
 
-def notes(images: Sequence[ImageSource]) -> list[str]:
-    """Return the name of each image, and for one with settings, a run's or its own, also what sets it apart."""
-    places = _places(images)
+def notes(images: Sequence[ImageSource], places: Sequence[Path | None]) -> list[str]:
+    """Return the name of each image, and for one with settings, at its place, also what sets it apart."""
     apart = iter(differences([place for place in places if place is not None]))
     return [
         "\n".join([name, *([] if place is None else next(apart))])
@@ -120,14 +121,14 @@ def notes(images: Sequence[ImageSource]) -> list[str]:
     ]
 
 
-def _places(images: Sequence[ImageSource]) -> list[Path | None]:
+def places_of(images: Sequence[ImageSource]) -> list[Path | None]:
     """Return where each image's settings are: its run's folder, or itself; `None` for one without."""
     return [image.run or _with_settings(image.file) for image in images]
 
 
-def _references(images: Sequence[ImageSource]) -> list[tuple[str, str]]:
+def _references(images: Sequence[ImageSource], places: Sequence[Path | None]) -> list[tuple[str, str]]:
     """Return labels and files of the content and the styles that all images with settings were painted from."""
-    configs = [_read_config(place) for place in _places(images) if place is not None]
+    configs = [_read_config(place) for place in places if place is not None]
     datas = [_data(config) for config in configs if config is not None]
     shown = {image.file for image in images}
     found: list[tuple[str, str]] = []

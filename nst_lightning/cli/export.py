@@ -160,7 +160,7 @@ def _portable(network: OnePassNet, styles: Sequence[str], suffix: str) -> AnyPor
         raise UserError(f"a network of any style is exported as {', '.join(_ANY_STYLE)}; change the suffix.")
     if not styles:
         raise UserError(f"a network of any style paints as a picture does; give --style painting.jpg, or {_SMALL}.")
-    images = StyleImages.read(styles, None, 1.0, None, 1.0, 200_000_000).images
+    images = StyleImages.read(styles).images
     return PortableAnyStyle(network, [network.measure(image) for image in images])
 
 

@@ -25,11 +25,12 @@ def run(args: Sequence[str]) -> int:
     return paint(args)[0]
 
 
-def paint(args: Sequence[str]) -> tuple[int, Path | None]:
-    """Run `nst fit …` as `run` does.
+def paint(args: Sequence[str], kind: type[NSTCommand] = NSTCommand) -> tuple[int, Path | None]:
+    """Run a command that paints one image, and write its path to standard output.
 
     Args:
         args: The command's name and its options.
+        kind: Class of the command.
 
     Returns:
         The exit code, and the file of the image; `None` if this process has written none.
@@ -37,7 +38,7 @@ def paint(args: Sequence[str]) -> tuple[int, Path | None]:
     Raises:
         UserError: If something the user gave can't be used.
     """
-    command = run_to_the_end(NSTCommand, args)
+    command = run_to_the_end(kind, args)
     if command.written is not None:
         write_path(command.written)
     return exit_code(command.trainer), command.written

@@ -45,12 +45,13 @@ def run(args: Sequence[str]) -> int:
         UserError: If something the user gave can't be used.
     """
     words, is_opened = read_pictures(args)
-    from nst_lightning.cli import fit, predict
+    from nst_lightning.cli.fit import paint
+    from nst_lightning.runs.predict_command import InstantCommand
 
     if words[0] == "predict":
-        code, written = predict.paint_one(words)
+        code, written = paint(words, InstantCommand)
     else:
-        code, written = fit.paint(named_after_pictures(words, args))
+        code, written = paint(named_after_pictures(words, args))
     if is_opened and written is not None and not webbrowser.open(written.resolve().as_uri()):
         _log.warning("no program was found that shows %s; open it yourself", written)
     return code

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from nst_lightning.runs.fit_command import run_to_the_end
-from nst_lightning.runs.predict_command import InstantCommand, run_predict
+from nst_lightning.runs.predict_command import run_predict
 from nst_lightning.utils.standard_output import write_path
 
 
@@ -24,21 +22,3 @@ def run(args: Sequence[str]) -> int:
         KeyboardInterrupt: If it was interrupted.
     """
     return run_predict(args, write_path)
-
-
-def paint_one(args: Sequence[str]) -> tuple[int, Path | None]:
-    """Run `nst predict …` of one image, and write its path to standard output.
-
-    Args:
-        args: The command's name and its options.
-
-    Returns:
-        The exit code, and the file of the image; `None` if this process has written none.
-
-    Raises:
-        UserError: If something the user gave can't be used.
-    """
-    command = run_to_the_end(InstantCommand, args)
-    if command.written is not None:
-        write_path(command.written)
-    return 0, command.written

@@ -49,11 +49,11 @@ class StyleImages:
     def read(
         cls,
         paths: Sequence[str],
-        weights: list[float] | None,
-        scale: float | list[float],
-        preserve_color: ColorPreservation | None,
-        color_strength: float,
-        max_pixels: int,
+        weights: list[float] | None = None,
+        scale: float | list[float] = 1.0,
+        preserve_color: ColorPreservation | None = None,
+        color_strength: float = 1.0,
+        max_pixels: int = 200_000_000,
         guides: Sequence[str | None] | None = None,
     ) -> StyleImages:
         """Read style images; see `PredictData` for the arguments.

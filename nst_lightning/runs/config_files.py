@@ -86,8 +86,10 @@ def check_further_arguments(settings: Any, key: str = "") -> None:
     for name, part in settings.items():
         check_further_arguments(part, f"{key}.{name}" if key else name)
     further = settings.get("dict_kwargs")
+    if not isinstance(further, dict):
+        return
     kind: Any = locate(str(settings.get("class_path")))
-    if not isinstance(further, dict) or not callable(kind):
+    if not callable(kind):
         return
     parameters = inspect.signature(kind).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):

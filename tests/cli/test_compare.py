@@ -11,7 +11,7 @@ import yaml
 
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.cli import compare
-from nst_lightning.cli.compare import differences, distinct_names, notes, resolve_image
+from nst_lightning.cli.compare import differences, distinct_names, notes, places_of, resolve_image
 from nst_lightning.cli.compare import run as run_compare
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image, write_image
@@ -54,10 +54,13 @@ def test_images_that_hold_settings_are_told_apart_by_them() -> None:
     for name, weight in (("a.png", 10.0), ("b.jpg", 30.0)):
         write_image(name, torch.zeros(1, 3, 24, 32), settings=yaml.safe_dump(config(weight)))
     images = [resolve_image(name) for name in ("a.png", plain("red", "photo.png"), "b.jpg")]
-    assert notes(images) == ["a\nstyle.weight 10", "photo", "b\nstyle.weight 30"]
+    assert notes(images, places_of(images)) == ["a\nstyle.weight 10", "photo", "b\nstyle.weight 30"]
     run("lightning_logs/starry/version_0", config=config(20.0))
     images = [resolve_image(name) for name in ("a.png", "lightning_logs/starry")]
-    assert [note.rpartition("\n")[2] for note in notes(images)] == ["style.weight 10", "style.weight 20"]
+    assert [note.rpartition("\n")[2] for note in notes(images, places_of(images))] == [
+        "style.weight 10",
+        "style.weight 20",
+    ]
 
 
 def lefts_and_tops(sheet: torch.Tensor) -> dict[str, tuple[int, int]]:

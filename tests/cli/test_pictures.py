@@ -15,6 +15,14 @@ from nst_lightning.runs.fit_command import resolve_settings
 from tests.runs.conftest import fit_words
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the addresses that the browser is asked to show."""
+    addresses: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: addresses.append(address) is None)
+    return addresses
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
@@ -125,9 +133,8 @@ def test_it_paints_the_bytes_of_nst_fit(
     content: str,
     style: str,
     capsys: pytest.CaptureFixture[str],
+    shown: list[str],
 ) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) is None)
     monkeypatch.chdir(tmp_path)
     words = fit_words("starry", encoder_file, content, style)
     assert main([*words, "--output.path", "fit.png"]) == 0
@@ -148,9 +155,8 @@ def test_instant_is_nst_predict_of_one_picture(
     style: str,
     any_style_file: str,
     capsys: pytest.CaptureFixture[str],
+    shown: list[str],
 ) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda address: shown.append(address) is None)
     monkeypatch.chdir(tmp_path)
     network = ["--model.network", any_style_file]
     assert main([content, style, content, "--instant", "-o", "me.png", "--size", "36", "--open", *network]) == 0
