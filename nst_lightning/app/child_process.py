@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ def start_process(work: Callable[..., None], *args: Any) -> tuple[BaseProcess, C
     """
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, *args), daemon=True)
+    process = context.Process(target=_apart, args=(work, theirs, *args), daemon=True)
     if sys.platform == "win32":
         process.start()
     else:
@@ -40,6 +41,12 @@ def start_process(work: Callable[..., None], *args: Any) -> tuple[BaseProcess, C
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return process, pipe
+
+
+def _apart(work: Callable[..., None], *args: Any) -> None:
+    if sys.platform != "win32":
+        os.setsid()  # the terminal's signals are the page's, which closes the pipe
+    work(*args)
 
 
 class ChildProcess:
@@ -63,6 +70,30 @@ class ChildProcess:
         """Send a message; one to a process that is gone is lost."""
         with self._lock, suppress(OSError):
             self.pipe.send(message)
+
+    def ask(self, message: object, patience: float, *, is_acknowledged: bool = False) -> Any:
+        """Return the answer to a message; `None` from a process that has ended or takes too long, which is replaced.
+
+        Args:
+            message: Message, not `None`.
+            patience: Time to wait, seconds.
+            is_acknowledged: Whether another message says first that the process has begun, from when on time counts: it
+                may still be at its imports.
+        """
+        self.revive()
+        with suppress(EOFError, OSError):
+            self.pipe.send(message)
+            if is_acknowledged:
+                self.pipe.recv()
+            if self.pipe.poll(patience):
+                return self.pipe.recv()
+        self.replace()
+        return None
+
+    def revive(self) -> None:
+        """Start another process if this one has died while it had nothing to do."""
+        if not self.process.is_alive():
+            self.replace()
 
     def replace(self) -> None:
         """End the process and start another, unless all is closed."""

@@ -7,9 +7,9 @@ header of megabytes would keep everybody waiting.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -64,26 +64,15 @@ class Decoder(ChildProcess):
             StorageError: If there is no room for the thumbnail.
         """
         async with self._busy:
-            answer = await anyio.to_thread.run_sync(self._decode, file, name)
+            ask = partial(self.ask, (file, name), _PATIENCE, is_acknowledged=True)
+            answer: tuple[int, int] | str | StorageError | None = await anyio.to_thread.run_sync(ask)
+        if answer is None:
+            answer = f"{name} takes too long to decode, or too much memory; save it anew as PNG or JPEG."
         if isinstance(answer, StorageError):
             raise answer
         if isinstance(answer, str):
             raise RefusalError(415, answer)
         return answer
-
-    def _decode(self, file: Path, name: str) -> tuple[int, int] | str | StorageError:
-        if not self.process.is_alive():  # it died while it had nothing to do
-            self.replace()
-        try:
-            self.pipe.send((file, name))
-            self.pipe.recv()  # that it has begun: the process may still be at its imports
-            if self.pipe.poll(_PATIENCE):
-                answer: tuple[int, int] | str | StorageError = self.pipe.recv()
-                return answer
-        except (EOFError, OSError):
-            pass
-        self.replace()
-        return f"{name} takes too long to decode, or too much memory; save it anew as PNG or JPEG."
 
 
 def decode_images(pipe: Connection, pixels: int) -> None:
@@ -93,9 +82,7 @@ def decode_images(pipe: Connection, pixels: int) -> None:
         pipe: Brings a file and its name; gets `None` when it is begun, then width and height or what is wrong with it.
         pixels: Largest height times width.
     """
-    if sys.platform != "win32":
-        os.setsid()  # the terminal's signals are the page's, which closes the pipe
-    try:
+    with suppress(EOFError, OSError):
         while True:
             file, name = pipe.recv()
             pipe.send(None)
@@ -108,8 +95,6 @@ def decode_images(pipe: Connection, pixels: int) -> None:
             limit_processor_time(0)
             pipe.send(answer)
             release_memory()
-    except (EOFError, OSError):
-        return
 
 
 def limit_processor_time(seconds: float) -> None:

@@ -6,8 +6,6 @@ What it paints is what `nst predict` paints, by the same classes; only reading, 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -23,7 +21,7 @@ import torch
 from nst_lightning.app.child_process import ChildProcess, start_process
 from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
-from nst_lightning.app.process import PREVIEW_QUALITY
+from nst_lightning.app.process import PAINTER_ENDED, PREVIEW_QUALITY
 from nst_lightning.data.colors import ColorPreservation
 from nst_lightning.data.predict_data import ImageFiles, PredictSample, find_media
 from nst_lightning.data.style_images import StyleImages, style_shares
@@ -75,23 +73,12 @@ class InstantPainter(ChildProcess):
         async with self._busy:
             if not is_wanted():
                 raise RefusalError(409, "another painting was asked for meanwhile.")
-            answer = await anyio.to_thread.run_sync(self._paint, request)
+            answer: Painted | str | None = await anyio.to_thread.run_sync(self.ask, request, _PATIENCE)
+        if answer is None:
+            answer = PAINTER_ENDED
         if isinstance(answer, str):
             raise RefusalError(422, request.without_paths(answer))
         return answer
-
-    def _paint(self, request: JobRequest) -> Painted | str:
-        if not self.process.is_alive():  # it died while it had nothing to do
-            self.replace()
-        try:
-            self.pipe.send(request)
-            if self.pipe.poll(_PATIENCE):
-                answer: Painted | str = self.pipe.recv()
-                return answer
-        except (EOFError, OSError):
-            pass
-        self.replace()
-        return "the process that painted has ended, perhaps for lack of memory; try a smaller size."
 
 
 def paint_instantly(pipe: Connection, pixels: int) -> None:
@@ -101,8 +88,6 @@ def paint_instantly(pipe: Connection, pixels: int) -> None:
         pipe: Brings a request; gets `Painted` or what is wrong.
         pixels: Largest height times width of an image that is read.
     """
-    if sys.platform != "win32":
-        os.setsid()  # the terminal's signals are the page's, which closes the pipe
     network = InstantNetwork(pixels)
     with suppress(EOFError, OSError):
         while True:

@@ -21,7 +21,7 @@ from nst_lightning.app.child_process import ChildProcess, start_process
 from nst_lightning.app.frames import frame_numbers
 from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
-from nst_lightning.app.process import Progress, work
+from nst_lightning.app.process import PAINTER_ENDED, Progress, work
 from nst_lightning.app.uploads import shown_name
 
 Status = Literal["waiting", "painting", "stopping", "complete", "stopped", "failed"]
@@ -175,8 +175,7 @@ class PaintingProcess(ChildProcess):
         Returns:
             How it ended, and why it failed.
         """
-        if not self.process.is_alive():  # it died while it had nothing to do
-            self.replace()
+        self.revive()
         earlier = job.previews
         try:
             self.send(job.request)
@@ -197,7 +196,7 @@ class PaintingProcess(ChildProcess):
                 return kind, value
         except (EOFError, OSError):
             self.replace()
-            return "failed", "the process that painted has ended, perhaps for lack of memory; try a smaller size."
+            return "failed", PAINTER_ENDED
 
     def stop(self, job: Job) -> None:
         """Ask for the end of a job, if it is this process's."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import sys
 import time
 import traceback
 import warnings
@@ -36,6 +34,8 @@ _PREVIEW_INTERVAL = 0.5
 _PREVIEW_SHARE = 0.05  # of the time, at most
 PREVIEW_QUALITY = 88
 """Quality of the JPEG files that the page shows."""
+
+PAINTER_ENDED = "the process that painted has ended, perhaps for lack of memory; try a smaller size."
 
 _STEADY = 3  # steps at a level before its speed is taken for granted
 
@@ -100,8 +100,6 @@ def work(pipe: Connection, device: Sequence[str], root: Path) -> None:
         device: Options of the trainer that choose a device.
         root: The page's temporary folder, removed here if the page's process was killed and could not.
     """
-    if sys.platform != "win32":
-        os.setsid()  # the terminal's signals are the page's, which closes the pipe
     # What Lightning would advise the person at a terminal, on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
