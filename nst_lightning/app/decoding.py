@@ -21,7 +21,7 @@ from nst_lightning.app.limits import RefusalError
 from nst_lightning.errors import StorageError, UserError
 from nst_lightning.images.decode import decode_image
 from nst_lightning.images.files import write_image
-from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.resize import resize, shrunk_size
 from nst_lightning.utils.memory import release_memory
 
 THUMBNAIL = 640
@@ -110,7 +110,7 @@ def _examine(file: Path, name: str, pixels: int) -> tuple[int, int] | str:
     except UserError as error:
         return str(error).split(" or raise max_pixels")[0]  # what follows is advice for the command line
     height, width = image.shape[-2:]
-    size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
+    size = shrunk_size(height, width, THUMBNAIL)
     small = resize(image, size)
     if alpha is not None:
         small = small + (1 - resize(alpha, size)) * (1 - small)

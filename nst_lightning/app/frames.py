@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nst_lightning.app.decoding import THUMBNAIL
 from nst_lightning.images.files import write_image
-from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.resize import resize, shrunk_size
 
 FRAMES_FOLDER = "frames"
 """Name of the folder in a job's."""
@@ -38,8 +38,7 @@ def add_frame(folder: Path, image: Tensor) -> None:
         image: sRGB in [0, 1], `(1, 3, H, W)`.
     """
     numbers = frame_numbers(folder)
-    height, width = image.shape[-2:]
-    size = fit_long_side(height, width, min(THUMBNAIL, max(height, width)))
+    size = shrunk_size(image.shape[-2], image.shape[-1], THUMBNAIL)
     write_image(frame_file(folder, numbers[-1] + 1 if numbers else 0), resize(image, size), quality=80)
     if len(numbers) >= _MOST:
         for number in numbers[1::2]:

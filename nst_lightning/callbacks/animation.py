@@ -14,9 +14,9 @@ from nst_lightning.callbacks.image_writer import FILE_NAME, ImageWriter, painted
 from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
-from nst_lightning.images.resize import resize
+from nst_lightning.images.resize import resize, shrunk_size
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, find_same
-from nst_lightning.video.animated_image import check_animation, frame_size, write_animation
+from nst_lightning.video.animated_image import check_animation, write_animation
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Animation(Callback):
         height, width = (final.height, final.width) if final is not None else image.shape[-2:]
         file = _folder(trainer) / f"{trainer.global_step:06d}.png"
         try:
-            write_image(file, resize(image, frame_size(height, width, self.size)))
+            write_image(file, resize(image, shrunk_size(height, width, self.size)))
         except UserError as error:
             _log.warning("the animation will lack a frame: %s", error)
 

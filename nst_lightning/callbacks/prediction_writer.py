@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from types import FrameType
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -26,7 +25,7 @@ from nst_lightning.images.files import check_output, write_image
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
-from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
+from nst_lightning.utils.signals import exit_by_signal, stop_signals
 from nst_lightning.video.reading import is_video
 from nst_lightning.video.writing import written_suffix
 
@@ -236,12 +235,7 @@ class PredictionWriter(Callback):
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="writer")
         if threading.current_thread() is threading.main_thread():
             ends = [number for number in stop_signals() if number != signal.SIGINT]  # which is Lightning's
-            self._handlers = {number: signal.signal(number, self._stop) for number in ends}
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        leave_closed_terminal(number)
-        raise SystemExit(128 + number)
+            self._handlers = {number: signal.signal(number, exit_by_signal) for number in ends}
 
     def on_predict_batch_end(
         self,

@@ -13,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from nst_lightning.app.limits import AppRequest, Limits
 from nst_lightning.app.temporary_folder import temporary_folder
 from nst_lightning.cli.options import OptionParser, real, whole
 from nst_lightning.errors import UserError
-from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
+from nst_lightning.utils.signals import exit_by_signal, stop_signals
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +46,7 @@ def run(args: Sequence[str]) -> int:
     # Uvicorn raises the signal that ended it once more; the default would end the process before its folder is deleted.
     for number in stop_signals():
         if number != signal.SIGINT:
-            signal.signal(number, _end)
+            signal.signal(number, exit_by_signal)
     request = read_app_request(args[1:])
     for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:
@@ -103,11 +101,6 @@ def has_browser() -> bool:
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
     return sys.stderr.isatty()
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    leave_closed_terminal(number)
-    raise SystemExit(128 + number)
 
 
 def read_app_request(args: Sequence[str]) -> AppRequest:

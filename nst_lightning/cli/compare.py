@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from nst_lightning.callbacks.image_writer import FILE_NAME
+from nst_lightning.callbacks.run_folder import numbered_runs
 from nst_lightning.cli.options import OptionParser, whole
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.contact_sheet import Cell, contact_sheet
@@ -229,15 +229,11 @@ def distinct_names(images: Sequence[ImageSource]) -> list[str]:
 def _resolve_run(folder: Path, given: str) -> ImageSource:
     run = folder
     if not (folder / FILE_NAME).is_file():
-        versions = [(int(n[1]), path.parent) for path in folder.glob(f"*/{FILE_NAME}") if (n := _version(path.parent))]
-        if not versions:
+        painted = [version for _, version in numbered_runs(folder) if (version / FILE_NAME).is_file()]
+        if not painted:
             raise UserError(f"expected a run that has painted {FILE_NAME}, found none in {given}; {_hint(Path(given))}")
-        run = max(versions)[1]
+        run = painted[-1]
     return ImageSource(str(run / FILE_NAME), tuple(f"{parent}{run.name}" for parent in _endings(run.parent)), run)
-
-
-def _version(folder: Path) -> re.Match[str] | None:
-    return re.fullmatch(r"version_(\d+)", folder.name)
 
 
 def _hint(folder: Path) -> str:

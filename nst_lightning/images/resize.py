@@ -60,6 +60,11 @@ def fit_long_side(height: int, width: int, long_side: int) -> tuple[int, int]:
     return fitted[0], fitted[1]
 
 
+def shrunk_size(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """Return the size with the same aspect ratio whose longer side has at most `long_side` pixels."""
+    return fit_long_side(height, width, min(long_side, max(height, width)))
+
+
 def cover(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Return an image resampled so that it fills another shape, its aspect ratio kept: what protrudes is cut off.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from nst_lightning.encoders.tiles import grid_tiles
 from nst_lightning.networks.transformer import Moments, Stage, TransformerNet
 
 _CELL = 4  # pixels: one position of the deepest maps; tiles consist of whole cells
@@ -25,10 +25,6 @@ class Span(NamedTuple):
     def slice(self) -> slice:
         """The positions as an index."""
         return slice(self.start, self.stop)
-
-    def scaled(self, factor: int, length: int) -> Span:
-        """Return the extent in a map of `length` positions, `factor` for each of these (fewer at the end)."""
-        return Span(self.start * factor, min(self.stop * factor, length))
 
 
 class Reach(NamedTuple):
@@ -100,7 +96,9 @@ def paint_tiled(
     device = weights.device
     mixture = network.mixture(weights)
     size = (images.shape[-2], images.shape[-1])
-    tiles, factor = _plan(size, tile_size), _CELL
+    height, width = (-(-side // _CELL) for side in size)
+    tiles = [tile.pixels for tile in grid_tiles(height, width, max(1, tile_size // _CELL), margin=0, grid=1)]
+    factor = _CELL
     whole = entered = images
     steps: list[_Step] = []
     *normalized, last = (stage for stage in network.stages if isinstance(stage, Stage))
@@ -203,17 +201,10 @@ def _output(stage: Stage, length: int) -> int:
     return -(-length * (2 if stage.upsample else 1) // stage.convolution.stride[0])
 
 
-def _plan(size: tuple[int, int], tile_size: int) -> list[tuple[Span, Span]]:
-    """Return tiles of an image, as equal as their grid allows, row by row, in cells."""
-    return [*product(_spans(size[0], tile_size), _spans(size[1], tile_size))]
+def _places(tiles: Sequence[tuple[slice, slice]], factor: int, size: tuple[int, int]) -> list[tuple[Span, Span]]:
+    """Return the rows and columns of tiles, which are in cells, in a map that has `factor` positions for each cell."""
 
+    def scaled(cells: slice, length: int) -> Span:  # fewer at the end
+        return Span(cells.start * factor, min(cells.stop * factor, length))
 
-def _spans(length: int, tile_size: int) -> list[Span]:
-    cells = -(-length // _CELL)
-    count = -(-cells // max(1, tile_size // _CELL))
-    return [Span(*bounds) for bounds in pairwise(cells * index // count for index in range(count + 1))]
-
-
-def _places(tiles: Sequence[tuple[Span, Span]], factor: int, size: tuple[int, int]) -> list[tuple[Span, Span]]:
-    """Return the tiles' rows and columns in a map that has `factor` positions for each cell."""
-    return [(rows.scaled(factor, size[0]), columns.scaled(factor, size[1])) for rows, columns in tiles]
+    return [(scaled(rows, size[0]), scaled(columns, size[1])) for rows, columns in tiles]

@@ -31,10 +31,10 @@ from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.network_training import NetworkTraining
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
 from nst_lightning.tasks.style_transfer import StyleTransfer, precision_of
-from nst_lightning.tasks.tile_size import check_fits, free_memory
+from nst_lightning.tasks.tile_size import check_fits
 from nst_lightning.tasks.trainer_check import check_trainer
 from nst_lightning.utils.atomic import sweep_below
-from nst_lightning.utils.memory import named_out_of_memory, release_memory
+from nst_lightning.utils.memory import free_memory, named_out_of_memory, release_memory
 from nst_lightning.utils.overwriting import check_overwriting, named_files
 from nst_lightning.utils.utf8_names import readable_by_name
 

@@ -21,7 +21,7 @@ from nst_lightning.networks.network_file import ANY_STYLE, OnePassNet, load_netw
 from nst_lightning.networks.tiled_inference import paint_tiled
 from nst_lightning.networks.transformer import SMALLEST_SIDE
 from nst_lightning.networks.video_statistics import VideoStatistics
-from nst_lightning.tasks.tile_size import free_memory
+from nst_lightning.utils.memory import free_memory
 
 _WHOLE_BYTES = 25
 """Bytes for each pixel and channel of full resolution at a forward pass's peak, in the last upsampling. Measured: 601

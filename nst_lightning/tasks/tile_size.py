@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import psutil
 import torch
 
 from nst_lightning.data.schedule import Level, Schedule
@@ -16,7 +15,7 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.losses.objective import Objective
 from nst_lightning.losses.tiling.distributed import TileGroup, Tiling
-from nst_lightning.utils.memory import free_in_container
+from nst_lightning.utils.memory import free_memory
 
 _log = logging.getLogger(__name__)
 
@@ -60,16 +59,6 @@ def content_bytes(height: int, width: int, objective: Objective) -> float:
         if layer in taps:
             total += channels * encoder.dtype.itemsize * height * width / stride_of(layer) ** 2
     return total
-
-
-def free_memory(device: torch.device) -> int:
-    """Return a device's free memory, bytes; for a CPU the machine's, or the container's if that is less."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    if device.type == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
-    return int(min(psutil.virtual_memory().available, free_in_container()))
 
 
 def image_bytes(encoder: VGG19) -> int:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import torch
 
 from nst_lightning._compat import is_out_of_memory
 from nst_lightning.errors import UserError
@@ -48,6 +49,16 @@ def named_out_of_memory(message: str = OUT_OF_MEMORY) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(message) from error
+
+
+def free_memory(device: torch.device) -> int:
+    """Return a device's free memory, bytes; for a CPU `free_on_cpu`."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return free_on_cpu()
 
 
 def free_on_cpu() -> int:

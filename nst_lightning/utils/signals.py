@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -17,6 +19,13 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     return tuple(signals)
+
+
+def exit_by_signal(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process with the exit code of a signal, 128 and its number; a handler for `signal.signal`."""
+    del frame
+    leave_closed_terminal(number)
+    raise SystemExit(128 + number)
 
 
 def leave_closed_terminal(number: int) -> None:

@@ -17,7 +17,7 @@ from nst_lightning._compat import hold_pixels
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import PNG_SIGNATURE, png_chunk
-from nst_lightning.images.resize import fit_long_side
+from nst_lightning.images.resize import shrunk_size
 from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.video.writing import VideoWriter
 
@@ -55,20 +55,6 @@ def check_animation(path: str | os.PathLike[str], fps: int) -> None:
             ".webp"
         )
     check_writable(target)
-
-
-def frame_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Return the size of the frames of an image: `long_side` at its longer side, never larger than the image.
-
-    Args:
-        height: Height of the image, pixels.
-        width: Width of the image, pixels.
-        long_side: Wanted length of the frames' longer side, pixels.
-
-    Returns:
-        `(height, width)`, in the image's aspect ratio.
-    """
-    return fit_long_side(height, width, min(long_side, max(height, width)))
 
 
 def write_animation(path: str | os.PathLike[str], frames: Sequence[Path], *, fps: int, hold: float) -> None:
@@ -202,7 +188,7 @@ def _palette(sequence: _FrameSequence) -> Image.Image:
     makes it 1.7 times as large. K-means after the median cut saves the colors of small things.
     """
     count = min(sequence.n_frames, _PALETTE_SAMPLES)
-    height, width = frame_size(sequence.height, sequence.width, _PALETTE_SIDE)
+    height, width = shrunk_size(sequence.height, sequence.width, _PALETTE_SIDE)
     sheet = Image.new("RGB", (width, height * count))
     for row in range(count):
         index = row * (sequence.n_frames - 1) // max(1, count - 1)

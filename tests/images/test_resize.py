@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst_lightning.images.resize import fit_long_side, resize
+from nst_lightning.images.resize import fit_long_side, resize, shrunk_size
 
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 29), (17, 23), (40, 61), (50, 9), (9, 50), (1, 1)])
@@ -71,6 +71,14 @@ def test_fit_long_side_keeps_the_aspect_ratio():
 )
 def test_fit_long_side_examples(height, width, long_side, expected):
     assert fit_long_side(height, width, long_side) == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "long_side", "expected"),
+    [(384, 512, 480, (360, 480)), (512, 384, 480, (480, 360)), (192, 256, 480, (192, 256)), (31, 45, 45, (31, 45))],
+)
+def test_what_is_small_enough_is_not_enlarged(height, width, long_side, expected):
+    assert shrunk_size(height, width, long_side) == expected
 
 
 def test_fit_long_side_refuses_nothing_to_fit():

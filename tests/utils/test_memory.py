@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nst_lightning.errors import UserError
-from nst_lightning.tasks import tile_size as memory
+from nst_lightning.utils import memory
 from nst_lightning.utils.memory import free_in_container, named_out_of_memory
 
 V2 = ("memory.max", "memory.current", "inactive_file")

@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize
-from nst_lightning.video.animated_image import check_animation, frame_size, write_animation
+from nst_lightning.video.animated_image import check_animation, write_animation
 
 HEIGHT, WIDTH, COUNT = 31, 45, 7
 
@@ -187,14 +187,6 @@ def test_memory_does_not_grow_with_the_number_of_frames(
     write_animation(tmp_path / f"run{suffix}", many, fps=15, hold=0)
     assert len(counts) >= 40
     assert max(counts) < 8
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "long_side", "expected"),
-    [(384, 512, 480, (360, 480)), (512, 384, 480, (480, 360)), (192, 256, 480, (192, 256)), (31, 45, 45, (31, 45))],
-)
-def test_frame_size(height: int, width: int, long_side: int, expected: tuple[int, int]) -> None:
-    assert frame_size(height, width, long_side) == expected
 
 
 @pytest.mark.parametrize(
