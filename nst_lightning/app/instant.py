@@ -19,9 +19,9 @@ import anyio
 import torch
 
 from nst_lightning.app.child_process import ChildProcess, start_process
+from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.app.limits import RefusalError
-from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
-from nst_lightning.app.process import PAINTER_ENDED, PREVIEW_QUALITY
+from nst_lightning.app.painting_process import PAINTER_ENDED, PREVIEW_QUALITY
 from nst_lightning.data.colors import ColorPreservation
 from nst_lightning.data.predict_data import ImageFiles, PredictSample, find_media
 from nst_lightning.data.style_images import StyleImages, style_shares

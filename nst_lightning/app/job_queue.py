@@ -18,10 +18,10 @@ from typing import Any, Literal
 import torch
 
 from nst_lightning.app.child_process import ChildProcess, start_process
-from nst_lightning.app.frames import frame_numbers
+from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, JobRequest
 from nst_lightning.app.limits import RefusalError
-from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest
-from nst_lightning.app.process import PAINTER_ENDED, Progress, work
+from nst_lightning.app.painting_process import PAINTER_ENDED, Progress, work
+from nst_lightning.app.time_lapse import frame_numbers
 from nst_lightning.app.uploads import shown_name
 
 Status = Literal["waiting", "painting", "stopping", "complete", "stopped", "failed"]

@@ -24,13 +24,13 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from nst_lightning.app.decoding import Decoder, thumbnail
-from nst_lightning.app.frames import frame_file
 from nst_lightning.app.instant import InstantPainter
 from nst_lightning.app.job_queue import Job, JobQueue
+from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, read_options, steps_of_qualities
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, read_options, steps_of_qualities
 from nst_lightning.app.security import SecurityMiddleware, is_visit
 from nst_lightning.app.sessions import ROLES, Session, Sessions, Upload
+from nst_lightning.app.time_lapse import frame_file
 from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
 from nst_lightning.images.embedded_settings import read_settings

@@ -14,8 +14,8 @@ from typing import Any
 from nst_lightning.app.decoding import thumbnail
 from nst_lightning.app.instant import InstantPainter, Painted
 from nst_lightning.app.job_queue import Job, JobQueue, prolong, size_of
+from nst_lightning.app.job_request import RESULT_FILE, Beginning, JobRequest, PaintOptions
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import RESULT_FILE, Beginning, JobRequest, PaintOptions
 from nst_lightning.app.uploads import shown_name
 from nst_lightning.images.samples import SAMPLE, SAMPLES
 

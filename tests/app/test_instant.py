@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from nst_lightning.app.instant import InstantNetwork, InstantPainter
+from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions
 from nst_lightning.app.limits import RefusalError
-from nst_lightning.app.options import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions
-from nst_lightning.app.process import predict
+from nst_lightning.app.painting_process import predict
 from nst_lightning.cli.main import main
 from nst_lightning.errors import UserError
 from tests.app.conftest import Served

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from nst_lightning.app.job_queue import Job, prolong
+from nst_lightning.app.job_request import JobRequest, PaintOptions
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import JobRequest, PaintOptions
-from nst_lightning.app.process import Progress
+from nst_lightning.app.painting_process import Progress
 from nst_lightning.app.sessions import Session, Sessions, Upload
 
 

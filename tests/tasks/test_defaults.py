@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from nst_lightning import ContentLoss, GramStyleLoss, StyleTransfer, TransferData, fit
-from nst_lightning.app.options import PaintOptions
+from nst_lightning.app.job_request import PaintOptions
 from nst_lightning.cli.main import main
 from nst_lightning.cli.pictures import read_pictures
 from nst_lightning.data.schedule import FIRST_STEPS, STEPS

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from nst_lightning.app import process
+from nst_lightning.app import painting_process as process
 from nst_lightning.app.job_queue import Job, PaintingProcess
-from nst_lightning.app.options import JobRequest, PaintOptions
+from nst_lightning.app.job_request import JobRequest, PaintOptions
 from nst_lightning.runs import fit_command
 from nst_lightning.runs.fit_command import resolve_settings
 

@@ -18,8 +18,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from nst_lightning._compat import is_out_of_memory
-from nst_lightning.app.frames import add_frame
-from nst_lightning.app.options import PREDICTED_FOLDER, PREVIEW_FILE, RESULT_FILE, JobRequest
+from nst_lightning.app.job_request import PREDICTED_FOLDER, PREVIEW_FILE, RESULT_FILE, JobRequest
+from nst_lightning.app.time_lapse import add_frame
 from nst_lightning.callbacks.image_writer import painted
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.encoders.encoder_weights import weights_kept

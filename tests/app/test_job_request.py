@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from nst_lightning.app.job_request import JobRequest, PaintOptions, as_argument, read_options
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.options import JobRequest, PaintOptions, as_argument, read_options
 from nst_lightning.data.schedule import steps_per_level
 from nst_lightning.jobs.pictures import QUALITIES
 from nst_lightning.runs.config_files import find_config
