@@ -123,7 +123,7 @@ def bound_yaml(check: Callable[[str], None], change: Callable[[str, Any], Any]) 
 
 
 class ConfigLoader(yaml.SafeLoader):
-    """Tells YAML's scalars apart as jsonargparse 4.53 does; in Python, which reads the surrogates in file names."""
+    """Loader that tells YAML's scalars apart as jsonargparse 4.53 does; in Python, to read surrogates in file names."""
 
     yaml_implicit_resolvers = get_yaml_default_loader().yaml_implicit_resolvers  # type: ignore[no-untyped-call]
 

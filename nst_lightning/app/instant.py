@@ -103,11 +103,7 @@ def paint_instantly(pipe: Connection, pixels: int) -> None:
 
 
 class InstantNetwork:
-    """A network of any style, the images that it read last, and what it measured of the styles.
-
-    Args:
-        pixels: Largest height times width of an image that is read.
-    """
+    """A network of any style, the images that it read last, and what it measured of styles; see `InstantPainter`."""
 
     def __init__(self, pixels: int) -> None:
         self._pixels = pixels
@@ -120,9 +116,6 @@ class InstantNetwork:
     @torch.inference_mode()
     def paint(self, request: JobRequest) -> Painted:
         """Paint into the request's folder.
-
-        Args:
-            request: What to paint.
 
         Raises:
             UserError: If an image can't be read, or memory does not suffice.

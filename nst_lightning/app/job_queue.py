@@ -133,26 +133,13 @@ def prolong(request: JobRequest, progress: Progress | None) -> JobRequest:
     return replace(request, options=replace(options, prolonged=(*options.prolonged, steps)))
 
 
-def start_painting(device: Sequence[str], root: Path) -> tuple[BaseProcess, Connection]:
-    """Start a painting process.
-
-    Args:
-        device: Options of the trainer that choose a device.
-        root: The page's temporary folder.
-
-    Returns:
-        The process, and this end of its pipe.
-    """
-    return start_process(work, tuple(device), root)
-
-
 class PaintingProcess(ChildProcess):
     """A process that paints on one device; another takes its place if it dies.
 
     Args:
         device: Options of the trainer that choose the device.
         root: The page's temporary folder.
-        start: Function that starts the process.
+        start: Function that starts the process, as `start_process`.
 
     Attributes:
         job: The job that it has got; `None` for none.
@@ -163,9 +150,9 @@ class PaintingProcess(ChildProcess):
         self,
         device: Sequence[str],
         root: Path,
-        start: Callable[[Sequence[str], Path], tuple[BaseProcess, Connection]] = start_painting,
+        start: Callable[..., tuple[BaseProcess, Connection]] = start_process,
     ) -> None:
-        super().__init__(partial(start, device, root))
+        super().__init__(partial(start, work, tuple(device), root))
         self.job: Job | None = None
         self.paces: dict[str, float] = {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +22,6 @@ from nst_lightning.app.sessions import Sessions
 from nst_lightning.errors import UserError
 
 _PATIENCE = 10.0  # seconds for the head of a request
-
-
-def impatient_protocol() -> type[asyncio.Protocol]:
-    """Return uvicorn's HTTP/1.1 with a limit for how long a connection may bring nothing."""
-    return http_protocol_with_deadline(lambda: _PATIENCE)
-
-
 _CONNECTIONS = 500  # at a time; more get 503
 
 
@@ -77,7 +69,7 @@ def serving(request: AppRequest, root: Path) -> Iterator[Page]:
         )
         config = uvicorn.Config(
             build(state),
-            http=impatient_protocol(),
+            http=http_protocol_with_deadline(lambda: _PATIENCE),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -34,9 +34,6 @@ _RANGES = {
 def run(args: Sequence[str]) -> int:
     """Run `nst app …` until it is interrupted.
 
-    Args:
-        args: The command's name and its arguments.
-
     Returns:
         130, for Ctrl-C. SIGTERM ends the process with 143, SIGHUP with 129.
 

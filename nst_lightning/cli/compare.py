@@ -23,7 +23,7 @@ from nst_lightning.jobs.report import read_small
 from nst_lightning.runs.saved_config import saved_configs
 from nst_lightning.utils.bounded_yaml import load_yaml, read_yaml
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 _log = logging.getLogger(__name__)
 
@@ -40,12 +40,6 @@ def run(args: Sequence[str]) -> int:
 
     Runs are labelled with the settings in which they differ, if each of them has its config. What all of them were
     painted from stands at the left.
-
-    Args:
-        args: The command's name and its arguments, such as `["compare", "a.png", "lightning_logs/starry"]`.
-
-    Returns:
-        0.
 
     Raises:
         UserError: If something the user gave can't be used.

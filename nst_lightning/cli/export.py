@@ -20,7 +20,7 @@ from nst_lightning.networks.network_file import OnePassNet, load_network, save_n
 from nst_lightning.networks.transformer import SMALLEST_SIDE, TransformerNet
 from nst_lightning.utils.atomic import atomic_path, check_writable, counting_file
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 _log = logging.getLogger(__name__)
 
@@ -101,12 +101,6 @@ AnyPortable = Portable | PortableAnyStyle
 
 def run(args: Sequence[str]) -> int:
     """Run `nst export NETWORK MODEL`.
-
-    Args:
-        args: The command's name and its arguments, such as `["export", "last.ckpt", "starry.onnx"]`.
-
-    Returns:
-        0.
 
     Raises:
         UserError: If the network can't be read, the file can't be written, a package is missing, or what was exported

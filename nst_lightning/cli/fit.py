@@ -7,14 +7,11 @@ from pathlib import Path
 
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.ranks import exit_code
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 
 def run(args: Sequence[str]) -> int:
     """Run `nst fit …`, and write the image's path to standard output.
-
-    Args:
-        args: The command's name and its options.
 
     Returns:
         The exit code, see `exit_code`.

@@ -25,8 +25,8 @@ class Command:
         name: Its first argument.
         usage: Its other arguments, in short.
         summary: What it does, in a line.
-        home: Dotted path of the function that runs it: from the arguments, the name first, to the exit code. It is
-            imported when the command runs, so that `nst --help` need not wait for torch and Lightning.
+        home: Dotted path of the function that runs it: from the arguments, the command's name first, to the exit code.
+            It is imported when the command runs, so that `nst --help` need not wait for torch and Lightning.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nst_lightning.runs.predict_command import run_predict
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 
 def run(args: Sequence[str]) -> int:

@@ -32,9 +32,6 @@ _REFUSED = {
 def run(args: Sequence[str]) -> int:
     """Run `nst sweep …`.
 
-    Args:
-        args: The command's name and its arguments.
-
     Returns:
         0 if all runs are complete, 1 if one failed, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, add_flag, check_flag, number_from
 from nst_lightning.errors import UserError, check_choice, user_path
 from nst_lightning.jobs.pictures import path_list
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.video import VideoRequest
@@ -27,9 +27,6 @@ _REFUSED = {
 
 def run(args: Sequence[str]) -> int:
     """Run `nst video …`.
-
-    Args:
-        args: The command's name and its arguments.
 
     Returns:
         0 if the video is written, 1 if a frame could not be painted, 130, 143 or 129 after Ctrl-C, SIGTERM or SIGHUP.

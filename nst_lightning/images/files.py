@@ -107,7 +107,7 @@ _held: dict[str, LoadedImage] = {}
 
 @contextmanager
 def held_images(images: Sequence[ImageLike]) -> Iterator[list[str]]:
-    """Give images names by which `read_image` returns them, as long as the body runs.
+    """Yield names by which `read_image` returns images, as long as the body runs.
 
     Args:
         images: Paths and names of samples, which are their own names; images of Pillow's; arrays `(H, W)`, `(H, W, 3)`

@@ -49,7 +49,7 @@ from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 from nst_lightning.utils.yaml_texts import to_yaml
 
 SETTINGS = "batch.yaml"

@@ -26,7 +26,7 @@ from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.locks import check_locks
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
-from nst_lightning.utils.standard_output import write_path
+from nst_lightning.utils.streams import write_path
 
 SETTINGS = "sweep.yaml"
 TABLE = "results.csv"

@@ -96,12 +96,7 @@ class ContentLoss(Loss):
         return {f"{layer}/divisor": torch.full_like(energies[layer], factors[layer]) for layer in self.layers}
 
     def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
-        """Return the weighted distance of each layer.
-
-        Args:
-            features: Features of the image, at least `taps`.
-            targets: What `prepare` returned.
-            guide: How much each position counts; `None` for fully.
+        """Return the weighted distance of each layer; see `Loss.forward`.
 
         Raises:
             UserError: If the features of the image have another shape than those of the content image.

@@ -66,15 +66,7 @@ class StyleLoss(Loss):
             return self.statistics(features, guide)
 
     def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
-        """Return the weighted distance of each layer.
-
-        Args:
-            features: Features of the image, at least `taps`.
-            targets: What `prepare` returned.
-            guide: Where in the image; `None` for everywhere.
-
-        Returns:
-            `{f"{name}/{layer}": scalar}`.
+        """Return the weighted distance of each layer; see `Loss.forward`.
 
         Raises:
             UserError: If the number of channels is not that of the targets.

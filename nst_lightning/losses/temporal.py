@@ -51,12 +51,7 @@ class TemporalLoss(Loss):
         return {INPUT: features[INPUT].detach()}
 
     def forward(self, features: Features, targets: Measured, guide: Guide | None = None) -> dict[str, Tensor]:
-        """Return `{name: scalar}`.
-
-        Args:
-            features: The image itself, under "input".
-            targets: What `measure` returned.
-            guide: :math:`c`, how much each pixel counts; `None` for fully.
+        """Return `{name: scalar}`; *guide* is :math:`c`. See `Loss.forward`.
 
         Raises:
             UserError: If the warped image has another shape than the image.

@@ -75,13 +75,7 @@ class TotalVariationLoss(Loss):
         return {self.name: self.weigh("input", distances)}
 
     def of_rows(self, band: Tensor, rows: slice, height: int) -> dict[str, Tensor]:
-        """Return the share of some rows, so that all shares add up to what `forward` returns.
-
-        Args:
-            band: Pixels of these rows, with the row above and the row below where the image has them.
-            rows: Range of the rows in the image.
-            height: Height of the whole image, pixels.
-        """
+        """Return the share of some rows; all shares add up to what `forward` returns. See `variation_of_rows`."""
         distances = variation_of_rows(band, rows, height, self.kind, exponent=self.exponent, chroma=self.chroma)
         return {self.name: self.weigh("input", distances)}
 
@@ -155,9 +149,9 @@ def variation_of_rows(
         band: Pixels of these rows, with the row above and the row below where the image has them.
         rows: Range of the rows in the image.
         height: Height of the whole image, pixels.
-        kind: Formula, as in `total_variation`.
-        exponent: Power, as in `total_variation`.
-        chroma: Factor of differences in color, as in `total_variation`.
+        kind: As in `total_variation`.
+        exponent: As there.
+        chroma: As there.
 
     Returns:
         `(N,)`.

@@ -210,7 +210,7 @@ class AnyStyleNet(nn.Module):
         Args:
             own: Statistics of the image, or of a batch of `N`.
             styles: Statistics of each style, of a batch of 1 or `N`.
-            weights: Weights of the styles, `(S,)`; their sum is the strength. `None` for equal parts at strength 1.
+            weights: As in `forward`.
         """
         if weights is None:
             weights = own[INPUT].mean.new_full((len(styles),), 1 / len(styles))

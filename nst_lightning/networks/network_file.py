@@ -16,8 +16,7 @@ from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.utils.atomic import atomic_file
-from nst_lightning.utils.torch_files import load_tensors
-from nst_lightning.utils.utf8_names import readable_by_name
+from nst_lightning.utils.torch_files import load_tensors, readable_by_name
 
 CHECKPOINT_KEY = "fast_style_transfer"
 """Key under which `FastStyleTransfer` puts the card into a checkpoint."""

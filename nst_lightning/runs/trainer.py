@@ -36,7 +36,7 @@ from nst_lightning.tasks.trainer_check import check_trainer
 from nst_lightning.utils.atomic import sweep_below
 from nst_lightning.utils.memory import free_memory, named_out_of_memory, release_memory
 from nst_lightning.utils.overwriting import check_overwriting, named_files
-from nst_lightning.utils.utf8_names import readable_by_name
+from nst_lightning.utils.torch_files import readable_by_name
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": 1,  # one epoch is the whole schedule

@@ -28,7 +28,7 @@ def default_encoder() -> VGG19:
 
 
 def with_default_losses(init: Callable[P, None]) -> Callable[P, None]:
-    """Give a constructor the default losses where a call names none; `None` in place of a loss names it.
+    """Return a constructor with the default losses where a call names none; `None` in place of a loss names it.
 
     A config always names all of them: one without losses is a mistake.
 

@@ -16,7 +16,7 @@ from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.images.guides import Guides
 from nst_lightning.networks.any_style import AnyStyleNet, Smoothing, Statistics, unsmoothed
-from nst_lightning.networks.any_style_regions import paint_in_styles
+from nst_lightning.networks.any_style_painting import paint_in_styles
 from nst_lightning.networks.network_file import ANY_STYLE, OnePassNet, load_network
 from nst_lightning.networks.tiled_inference import paint_tiled
 from nst_lightning.networks.transformer import SMALLEST_SIDE

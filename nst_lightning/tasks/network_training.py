@@ -42,20 +42,7 @@ class NetworkTraining(CheckpointedTask):
     Of the steps a share is painted at a strength below 1, evenly spread over (0, 1), where the style's terms count its
     square; so the strength can be chosen when the network is used.
 
-    Args:
-        network: Network that is trained.
-        encoder: Frozen network of the losses.
-        losses: Losses of the painted images, `None` for those that are left out.
-        output: File to write the network to at the end (`.safetensors`, float16); `None` for no file.
-        weaker: Share of the steps with a strength below 1, in [0, 1).
-        optimizer: Function that makes the optimizer of the network.
-        lr_scheduler: Function that makes a schedule, which advances every step; `None` for none.
-        decay: Part of the learning rate that is left at the end of the training, in [0, 1]; it falls on a straight line
-            over the batches of the epoch.
-
-    Raises:
-        UserError: If there is no loss, or one reads a layer the encoder lacks, or the output can't be written, or a
-            number is out of range.
+    Arguments are those of the subclasses, *losses* being all of theirs, with `None` for those that are left out.
     """
 
     def __init__(

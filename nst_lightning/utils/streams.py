@@ -1,4 +1,4 @@
-"""Standard streams that nobody reads, or that cannot show every character: no reason for a run to end."""
+"""Standard streams: made safe to write to, and what commands write to standard output, the paths of what they made."""
 
 from __future__ import annotations
 
@@ -72,3 +72,19 @@ def _unfailing(stream: TextIO | None, original: TextIO | None, descriptor: int) 
     return UnfailingStream(
         stream.buffer, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering, write_through=True
     )
+
+
+def write_path(path: str | os.PathLike[str]) -> None:
+    """Write the path of a file or folder that was made, alone on a line, so that `p=$(nst …)` takes it.
+
+    A name that is not text is written as the bytes that it has on disk.
+    """
+    line = f"{os.fspath(path)}\n"
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(line))
+    else:
+        sys.stdout.write(line)
+    sys.stdout.flush()

@@ -1,16 +1,16 @@
-"""Files that `torch.save` wrote: read only if they are what was written."""
+"""Files of tensors: those that `torch.save` wrote are read only if they are what was written."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nst_lightning.errors import UserError, one_line
-from nst_lightning.utils.utf8_names import readable_by_name
 
 _CHECKPOINT_KEYS = {"state_dict": Mapping, "loops": Mapping, "callbacks": Mapping, "optimizer_states": list}
 _MAGIC = b"PK\3\4"
@@ -91,3 +91,24 @@ def no_checkpoint(file: Path, reason: BaseException) -> UserError:
     """Return the line about a file that a run can't go on from."""
     text = f"it lacks {reason}" if isinstance(reason, KeyError) else one_line(reason)
     return UserError(f"{file} is damaged or not a checkpoint of this run ({text[:_LONGEST]}); give another checkpoint.")
+
+
+@contextmanager
+def readable_by_name(file: Path) -> Iterator[Path]:
+    """Yield a name in UTF-8 for a file that is read: its own, or that of an open file descriptor.
+
+    Some libraries open files by such names only.
+
+    Args:
+        file: Path of the file, whose name may have bytes that are not UTF-8.
+
+    Raises:
+        OSError: If it has, and can't be opened.
+    """
+    try:
+        str(file).encode("utf-8")
+    except UnicodeEncodeError:
+        with file.open("rb") as opened:
+            yield Path(f"/dev/fd/{opened.fileno()}")
+    else:
+        yield file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def painting_process(root: Path, *outcomes: tuple[str, str]) -> PaintingProcess:
     """Make one whose processes are threads."""
     left = iter(outcomes)
 
-    def start(device: Sequence[str], root: Path) -> Any:
+    def start(work: Callable[..., None], device: Sequence[str], root: Path) -> Any:
         pipe, theirs = multiprocessing.Pipe()
         return Thread(theirs, next(left)), pipe
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet
-from nst_lightning.networks.any_style_tiles import paint_any_tiled
+from nst_lightning.networks.any_style_painting import paint_any_tiled
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.networks.network_file import load_network, save_network
 from tests.helpers.inputs import make_encoder

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.tiles import stride_of
 from nst_lightning.networks.any_style import PAINTED, STYLE_TAPS, AnyStyleNet
-from nst_lightning.networks.any_style_regions import paint_in_styles
+from nst_lightning.networks.any_style_painting import paint_in_styles
 from nst_lightning.networks.gaussians import Gaussian
 
 

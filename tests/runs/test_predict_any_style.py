@@ -15,7 +15,7 @@ from nst_lightning.images.color_spaces import luminance
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.networks.any_style import AnyStyleNet
-from nst_lightning.networks.any_style_tiles import paint_any_tiled
+from nst_lightning.networks.any_style_painting import paint_any_tiled
 from nst_lightning.networks.network_file import load_network, save_network
 from nst_lightning.networks.video_statistics import VideoStatistics
 from nst_lightning.video.reading import read_frames

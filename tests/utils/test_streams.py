@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nst_lightning.utils.streams import write_path
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")
 
 BEGIN = "import sys; from nst_lightning.utils.streams import repair_streams; repair_streams(); "
@@ -44,3 +46,16 @@ def test_a_program_without_a_console_gets_streams(tmp_path: Path) -> None:
     done = shell(f'"$PY" -c "import sys; sys.stdout = sys.stderr = sys.stdin = None; {BEGIN}{WORK}"', tmp_path)
     assert done.returncode == 0
     assert (tmp_path / "done").exists()
+
+
+def test_a_path_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_path(Path("a b/ü.png"))
+    write_path("c.png")
+    assert capsys.readouterr().out == "a b/ü.png\nc.png\n"
+
+
+@pytest.mark.processes
+def test_a_name_that_is_not_text_keeps_its_bytes() -> None:
+    program = r"from nst_lightning.utils.streams import write_path; write_path('\udcff.png')"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    assert subprocess.check_output([sys.executable, "-c", program], env=environment) == b"\xff.png\n"
