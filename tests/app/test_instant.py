@@ -52,6 +52,7 @@ def test_a_job_is_the_command_to_the_byte(
     assert painted_by_command(request_of, content) == (tmp_path / "job" / RESULT_FILE).read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_repainted_is_the_command_to_the_byte(
     request_of: JobRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
@@ -68,6 +69,8 @@ def test_what_is_repainted_is_the_command_to_the_byte(
         assert painted_by_command(request, content) == (request.folder / RESULT_FILE).read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_picture_that_is_no_longer_wanted_is_not_painted_and_mistakes_are_told(
     request_of: JobRequest, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypa
     assert Path("my-cat-starry.png").read_bytes() == painted
 
 
+@pytest.mark.slow
 def test_every_option_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = page.client()
     options = {"strength": 0.3, "brush": 1.5, "smoothness": 5.5, "start": "noise", "seed": 11, "keep_colors": True}
@@ -141,6 +142,7 @@ def test_stop_keeps_the_picture_and_continue_ends_as_if_never_stopped(
     assert late == never_stopped
 
 
+@pytest.mark.slow
 def test_a_picture_is_painted_larger_from_what_there_is_by_the_commands_to_the_byte(
     page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_picture_is_painted_larger_from_what_there_is_by_the_commands_to_the_b
     assert Image.open(io.BytesIO(jpeg)).size == (64, 48)
 
 
+@pytest.mark.slow
 def test_masks_say_where_styles_are_by_the_command_to_the_byte(
     page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +548,8 @@ def test_an_image_that_takes_too_long_is_refused_and_the_next_is_decoded(
     assert not decoder.process.is_alive()
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_decoder_ends_when_it_has_worked_for_too_long() -> None:
     process, pipe = start_process(work_for_ever)
     process.join(60)
@@ -558,6 +563,8 @@ def work_for_ever(pipe: Connection) -> None:
         pass
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 def test_a_painting_process_that_dies_is_replaced(page: Served) -> None:
     client = page.client()
     _, job, _ = client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})

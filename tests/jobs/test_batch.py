@@ -53,6 +53,7 @@ def contents_of(*folders: str) -> dict[str, bytes]:
     return {path: content for path, (content, _) in files(*folders).items()}
 
 
+@pytest.mark.slow
 def test_each_pair_is_what_nst_fit_paints_of_it_with_one_encoder(
     batch: Callable[..., int],
     batch_words: list[str],
@@ -104,6 +105,7 @@ def test_each_pair_is_what_nst_fit_paints_of_it_with_one_encoder(
     assert Path("alone.png").read_bytes() == Path("out/trip/sea_dots.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_started_again_it_paints_only_what_is_missing(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_manifest_sets_numbers_of_the_classes_of_the_config(batch: Callable[..
     assert (config["optimizer"]["init_args"]["lr"], config["style"]["init_args"]["weight"]) == (0.1, 3)
 
 
+@pytest.mark.slow
 def test_other_settings_and_other_pictures_are_refused(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +184,7 @@ def test_other_settings_and_other_pictures_are_refused(
     assert files("out", str(RUNS)) == before
 
 
+@pytest.mark.slow
 def test_a_batch_ends_with_a_sheet_of_all_pictures(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,6 +200,7 @@ def test_a_batch_ends_with_a_sheet_of_all_pictures(
     assert sheet.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_named_like_the_sheet_stays(batch: Callable[..., int]) -> None:
     Path("pairs.csv").write_text(f"{HEADER}{ROW},contact-sheet.png,3,\n")
     words = ["--manifest", "pairs.csv", "--data.init", "noise"]
@@ -206,6 +211,7 @@ def test_a_picture_that_is_named_like_the_sheet_stays(batch: Callable[..., int])
     assert read_image("out/contact-sheet.png").pixels.shape[-1] < 256
 
 
+@pytest.mark.slow
 def test_bad_files_are_reported_and_the_others_painted(
     batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

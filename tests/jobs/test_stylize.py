@@ -90,6 +90,7 @@ def test_instant_is_the_command_to_the_byte(
         stylize(content, "gone.png", instant=True)
 
 
+@pytest.mark.slow
 def test_images_are_paths_or_objects_of_any_kind(painted: Callable[..., Result], content: str, style: str) -> None:
     expected = painted(content, style, progress=False).tensor
     array = pixels(style)

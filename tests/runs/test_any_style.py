@@ -31,6 +31,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder_file: str) ->
     return lambda *options: main([*words, *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_train_stop_and_go_on(precision: str, train: Callable[..., int]) -> None:
     """With validation and its pictures, to the same bytes as never stopped."""
