@@ -201,7 +201,11 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _is_text(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, str | PathLike)
+    return _is_class_itself(kind) and issubclass(kind, str | PathLike)
+
+
+def _is_class_itself(kind: Any) -> bool:
+    return isinstance(kind, type) and get_origin(kind) is None  # to Python 3.10 list[str] is a type too
 
 
 def _is_a(kind: Any, wanted: type) -> bool:
@@ -372,7 +376,7 @@ def _check_callable(typehints: Any, value: Any, typehint: Any) -> None:
         if isinstance(error, ImportError) and "denylist" in str(error):
             raise
         return  # jsonargparse says what is wrong with the name
-    kinds = tuple(kind for kind in get_args(expected) or (expected,) if isinstance(kind, type) and kind is not object)
+    kinds = tuple(kind for kind in get_args(expected) or (expected,) if _is_class_itself(kind) and kind is not object)
     if isinstance(named, type):
         is_fit = issubclass(named, kinds) or _returns(getattr(named, "__call__", None), kinds)  # noqa: B004
     else:
@@ -390,7 +394,7 @@ def _returns(function: Any, kinds: tuple[type, ...]) -> bool:
     except (TypeError, NameError, AttributeError):  # no function, or one of C; a name that is not there
         return False
     returned = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
-    return all(isinstance(kind, type) and issubclass(kind, kinds) for kind in returned)
+    return all(_is_class_itself(kind) and issubclass(kind, kinds) for kind in returned)
 
 
 def is_about_settings(error: Exception) -> bool:
