@@ -128,6 +128,7 @@ def test_help_without_a_class_is_that_of_the_config(
     assert found in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8_are_painted_and_gone_on_with(
     nst: Callable[..., int], content: str, style: str
 ) -> None:

@@ -36,6 +36,7 @@ def test_it_is_painted_again_to_the_byte(name: str, nst: Callable[..., int]) -> 
     assert Path("lightning_logs/out/version_0/stylized.png").read_bytes() == (RUN / "stylized.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_that_was_stopped_is_painted_as_far(nst: Callable[..., int]) -> None:
     assert nst("--output.path", "out.png", "--trainer.max_steps", "5") == 0
     assert settings_of("out.png")["trainer"]["max_steps"] == 5

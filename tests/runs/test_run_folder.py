@@ -188,6 +188,7 @@ def test_a_run_holds_its_lock_from_the_first_step_to_the_last(
     assert not is_locked(RUNS / "starry" / "version_0")
 
 
+@pytest.mark.slow
 def test_the_run_that_goes_on_is_named(nst: Callable[..., int], capsys: Said) -> None:
     assert nst(*PART) == 0
     assert nst(*PART) == 0
@@ -215,6 +216,7 @@ def test_a_complete_run_says_so_and_keeps_its_settings(nst: Callable[..., int], 
 # What is no setting
 
 
+@pytest.mark.slow
 def test_a_saved_config_starts_anew(nst: Callable[..., int]) -> None:
     assert nst(*PART) == 0
     assert nst("--ckpt_path", "last", "--model.style.weight", "7") == 0
@@ -237,6 +239,7 @@ def test_a_config_of_ones_own_may_name_a_checkpoint(nst: Callable[..., int]) -> 
     assert step("starry/version_0") == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "logger",
     [

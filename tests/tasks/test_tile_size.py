@@ -82,6 +82,7 @@ def test_a_tiled_run_paints_the_untiled_picture(encoder_file: str, content: str,
     assert (pictures[1] - pictures[0]).abs().mean() < 1e-5
 
 
+@pytest.mark.slow
 def test_what_auto_picked_is_said_and_kept_on_resume(
     encoder_file: str,
     content: str,
