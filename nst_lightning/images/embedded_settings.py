@@ -39,7 +39,8 @@ def save_options(settings: str, file_format: str) -> dict[str, Any]:
     if file_format == "TIFF":
         return {"tiffinfo": {_IMAGE_DESCRIPTION: text}}
     exif = Image.Exif()
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + text.encode("ascii")
+    # Set as a whole: before version 11, Pillow forgets what is put into the result of `get_ifd`.
+    exif[_EXIF_IFD] = {_USER_COMMENT: _ASCII + text.encode("ascii")}
     return {"exif": exif} if file_format != "JPEG" or len(exif.tobytes()) <= _LONGEST_EXIF else {}
 
 
