@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import re
+import sys
 import traceback
 import urllib.request
 import warnings
@@ -247,8 +248,17 @@ def _plain(value: Any) -> Any:
 
 
 def let_tensorboard_name_any_file() -> None:
-    """Let TensorBoard 2.21 write below a folder whose name is not UTF-8: it encodes paths as it does texts."""
-    from tensorboard.compat.tensorflow_stub import compat  # type: ignore[import-untyped]
+    """Let TensorBoard 2.21 write below a folder whose name is not UTF-8: it encodes paths as it does texts.
+
+    It is imported here first, without boto3, which it would import to write into buckets (`gfile.py`).
+    """
+    hidden = [name for name in ("botocore", "boto3") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] # None: an import fails
+    try:
+        from tensorboard.compat.tensorflow_stub import compat  # type: ignore[import-untyped]
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
     def as_bytes(text: str | bytes, encoding: str = "utf-8") -> bytes:
         return text.encode(encoding, "surrogateescape") if isinstance(text, str) else text
@@ -257,6 +267,23 @@ def let_tensorboard_name_any_file() -> None:
         return text.decode(encoding, "surrogateescape") if isinstance(text, bytes) else text
 
     compat.as_bytes, compat.as_text, compat.as_str = as_bytes, as_text, as_text
+
+
+def ask_no_store_of_local_files() -> None:
+    """Let Lightning 2.6 take a local file system for one without importing those of all stores that are installed.
+
+    It compares the class of each file system with theirs (`cloud_io.py`, `_is_object_storage`).
+    """
+    from fsspec.implementations.local import LocalFileSystem
+    from lightning.fabric.utilities import cloud_io
+
+    before = cloud_io._is_object_storage
+    if before.__module__ != __name__:
+        cloud_io._is_object_storage = _unless(LocalFileSystem, before)  # type: ignore[assignment]
+
+
+def _unless(kind: type, function: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda argument: not isinstance(argument, kind) and function(argument)
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

@@ -7,9 +7,25 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 
 _LONGEST = 2000  # characters of a message
+
+_spellings: list[Callable[[str], str]] = []
+_finders: list[Callable[[str | os.PathLike[str], Path | None], Path | None]] = []
+
+
+def spell_by(spelling: Callable[[str], str]) -> None:
+    """Let a function rewrite messages: paths that stand for addresses are shown as those."""
+    _spellings.append(spelling)
+
+
+def spelled(text: str) -> str:
+    """Return a message as a person is to read it."""
+    for spelling in _spellings:
+        text = spelling(text)
+    return text
 
 
 class UserError(ValueError):
@@ -25,7 +41,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        line = " ".join(encodable(message).splitlines())
+        line = " ".join(encodable(spelled(message)).splitlines())
         half = _LONGEST // 2
         super().__init__(line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}")
 
@@ -46,6 +62,11 @@ def one_line(error: BaseException | str) -> str:
 def encodable(text: str) -> str:
     r"""Return a text that UTF-8 can hold: bytes of a file name that isn't UTF-8 are shown as `\udcff`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def find_by(finder: Callable[[str | os.PathLike[str], Path | None], Path | None]) -> None:
+    """Let a function find what has an address: given the arguments of `user_path`, it returns a path or `None`."""
+    _finders.append(finder)
 
 
 def did_you_mean(
@@ -135,7 +156,8 @@ def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path
     Args:
         given: Path, whether anything exists there or not; `~` and `~NAME` stand for home folders, `$VARIABLE` and
             `${VARIABLE}` for what the environment says. What exists under the name as it is written, and a variable
-            that is not set, are left as they are.
+            that is not set, are left as they are. Or an address such as `s3://bucket/photo.jpg`, for which a local
+            path stands (`nst_lightning.utils.storage`); before its content is read, it is fetched.
         folder: Folder that the path is relative to; `None` for the working folder.
 
     Returns:
@@ -145,9 +167,12 @@ def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path
         UserError: If there is no such home folder, a name is too long for the file system, or a folder on the way
             can't be entered.
     """
+    if not _finders:
+        import_module("nst_lightning.utils.storage")  # which adds its own
+    for find in _finders:
+        if (found := find(given, folder)) is not None:
+            return found
     path = Path(given)
-    if re.match(r"[a-zA-Z][\w+.-]+://", os.fspath(given)) and not os.path.lexists(path):
-        raise UserError(f"expected a path, found the address {given}; download the file first, and give its path")
     try:
         path = (folder or Path()) / _expand_variables(path.expanduser(), folder or Path())
         path.stat()

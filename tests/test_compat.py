@@ -90,6 +90,23 @@ def command(monkeypatch: pytest.MonkeyPatch) -> _Command:
         return _Command("--trainer.max_steps=1", "--seed_everything=7", "--ckpt_path=nowhere.ckpt")
 
 
+def test_no_packages_for_stores_are_imported_for_local_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+    from lightning.fabric.utilities import cloud_io
+
+    asked: list[object] = []
+    monkeypatch.setattr(cloud_io, "_is_object_storage", lambda fs: bool(asked.append(fs)) or True)
+    _compat.ask_no_store_of_local_files()
+    _compat.ask_no_store_of_local_files()
+    assert not cloud_io._is_object_storage(LocalFileSystem())
+    assert cloud_io._is_object_storage("another")
+    assert asked == ["another"]
+    code = "from nst_lightning import _compat; _compat.let_tensorboard_name_any_file(); import sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "tensorboard.compat.tensorflow_stub.io.gfile" in loaded
+    assert not {"boto3", "botocore", "s3fs"} & set(loaded)
+
+
 def test_cli_hooks(command: _Command) -> None:
     assert command.called == [
         "checkpoint nowhere.ckpt",

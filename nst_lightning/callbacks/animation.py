@@ -16,6 +16,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import write_image
 from nst_lightning.images.resize import resize, shrunk_size
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, find_same
+from nst_lightning.utils.storage import remove
 from nst_lightning.video.animated_image import check_animation, write_animation
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Animation(Callback):
         self._begun = trainer.global_step > 0
         for step, file in _frames(trainer).items():
             if step % self.every_n_steps or step > trainer.global_step:
-                file.unlink()
+                remove(file)
 
     def targets(self) -> list[WrittenFile]:
         """Return the file that is written; none if none was asked for."""

@@ -24,6 +24,7 @@ from nst_lightning.callbacks.run_folder import run_folder
 from nst_lightning.errors import UserError
 from nst_lightning.utils.atomic import atomic_file
 from nst_lightning.utils.signals import leave_closed_terminal, stop_signals
+from nst_lightning.utils.storage import push
 from nst_lightning.utils.torch_files import no_checkpoint
 
 FOLDER = "checkpoints"
@@ -115,6 +116,8 @@ class CheckpointWriter(Checkpoint):
         if self.keep_all:
             trainer.save_checkpoint(folder / f"step{trainer.global_step:06d}.ckpt")
         trainer.save_checkpoint(folder / LAST)
+        if trainer.is_global_zero:
+            push(folder.parent)  # what is logged until then
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Put the earlier signal handlers back."""

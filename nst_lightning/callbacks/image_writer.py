@@ -54,7 +54,8 @@ class ImageWriter(Callback):
     It is written also when the run is stopped or fails, from what there is by then.
 
     Args:
-        path: File that the image is written to as well; `.png`, `.jpg`, `.webp` and `.tiff` by suffix.
+        path: File that the image is written to as well, or its address, such as `s3://bucket/me.png`; `.png`, `.jpg`,
+            `.webp` and `.tiff` by suffix.
         every_n_steps: Steps between two further writings, whose images are kept as `steps/000100.png`; `None` for none.
         bits: Bits per channel of PNG files, 8 or 16.
         quality: Quality of JPEG and WebP, 1 to 100.

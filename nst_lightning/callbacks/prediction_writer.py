@@ -20,12 +20,13 @@ from tqdm import tqdm
 from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.video_encoder import VideoEncoder
 from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictSample
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.signals import exit_by_signal, stop_signals
+from nst_lightning.utils.storage import look
 from nst_lightning.video.reading import is_video
 from nst_lightning.video.writing import written_suffix
 
@@ -132,7 +133,7 @@ class PredictionWriter(Callback):
     permission) ends the run.
 
     Args:
-        folder: Folder of the results.
+        folder: Folder of the results, or its address, such as `s3://bucket/painted`.
         format: Format of all images; `None` for that of each image if it is PNG, JPEG, WebP or TIFF, else PNG. A video
             keeps its own, or becomes an MP4 (`written_suffix`).
         quality: Quality of JPEG and WebP, 1 to 100.
@@ -193,6 +194,7 @@ class PredictionWriter(Callback):
             raise UserError("nst predict paints what a PredictData hands out; set data.class_path to it.")
         others = data.other_inputs()
         if self.path is None:
+            look(self.folder)
             found = leave_out_folder(data.files, self.folder, data.places)
             self._targets = find_targets(found, self.folder, self.suffix, others)
         else:
@@ -298,7 +300,7 @@ class PredictionWriter(Callback):
         try:
             task.result()
         except ValueError as error:
-            if isinstance(error.__cause__, OSError):
+            if isinstance(error, StorageError) or isinstance(error.__cause__, OSError):
                 raise  # the next file would not fare better
             self._report(file, str(error))
         else:

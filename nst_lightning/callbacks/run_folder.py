@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,8 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_lightning._compat import callbacks_of, is_dev_run
 from nst_lightning.errors import UserError
+from nst_lightning.utils.addresses import shown
 from nst_lightning.utils.atomic import refuses, storage_error
 from nst_lightning.utils.locks import LOCK, check_locks
+from nst_lightning.utils.storage import claim, look, push, remove
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +47,21 @@ class RunFolder:
     def claim(self) -> RunFolder:
         """Make the folder of a new run, which is nobody else's: of processes that try one alone succeeds.
 
+        In a bucket as well, where the store can refuse to put an object that exists.
+
         Returns:
             The run, its number one above the highest.
 
         Raises:
             UserError: If the folder can't be made.
         """
+        look(self.group, deep=False)
         number = max((number for number, _ in numbered_runs(self.group)), default=-1) + 1
         try:
             for _ in range(_ATTEMPTS):
                 self.group.mkdir(parents=True, exist_ok=True)
                 try:
-                    (self.group / f"version_{number}").mkdir()
+                    claim(self.group / f"version_{number}")
                 except FileExistsError:
                     number += 1
                 except FileNotFoundError:  # another process has removed the group, which was empty
@@ -150,12 +154,17 @@ class InRunFolder(Callback):
         try:
             with locked(self.path):
                 yield
+            push(self.path)
         except BaseException:
             if is_new and trainer.global_step == 0:
-                shutil.rmtree(self.path, ignore_errors=True)
+                with suppress(OSError, UserError):  # must not hide what ended the run
+                    remove(self.path)
                 with suppress(OSError):  # there are other runs
                     self._folder.group.rmdir()
                     self._folder.root.rmdir()
+            else:
+                with suppress(UserError):
+                    push(self.path)
             raise
 
     def _claim(self) -> Path:
@@ -175,7 +184,7 @@ class InRunFolder(Callback):
             return
         if self.path is None and trainer.is_global_zero:
             self.path = self._claim()
-        checkpoint = str(trainer.ckpt_path)
+        checkpoint = shown(str(trainer.ckpt_path))
         self.path, first = trainer.strategy.broadcast((self.path, checkpoint))
         if first != checkpoint:
             raise UserError(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
+from nst_lightning._compat import let_tensorboard_name_any_file
 from nst_lightning.callbacks.image_writer import painted, transfer_data
 from nst_lightning.data.any_style_data import AnyStyleBatch
 from nst_lightning.data.fast_transfer_data import FastBatch
@@ -26,6 +26,11 @@ from nst_lightning.losses.loss import Loss
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+let_tensorboard_name_any_file()  # imported by this alone, it brings no packages for buckets along
 
 LARGEST_SIDE = 2048  # pixels: event files hold PNGs, and the page shows them smaller still
 

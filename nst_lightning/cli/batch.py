@@ -62,11 +62,14 @@ example:
 
 The same command goes on where it was stopped or killed: complete pairs are left alone, failed ones are tried again.
 Processes that are given the same command share the work, however they are started, also on several machines with a
-common file system. Files that can't be read are reported and left out.
+common file system; in a bucket one command at a time owns the runs. Files that can't be read are reported and left out.
 Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was asked, 130, 143 or 129 stopped.""",
         refused=_REFUSED,
     )
-    places = "folders, searched with their subfolders, pictures or sample:NAME; the config's if unset"
+    places = (
+        "folders, searched with their subfolders, pictures, addresses of either (s3://bucket/photos, https://…), or "
+    )
+    places += "sample:NAME; the config's if unset"
     parser.add_argument("--contents", nargs="+", action="extend", default=[], metavar="PLACES", help=places)
     parser.add_argument("--styles", nargs="+", action="extend", default=[], metavar="PLACES", help="the same")
     parser.add_argument(
@@ -83,7 +86,11 @@ Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was aske
         "data.size or short names; inputs relative to the file, outputs to --output",
     )
     add_config(parser, "a config of nst fit (configs/starry.yaml)")
-    parser.add_argument("--output", metavar="FOLDER", help="where the pictures and summary.csv are written (NAME)")
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="where the pictures and summary.csv are written, s3://bucket/painted too (NAME)",
+    )
     parser.add_argument("--name", help="the runs live in lightning_logs/NAME; the config's name and -batch if unset")
     parser.add_argument(
         "--contact_sheet",

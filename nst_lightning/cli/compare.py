@@ -23,6 +23,7 @@ from nst_lightning.jobs.report import read_small
 from nst_lightning.runs.saved_config import saved_configs
 from nst_lightning.utils.bounded_yaml import load_yaml, read_yaml
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting
+from nst_lightning.utils.storage import look
 from nst_lightning.utils.streams import write_path
 
 _log = logging.getLogger(__name__)
@@ -192,6 +193,7 @@ def resolve_image(given: str) -> ImageSource:
         return ImageSource(given, (given.removeprefix("sample:"), given))
     path = user_path(given)
     if path.is_dir():
+        look(path)
         return _resolve_run(path.resolve(), given)
     exact = path.parent.resolve() / path.name
     longer = [f"{parent}{name}" for parent in _endings(exact.parent) for name in (exact.stem, exact.name)]

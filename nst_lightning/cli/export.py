@@ -112,7 +112,7 @@ def run(args: Sequence[str]) -> int:
     if target.suffix not in suffixes:
         raise UserError(f"expected an output ending in {', '.join(suffixes)}, found {target.name!r}; change the suffix")
     check_writable(target)
-    read = [ReadFile(Path(options.network).expanduser(), "the network that is read")]
+    read = [ReadFile(user_path(options.network), "the network that is read")]
     read += [ReadFile(user_path(path), "a style that is read") for path in options.style]
     check_overwriting([WrittenFile(target, str(target))], read)
     network, card = load_network(options.network)

@@ -135,6 +135,7 @@ example:
   nst me.jpg painting.jpg
   nst me.jpg painting.jpg -o painted.png --size 768 --quality fine --open
   nst me.jpg painting.jpg --instant
+  nst s3://bucket/me.jpg https://example.org/painting.jpg -o s3://bucket/painted.png
   nst me.jpg a.jpg b.jpg --data.style_weights '[2, 1]'
   nst ./fit painting.jpg     a file that is named like a command
 

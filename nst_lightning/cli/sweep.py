@@ -13,6 +13,7 @@ from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, numb
 from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.jobs.grid import Sheet, option_args
 from nst_lightning.jobs.processes import worker_context
+from nst_lightning.utils.addresses import path_of
 from nst_lightning.utils.bounded_yaml import read_yaml
 from nst_lightning.utils.yaml_texts import read_values
 
@@ -151,7 +152,7 @@ def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
 
 
 def _read_file(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = read_yaml(Path(path), load=read_values)
+    content: dict[str, Any] = read_yaml(path_of(path), path, load=read_values)
     for key, value in content.items():
         if key not in _FILE_KEYS:
             hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")

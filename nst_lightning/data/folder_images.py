@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 
 from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.images.files import visible_files
+from nst_lightning.utils.storage import fetch
 
 _log = logging.getLogger(__name__)
 
@@ -198,7 +199,7 @@ class FolderDataset(Dataset[Tensor]):
             path = self.paths[number]
             try:
                 # Without the care of images/files.py (profiles, 16 bits, orientation), five times as fast.
-                with Image.open(path) as file:
+                with Image.open(fetch(path)) as file:
                     pixels = v2.functional.pil_to_tensor(file.convert("RGB"))
             except Exception as error:  # a damaged file trips Pillow in ways that have no common class
                 if not self._damaged[number]:

@@ -14,6 +14,7 @@ from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import LoadedImage, is_image_file
 from nst_lightning.images.guides import ALPHA, Guides, read_guide, rest_of
 from nst_lightning.images.resize import resize
+from nst_lightning.utils.storage import look
 
 REST = "rest"
 """Word for the region that the other masks leave."""
@@ -153,6 +154,7 @@ class RegionMasks:
 def _in_folder(folder: Path, image: PurePosixPath) -> Path:
     """Return the mask of an image in a folder: of the same name, with any suffix; PNG where there is none."""
     own = folder / image
+    look(own.parent, deep=False)
     others = sorted(path for path in own.parent.glob(f"{glob.escape(image.stem)}.*") if is_image_file(path))
     return own if own in others else next(iter(others), own.with_suffix(".png"))
 

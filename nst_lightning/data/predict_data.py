@@ -21,8 +21,8 @@ from nst_lightning.data.style_images import StyleImages
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import (
     IMAGE_SUFFIXES,
-    MEMORY,
     LoadedImage,
+    is_held,
     is_image_file,
     log_passed_over,
     read_image,
@@ -416,7 +416,7 @@ def find_media(place: str) -> list[MediaFile]:
     Raises:
         UserError: If there is nothing by that name, or the folder holds neither.
     """
-    if place.startswith(MEMORY):
+    if is_held(place):
         return [MediaFile(place, PurePosixPath("image.png"))]
     if place.startswith(SAMPLE):
         return [MediaFile(place, PurePosixPath(sample_path(place.removeprefix(SAMPLE)).name))]

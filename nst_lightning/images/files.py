@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,9 +24,11 @@ from nst_lightning.images.embedded_settings import png_text, save_options
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.utils.addresses import is_address, path_of
 from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.memory import named_out_of_memory
+from nst_lightning.utils.storage import fetch, look
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
@@ -81,7 +83,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = 200_000_000) -
         >>> image.pixels.shape, image.alpha
         (torch.Size([1, 3, 768, 1024]), None)
     """
-    if os.fspath(path).startswith(MEMORY):
+    if is_held(path):
         return _held_image(os.fspath(path))
     with named_out_of_memory(f"memory does not suffice to read {path}; make the picture smaller."):
         try:
@@ -103,6 +105,11 @@ MEMORY = "memory:"
 """Prefix of the name of an image that was given as an object, as long as `held_images` holds it."""
 
 _held: dict[str, LoadedImage] = {}
+
+
+def is_held(name: str | os.PathLike[str]) -> bool:
+    """Return whether a name is that of an image that was given as an object; `memory://` begins an address."""
+    return os.fspath(name).startswith(MEMORY) and not is_address(name)
 
 
 @contextmanager
@@ -228,7 +235,7 @@ def write_image(
         ...     read_image(f"{folder}/gray.png").pixels.unique()
         tensor([0.2000])
     """
-    target = Path(path)
+    target = path_of(path)
     _check_shapes(pixels, alpha, bits)
     file_format = _format_for(target, bits, longest_side=max(pixels.shape[-2:]))
     if alpha is not None and file_format == "JPEG":
@@ -267,6 +274,7 @@ def is_image_file(file: Path) -> bool:
 
 def visible_files(folder: Path) -> list[Path]:
     """Return all files below a folder, sorted, but hidden ones and those in hidden folders."""
+    look(folder)
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -299,7 +307,7 @@ def _find(path: str | os.PathLike[str]) -> Path:
         raise UserError(f"expected a picture file, found nothing at {file}; {_hint(file, name)}")
     if file.stat().st_size == 0:
         raise UserError(f"expected a picture, found an empty file (0 bytes): {file}; get the file anew")
-    return file
+    return fetch(file)
 
 
 def _hint(missing: Path, given: str) -> str:
@@ -309,6 +317,8 @@ def _hint(missing: Path, given: str) -> str:
     parts = [part for part in re.split(r"[\s,;]+", given) if part]
     if len(parts) > 1 and all(part.startswith(SAMPLE) or user_path(part).is_file() for part in parts):
         return f"several pictures are a list, such as --data.style '[{', '.join(parts)}]'"
+    with suppress(UserError):  # of who may read a file, but not what else is there
+        look(missing.parent, deep=False)
     if not missing.parent.is_dir():
         return f"there is no folder {missing.parent} either, check the path"
     neighbors = {file.name.lower(): file.name for file in sorted(missing.parent.iterdir())}

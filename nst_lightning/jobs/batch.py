@@ -22,7 +22,7 @@ from tqdm import tqdm
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
-from nst_lightning.errors import StorageError, UserError
+from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
 from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
@@ -40,8 +40,9 @@ from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, write_pairs_
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
 from nst_lightning.runs.config_files import takes_class
 from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.run_folder import runs_root
 from nst_lightning.runs.saved_config import changed_settings
+from nst_lightning.utils.addresses import address, path_of, shown
 from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
 from nst_lightning.utils.bounded_yaml import load_yaml
 from nst_lightning.utils.hashing import file_sha256
@@ -49,6 +50,7 @@ from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
+from nst_lightning.utils.storage import fetch, look, push, remove
 from nst_lightning.utils.streams import write_path
 from nst_lightning.utils.yaml_texts import to_yaml
 
@@ -122,7 +124,10 @@ class PairFolder(JobFolder):
 
     def is_complete(self) -> bool:
         """Return whether the pair was painted to the end, and the image is still where it belongs."""
-        return super().is_complete() and self.pair.output.exists()
+        if not super().is_complete():
+            return False
+        output = self.pair.output
+        return output.exists() or (address(output) is not None and user_path(shown(output)).exists())  # by another
 
     def changed_options(self) -> list[str]:
         """Return the options of its own in which the pair differs from what was begun."""
@@ -138,7 +143,7 @@ class PairFolder(JobFolder):
         pair = self.pair
         settings = {
             "data": {"init_args": {"content": pair.content.path, "style": pair.style.path}},
-            "output": {"path": str(pair.output)},
+            "output": {"path": shown(pair.output)},
         }
         write_text(self.folder / PAIR_SETTINGS, to_yaml(settings))
         if self._known() is None:
@@ -157,7 +162,7 @@ class PairFolder(JobFolder):
         if self.pair.output.suffix.lower() != kept.suffix or not kept.exists():
             return False
         with atomic_file(self.pair.output) as file:
-            file.write(kept.read_bytes())  # the run wrote the same to both
+            file.write(fetch(kept).read_bytes())  # the run wrote the same to both
         return True
 
     def _failure_stamp(self) -> tuple[int, int] | None:
@@ -189,7 +194,7 @@ class PairFolder(JobFolder):
 
 
 def _file(source: Source) -> Path:
-    return sample_path(source.path.removeprefix(SAMPLE)) if source.path.startswith(SAMPLE) else Path(source.path)
+    return sample_path(source.path.removeprefix(SAMPLE)) if source.path.startswith(SAMPLE) else path_of(source.path)
 
 
 def _stamp(file: Path) -> dict[str, Any]:
@@ -239,7 +244,7 @@ class PairPainter:
             *("--trainer.enable_progress_bar=false", *self._device, *typed_args(pair.options)),
             f"--name={request.name}/{pair.label}",
             # last, so that neither `--data FILE` nor anything else in the base replaces the images
-            *(f"--data.init_args={to_yaml(images, on_one_line=True)}", f"--output.path={pair.output}"),
+            *(f"--data.init_args={to_yaml(images, on_one_line=True)}", f"--output.path={shown(pair.output)}"),
         )
         return Job(pair.label, args, folder.folder, dict(pair.options))
 
@@ -248,7 +253,7 @@ class PairPainter:
         if (folder.run / RESULT).exists():  # but the image has gone
             if folder.put_back():
                 return Outcome("complete")
-            (folder.run / RESULT).unlink()
+            remove(folder.run / RESULT)
         try:
             folder.begin()
         except StorageError:
@@ -264,7 +269,9 @@ class PairPainter:
             outcome = run_job(self.job(folder), lambda kind, value: None)
         if outcome.status == "failed":
             folder.fail(outcome.message)
-        if outcome.status == "complete":
+        if outcome.status != "complete":
+            push(folder.folder)  # the log
+        else:
             folder.finish(keep_checkpoints=self._request.keep_checkpoints)
         return outcome
 
@@ -295,7 +302,8 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     The list may have changed; other settings are refused, since the images would not belong together.
 
     Any number of processes may have the same request (`processes.claim`): those of a launch by torchrun or srun, or
-    several started by hand.
+    several started by hand. In a bucket, which has no locks, those of a launch have each its share, dealt out
+    beforehand; otherwise one process at a time may own the folder of the runs.
 
     Args:
         request: The batch.
@@ -310,16 +318,24 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     rank = rank or Rank()
     shared = ["fit", *(f"--config={path}" for path in request.configs), *request.base]
     settings = resolve_settings(shared)
-    root = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS
+    root = runs_root(settings["trainer"].get("default_root_dir"))
+    _look(request, root)
     folders = _find_folders(request, settings, shared, root)
     for folder in folders:
         folder.tidy(keep_checkpoints=request.keep_checkpoints)
     waiting = [folder for folder in folders if not folder.is_settled()]
+    is_dealt = address(root) is not None  # a bucket has no locks
+    if is_dealt:
+        waiting = waiting[rank.index :: rank.world_size]
     finished = sum(folder.is_complete() and not folder.problem for folder in folders)
     if rank.index == 0:
         _log.info("%d pairs, %d of them complete; pictures in %s", len(folders), finished, request.output)
     numbers = {folder.pair.label: number for number, folder in enumerate(folders, 1)}
-    painted, stopped_by = _paint_all(waiting, numbers, PairPainter(request, settings, rank), rank)
+    painted, stopped_by = _paint_all(
+        waiting, numbers, PairPainter(request, settings, rank), Rank() if is_dealt else rank
+    )
+    if is_dealt and rank.world_size > 1:
+        _look(request, root)
     outcomes = [folder.outcome() for folder in folders]
     write_summary(request.output / TABLE, [folder.pair for folder in folders], outcomes)
     sheet = _sheet(request, [folder.pair for folder in folders])
@@ -336,6 +352,12 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
         _log.info("stopped; the same command goes on where this one was")
         return 128 + stopped_by
     return 1 if "failed" in statuses else 0
+
+
+def _look(request: BatchRequest, root: Path) -> None:
+    """Find what others have left in a bucket."""
+    look(request.output)
+    look(root / request.name)
 
 
 def _find_folders(
@@ -537,7 +559,7 @@ def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]
     """
     options = list(dict.fromkeys(name for pair in pairs for name in pair.options))
     rows = [
-        {"content": pair.content.path, "style": pair.style.path, "output": pair.output}
+        dict[str, Any](content=pair.content.path, style=pair.style.path, output=shown(pair.output))
         | {name: pair.options.get(name) for name in options}
         for pair in pairs
     ]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from nst_lightning.runs.run_folder import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.locks import LOCK, check_locks
+from nst_lightning.utils.storage import look, put, remove
 from nst_lightning.utils.yaml_texts import to_yaml
 from nst_lightning.video.flow import FlowMethod, make_flow
 from nst_lightning.video.warping import reliability, warp
@@ -79,7 +79,9 @@ class FramesFolder:
     @classmethod
     def beside(cls, output: Path) -> FramesFolder:
         """Return the folder of a video that is to be written to a file."""
-        return cls(output.with_name(f"{output.name}.frames"))
+        folder = output.with_name(f"{output.name}.frames")
+        look(folder)
+        return cls(folder)
 
     def image(self, number: int) -> Path:
         """Return the file of a painted frame, counted from 1."""
@@ -130,25 +132,29 @@ class FramesFolder:
         if self.painted():
             self._settings.refuse(changes)
         if changes:
-            shutil.rmtree(self.work, ignore_errors=True)  # of a first frame that can't go on under other settings
+            with suppress(OSError):
+                remove(self.work)  # of a first frame that can't go on under other settings
         if kept is None or changes:
             self._settings.write(wanted)
 
     def take(self, painted: Path, number: int) -> None:
         """Take in a painted frame; forget how it came about."""
+        put(painted, self.image(number))
         painted.replace(self.image(number))
-        self.weight(number - 1).unlink(missing_ok=True)
-        shutil.rmtree(self.work)
+        remove(self.weight(number - 1))
+        remove(self.work)
 
     def leave_images(self) -> None:
         """Remove what only a next frame would need, and what a process left that was killed while it took one in."""
         for number in (self.painted() - 1, self.painted()):
-            self.weight(number).unlink(missing_ok=True)
-        shutil.rmtree(self.work, ignore_errors=True)
+            remove(self.weight(number))
+        with suppress(OSError):
+            remove(self.work)
 
     def remove(self) -> None:
         """Remove the folder; nobody may hold it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            remove(self.folder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import shutil
 import signal
 import time
 import traceback
@@ -25,9 +24,11 @@ from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import StorageError, UserError, encodable, one_line
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.atomic import storage_error, write_text
 from nst_lightning.utils.locks import LOCK
 from nst_lightning.utils.records import read_json, read_seconds
+from nst_lightning.utils.storage import fetch, look, remove
 
 VERSION = "version_0"
 RESULT = "result.json"
@@ -60,6 +61,13 @@ class Job:
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     work: float = 1.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled for another process, or another machine, which has its own path for an address."""
+        return {**vars(self), "folder": shown(self.folder)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "folder": path_of(state["folder"])})
 
 
 @dataclass(frozen=True)
@@ -105,9 +113,10 @@ class JobFolder:
     def finish(self, *, keep_checkpoints: bool = True) -> None:
         """Remove what a complete run has no use for: the log last, which tells that this was cut short."""
         if not keep_checkpoints:
-            shutil.rmtree(self.run / FOLDER, ignore_errors=True)
-        (self.folder / FAILED).unlink(missing_ok=True)  # of a worker that was killed after the run was complete
-        (self.folder / LOG).unlink(missing_ok=True)
+            with suppress(OSError):
+                remove(self.run / FOLDER)
+        remove(self.folder / FAILED)  # of a worker that was killed after the run was complete
+        remove(self.folder / LOG)
 
     def tidy(self, *, keep_checkpoints: bool = True) -> None:
         """Finish a complete run whose process was killed before it had done that."""
@@ -129,7 +138,7 @@ class JobFolder:
                 return Outcome("failed", str(error), seconds=seconds)
             return Outcome("complete", "", result.get("steps"), seconds, result["loss"])
         if (self.folder / FAILED).exists():  # removed when the next attempt begins
-            message = (self.folder / FAILED).read_text(encoding="utf-8", errors="backslashreplace").strip()
+            message = fetch(self.folder / FAILED).read_text(encoding="utf-8", errors="backslashreplace").strip()
             return Outcome("failed", message, seconds=seconds)
         return Outcome("stopped" if (self.run / FOLDER / LAST).exists() else "not run", seconds=seconds)
 
@@ -149,14 +158,15 @@ def run_job(job: Job, report: Report) -> Outcome:
         StorageError: If the disk is full: the next job would not fare better.
     """
     run = job.folder / VERSION
+    look(job.folder)
     if (run / RESULT).exists():  # since this job was queued
         return Outcome("complete")
     options = []
     if (run / FOLDER / LAST).exists():
         options = ["--ckpt_path", "last"]
     elif run.exists():
-        shutil.rmtree(run)
-    (job.folder / FAILED).unlink(missing_ok=True)
+        remove(run)
+    remove(job.folder / FAILED)
     watcher = Watcher(report, job.settings)
     try:
         code = run_command([*job.args, *options], [watcher])

@@ -14,7 +14,9 @@ from nst_lightning.errors import UserError, did_you_mean, user_path
 from nst_lightning.images.files import IMAGE_SUFFIXES, check_output, is_image_file, visible_files
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import SHORT_NAMES
+from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
+from nst_lightning.utils.storage import fetch
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def find_sources(places: Sequence[str], option: str, ignored: Sequence[Path] = (
         elif (path := user_path(place)).is_dir():
             found += _search(path, option, [folder.resolve() for folder in ignored])
         elif path.exists():
-            found.append(Source(str(path), PurePosixPath(path.stem)))
+            found.append(Source(shown(path), PurePosixPath(path.stem)))
         else:
             raise UserError(f"{option} found nothing at {place}; give a folder, a picture or sample:NAME.")
     return found
@@ -123,7 +125,9 @@ def _search(folder: Path, option: str, ignored: Sequence[Path]) -> list[Source]:
     if not pictures:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"{option} {folder} holds no pictures ({suffixes}); give another folder.")
-    return [Source(str(path), PurePosixPath(path.relative_to(folder).with_suffix("").as_posix())) for path in pictures]
+    return [
+        Source(shown(path), PurePosixPath(path.relative_to(folder).with_suffix("").as_posix())) for path in pictures
+    ]
 
 
 def product(contents: Sequence[Source], styles: Sequence[Source], folder: Path) -> list[Pair]:
@@ -204,7 +208,7 @@ def check_outputs(pairs: Sequence[Pair], written: Sequence[WrittenFile] = (), re
             raise UserError(f"{_files(pair)} give a name of more than {_LONGEST_NAME} bytes; shorten theirs.")
     sources = {source.path for pair in pairs for source in (pair.content, pair.style)}
     images = [WrittenFile(path, str(path), "would be painted over", "give another --output") for path in outputs]
-    read = [*(ReadFile(Path(path), "a picture that is read") for path in sources), *read]
+    read = [*(ReadFile(path_of(path), "a picture that is read") for path in sources), *read]
     check_overwriting([*images, *written], read)
 
 
@@ -237,7 +241,9 @@ def read_manifest(file: Path, folder: Path) -> list[tuple[str, Pair]]:
             looked at here.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:  # as names of files are
+        with fetch(file).open(
+            newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as opened:  # as names of files are
             reader = csv.DictReader(opened, strict=True)
             header = [name.strip() for name in reader.fieldnames or ()]
             _check_header(file, header)
@@ -300,7 +306,7 @@ def _cell_source(where: str, name: str, cell: str, inputs: Path) -> Source:
     if not path.is_file():
         encoding = "" if cell.isprintable() else " and that the manifest is UTF-8"
         raise UserError(f"{where} names the {name} {cell}, but there is no file {path}; check the path{encoding}.")
-    return Source(str(path), PurePosixPath(path.stem))
+    return Source(shown(path), PurePosixPath(path.stem))
 
 
 def _label_of(output: Path, folder: Path) -> str:

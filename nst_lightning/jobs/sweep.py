@@ -22,10 +22,11 @@ from nst_lightning.jobs.processes import JobRunner
 from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.run_folder import runs_root
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.locks import check_locks
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
+from nst_lightning.utils.storage import look
 from nst_lightning.utils.streams import write_path
 
 SETTINGS = "sweep.yaml"
@@ -90,7 +91,8 @@ def run_sweep(request: SweepRequest) -> int:
     for run in _covering(runs):  # a mistyped last value must not show after hours
         resolve_settings(["fit", *request.base, *option_args(run.options)])
     _check_steps(request.sheet, settings)
-    sweep = Path(settings["trainer"].get("default_root_dir") or ".") / RUNS / request.name
+    sweep = runs_root(settings["trainer"].get("default_root_dir")) / request.name
+    look(sweep)
     configs = [word.partition("=")[2] for word in request.base if word.startswith("--config=")]
     check_overwriting(
         [WrittenFile(sweep, f"the folder of the sweep, {sweep},", "holds", "give another --name", is_folder=True)],

@@ -26,6 +26,7 @@ from nst_lightning.jobs.processes import StopSignals
 from nst_lightning.jobs.settings import OF_THE_RUN, check_many, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.addresses import shown
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, named_files
@@ -263,7 +264,7 @@ def identity(request: VideoRequest, settings: Mapping[str, Any], flow: str) -> d
         UserError: If a file can't be read.
     """
     data = settings["data"]["init_args"]
-    named = [str(request.video), *(name for key in _IMAGES for name in _listed(data.get(key)) if name)]
+    named = [shown(request.video), *(name for key in _IMAGES for name in _listed(data.get(key)) if name)]
     files = {name: user_path(name) for name in named}
     kept = shared_settings(settings)
     return {
@@ -272,7 +273,7 @@ def identity(request: VideoRequest, settings: Mapping[str, Any], flow: str) -> d
         "temporal_weight": request.temporal_weight,
         "flow": flow,
         **kept,
-        "data": {**kept["data"], "init_args": {**data, "content": str(request.video)}},
+        "data": {**kept["data"], "init_args": {**data, "content": shown(request.video)}},
         "sha256 of": {name: _digest(file) for name, file in files.items() if file.is_file()},
     }
 

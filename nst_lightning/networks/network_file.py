@@ -16,6 +16,7 @@ from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.utils.atomic import atomic_file
+from nst_lightning.utils.storage import fetch
 from nst_lightning.utils.torch_files import load_tensors, readable_by_name
 
 CHECKPOINT_KEY = "fast_style_transfer"
@@ -60,7 +61,7 @@ def network_path(given: str) -> Path:
         return shipped[given]
     path = user_path(given)
     if path.exists() or path.suffix:
-        return path
+        return fetch(path)
     otherwise = "give a .safetensors file or the checkpoint of a training."
     hint = did_you_mean(given, shipped, otherwise, shown=repr, cutoff=0.5)
     raise UserError(f"there is no network {given!r} in the package (there is: {', '.join(shipped) or 'none'}); {hint}")

@@ -18,6 +18,7 @@ from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.images.embedded_settings import SUFFIXES, read_settings
 from nst_lightning.runs.error_messages import explain
 from nst_lightning.runs.fit_help import class_options, with_class_options
+from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, load_yaml, read_yaml
 from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
 from nst_lightning.utils.yaml_texts import hide_surrogates, to_yaml
@@ -124,7 +125,7 @@ def find_configs(args: Sequence[str], default: str = "starry", command: str = "f
     _check_strays(args)
     for arg in _with_class_for_help(with_current_arguments(args), default):
         if expects_path or arg.startswith("--config="):
-            path = _settings_only(find_config(arg.removeprefix("--config=")))
+            path = str(path_of(_settings_only(find_config(arg.removeprefix("--config=")))))
             configs += _config_args(path, command, is_first=not configs)
         elif arg not in ("--config", "-c"):
             options.append(arg)
@@ -221,7 +222,7 @@ def config_content(path: str) -> Any:
         UserError: If it can't be read, or is an image without settings.
     """
     if not _is_image(path):
-        return read_yaml(Path(path), f"--config {path}")
+        return read_yaml(path_of(path), f"--config {path}")
     try:
         return load_yaml(_settings_in(path))
     except yaml.YAMLError as error:
@@ -229,7 +230,7 @@ def config_content(path: str) -> Any:
 
 
 def find_config(given: str) -> str:
-    """Return the path of the file that a `--config` means, which holds a mapping.
+    """Return the path, or the address, of the file that a `--config` means, which holds a mapping.
 
     Args:
         given: YAML file, an image that `nst fit` has painted, or a shipped config's name: `starry`,
@@ -239,7 +240,7 @@ def find_config(given: str) -> str:
         UserError: If there is no such file or it holds none.
     """
     if (path := user_path(given)).is_file():
-        return _check_yaml(str(path))
+        return _check_yaml(shown(path))
     shipped = shipped_configs()
     files = {path.stem: path for path in [*shipped.glob("sweeps/*.yaml"), *shipped.glob("*.yaml")]}
     name = Path(given).stem

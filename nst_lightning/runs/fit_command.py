@@ -45,13 +45,14 @@ from nst_lightning.errors import UserError, missing_packages_named, one_line, us
 from nst_lightning.runs.config_files import OneLineParser, check_further_arguments, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint
+from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint, runs_root
 from nst_lightning.runs.saved_config import ConfigKeeper, image_settings, saved_configs
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
 from nst_lightning.tasks.distillation.encoder_distillation import EncoderDistillation
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.style_transfer import StyleTransfer
+from nst_lightning.utils.addresses import is_address
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
@@ -146,7 +147,7 @@ class NSTCommand(CLIHooks, LightningCLI):
         """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""
         config = self.config[self.config.subcommand]
         _expand_folders(config.trainer)
-        root = Path(config.trainer.default_root_dir or ".") / RUNS
+        root = runs_root(config.trainer.default_root_dir)
         config.name = expand_name(config.name or config_name(config.config), root)
         self.folder = RunFolder(root, config.name)
         if self.config_keeper is not None:
@@ -303,7 +304,7 @@ def _expand_folders(settings: Any) -> None:
     elif isinstance(settings, Namespace):
         for name, value in vars(settings).items():
             if name in _FOLDERS and isinstance(value, str):
-                settings[name] = str(user_path(value))
+                settings[name] = value if is_address(value) else str(user_path(value))
             else:
                 _expand_folders(value)
 

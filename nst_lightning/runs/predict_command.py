@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import ANY_STYLE
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.run_folder import runs_root
 from nst_lightning.runs.saved_config import image_settings
 from nst_lightning.runs.trainer import build_predictor
 from nst_lightning.tasks.fast_stylizer import FastStylizer
 from nst_lightning.utils.signals import stop_signals
+from nst_lightning.utils.storage import remove
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class InstantCommand(PredictCommand):
     def before_predict(self) -> None:
         """Find a place for the image."""
         super().before_predict()
-        runs = RunFolder(Path(self.setting("trainer.default_root_dir") or ".") / RUNS, _INSTANT)
+        runs = RunFolder(runs_root(self.setting("trainer.default_root_dir")), _INSTANT)
         self._claimed = runs.claim() if self.writer.path is None and self.trainer.is_global_zero else None
         if self._claimed is not None:
             assert self._claimed.version is not None
@@ -145,8 +145,9 @@ class InstantCommand(PredictCommand):
             super().run_subcommand(subcommand)
         finally:
             if self._claimed is not None:
-                with suppress(OSError):  # it is not empty
-                    (self._claimed.group / str(self._claimed.version)).rmdir()
+                folder = self._claimed.group / str(self._claimed.version)
+                if not any(folder.iterdir()):
+                    remove(folder)
 
     def after_predict(self) -> None:
         """Log where the image is."""

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.run_folder import RunFolder, is_locked, numbered_runs
 from nst_lightning.errors import UserError, did_you_mean, user_path
+from nst_lightning.utils.storage import look
 from nst_lightning.utils.torch_files import check_checkpoint
 
 RUNS = "lightning_logs"
+
+
+def runs_root(folder: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of all runs.
+
+    Args:
+        folder: `trainer.default_root_dir`, a path or an address; `None` for the working folder.
+    """
+    return user_path(folder or ".") / RUNS
 
 
 def expand_name(name: str, root: Path = Path(RUNS)) -> str:
@@ -44,6 +55,7 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
         UserError: If there is no such checkpoint.
     """
     if wanted == "last":
+        look(runs.group)
         checkpoint = _last_of(runs.group)
     else:
         checkpoint = user_path(wanted)
@@ -51,6 +63,8 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
             raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, runs.group)}")
     check_checkpoint(checkpoint)
     run = checkpoint.resolve().parent.parent
+    if wanted != "last" and checkpoint.parent.name == FOLDER:
+        look(run)
     if checkpoint.parent.name == FOLDER and run.parent == runs.group.resolve():
         return checkpoint, RunFolder(runs.root, runs.name, run.name)
     return checkpoint, runs

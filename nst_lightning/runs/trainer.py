@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, Progr
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 
-from nst_lightning._compat import callbacks_of, keep_buffers_local, set_timeout
+from nst_lightning._compat import ask_no_store_of_local_files, callbacks_of, keep_buffers_local, set_timeout
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter, restoring
 from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
@@ -26,7 +26,7 @@ from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import RUNS, find_checkpoint
+from nst_lightning.runs.run_folder import find_checkpoint, runs_root
 from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.network_training import NetworkTraining
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision
@@ -87,7 +87,10 @@ def build_trainer(
     Raises:
         UserError: If the settings make no sense for an image.
     """
+    ask_no_store_of_local_files()
     settings = {**TRAINER_DEFAULTS, **settings}
+    if settings.get("default_root_dir"):
+        settings["default_root_dir"] = str(user_path(settings["default_root_dir"]))
     paints = isinstance(model, StyleTransfer)
     wanted = [
         callback
@@ -212,10 +215,7 @@ def fit(
         (torch.Size([1, 3, 24, 32]), True)
     """
     release_memory()  # of an earlier run: this one must not need room beside it
-    if trainer_settings.get("default_root_dir"):
-        trainer_settings["default_root_dir"] = str(user_path(trainer_settings["default_root_dir"]))
-    root = Path(trainer_settings.get("default_root_dir") or ".") / RUNS
-    folder = RunFolder(root, name)
+    folder = RunFolder(runs_root(trainer_settings.get("default_root_dir")), name)
     checkpoint: Path | None = None
     if ckpt_path is not None:
         checkpoint, folder = find_checkpoint(ckpt_path, folder)

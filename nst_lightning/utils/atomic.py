@@ -12,6 +12,8 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from nst_lightning.errors import StorageError, UserError, one_line
+from nst_lightning.utils import storage
+from nst_lightning.utils.addresses import path_of
 from nst_lightning.utils.locks import is_locked, lock_file
 
 _LEFTOVER = re.compile(r"(\..{0,32}-[0-9a-f]{12}\.partial(?:\.[^.]*)?)(?:\.[0-9a-f]{32}\.partial)?", re.DOTALL)
@@ -33,7 +35,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The body opens the file itself; its mode follows the umask (a `tempfile` would be readable by its owner only).
 
     Args:
-        path: Path of the finished file.
+        path: Path of the finished file, or its address: then it appears there, whole as well.
 
     Yields:
         A path in the same folder (a rename is atomic only within one file system) with the same suffix.
@@ -42,7 +44,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         UserError: If the file system refuses: no permission, a folder in the place of the file.
         StorageError: If it is full, read-only or broken, whatever the body's own error is.
     """
-    target = Path(path)
+    target = path_of(path)
     temporary = lock = None
     try:
         if target.is_dir():
@@ -52,6 +54,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary, lock = _create(target)
         yield temporary
         lock = _flush_to_disk(temporary, lock)
+        storage.put(temporary, target)
         temporary.replace(target)
     except StorageError:
         raise
@@ -255,7 +258,7 @@ def check_writable(target: Path) -> None:
         folder = next(parent for parent in target.absolute().parents if parent.exists())
         if folder.is_dir() and os.access(folder, os.W_OK):
             with TemporaryFile(dir=folder):  # what a superuser may do says nothing of a file system such as /sys
-                return
+                return storage.check_writable(target)
     except OSError as error:
         raise UserError(f"cannot write {target} ({error.strerror}); choose another place for it") from error
     raise UserError(f"expected a folder that can be written to, found {folder} for {target.name}; choose another")

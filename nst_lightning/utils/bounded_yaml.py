@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from nst_lightning.errors import UserError, one_line
+from nst_lightning.utils.storage import fetch
 
 MOST_CHARACTERS = 1_000_000
 MOST_NODES = 100_000
@@ -61,7 +62,7 @@ def read_yaml(path: Path, name: str = "", load: Callable[[str], Any] = load_yaml
     """
     name = name or str(path)
     try:
-        with path.open("rb") as file:
+        with fetch(path).open("rb") as file:
             content = file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         raise UserError(f"{name} can't be read ({error.strerror}); check the file and its permissions.") from error

@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+from nst_lightning.utils.storage import fetch
+
 
 def file_sha256(file: Path | BinaryIO) -> str:
     """Return the SHA-256 of a file's bytes, hexadecimal; the file is read block by block.
@@ -15,7 +17,7 @@ def file_sha256(file: Path | BinaryIO) -> str:
         OSError: If it can't be read.
     """
     if isinstance(file, Path):
-        with file.open("rb") as opened:
+        with fetch(file).open("rb") as opened:
             return file_sha256(opened)
     digest = hashlib.sha256()
     file.seek(0)

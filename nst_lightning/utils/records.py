@@ -11,6 +11,7 @@ import yaml
 
 from nst_lightning.errors import UserError, one_line
 from nst_lightning.utils.bounded_yaml import load_yaml
+from nst_lightning.utils.storage import fetch
 
 _LONGEST = 80  # characters of a reason
 
@@ -36,14 +37,14 @@ def read_json(file: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
 def read_seconds(file: Path) -> float | None:
     """Return the seconds that a run has noted; `None` if there is no such file, or none that can be read."""
     try:
-        return float(file.read_text(encoding="utf-8"))
+        return float(fetch(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def _read_mapping(file: Path, parse: Callable[[str], Any], keys: Sequence[str]) -> dict[str, Any]:
     try:
-        content = parse(file.read_text(encoding="utf-8"))
+        content = parse(fetch(file).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file} can't be read ({error.strerror}); look what is there.") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # of the encoding and of JSON is a ValueError

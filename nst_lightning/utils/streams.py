@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TextIO
 
+from nst_lightning.utils.addresses import shown
+
 
 class UnfailingStream(io.TextIOWrapper):
     """A text stream that drops what it cannot write: its reader, terminal or disk is gone.
@@ -79,7 +81,7 @@ def write_path(path: str | os.PathLike[str]) -> None:
 
     A name that is not text is written as the bytes that it has on disk.
     """
-    line = f"{os.fspath(path)}\n"
+    line = f"{shown(path)}\n"
     try:
         line.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:

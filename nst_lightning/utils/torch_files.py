@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nst_lightning.errors import UserError, one_line
+from nst_lightning.utils.storage import fetch
 
 _CHECKPOINT_KEYS = {"state_dict": Mapping, "loops": Mapping, "callbacks": Mapping, "optimizer_states": list}
 _MAGIC = b"PK\3\4"
@@ -57,7 +58,7 @@ def load_tensors(file: Path, *, mmap: bool = False) -> dict[str, Any]:
         ValueError: If the file is damaged or holds something else.
         OSError: If it can't be read.
     """
-    check_archive(file)
+    check_archive(fetch(file))
     try:
         with readable_by_name(file) as name:
             content = torch.load(name, map_location="cpu", weights_only=True, mmap=mmap)
@@ -78,7 +79,7 @@ def check_checkpoint(file: Path) -> dict[str, Any]:
         UserError: If it is damaged, or another program's.
     """
     try:
-        content = load_tensors(file, mmap=_is_archive(file))
+        content = load_tensors(file, mmap=_is_archive(fetch(file)))
         for key, kind in _CHECKPOINT_KEYS.items():
             if not isinstance(content.get(key), kind):
                 raise ValueError(f"it lacks {key!r}")

@@ -19,6 +19,7 @@ from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import PNG_SIGNATURE, png_chunk
 from nst_lightning.images.resize import shrunk_size
 from nst_lightning.utils.atomic import atomic_file, check_writable
+from nst_lightning.utils.storage import fetch
 from nst_lightning.video.writing import VideoWriter
 
 _SUFFIXES = (".webp", ".gif", ".png", ".apng", ".mp4")
@@ -100,7 +101,7 @@ class _FrameSequence(Image.Image):
         super().__init__()
         self.files = frames
         self.n_frames = len(frames)
-        with Image.open(frames[-1]) as last:
+        with Image.open(fetch(frames[-1])) as last:
             hold_pixels(self, last.convert("RGB"))
         self.seek(0)
 
@@ -114,11 +115,11 @@ class _FrameSequence(Image.Image):
         return self._index
 
     def frame(self, index: int) -> Image.Image:
-        with Image.open(self.files[index]) as image:
+        with Image.open(fetch(self.files[index])) as image:
             return image.convert("RGB").resize(self.size, Image.Resampling.BICUBIC)  # a copy where it has the size
 
     def png(self, index: int) -> bytes:
-        with Image.open(self.files[index]) as image:
+        with Image.open(fetch(self.files[index])) as image:
             if image.size == self.size:
                 return self.files[index].read_bytes()
         buffer = io.BytesIO()

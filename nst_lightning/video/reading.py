@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from nst_lightning.errors import UserError, one_line, user_path
+from nst_lightning.utils.storage import fetch
 from nst_lightning.video.rgb_frames import FrameToRGB
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         raise UserError(f"expected a video file, found {found}; check the path")
     try:
         # absolute, because FFmpeg takes what stands before a colon for a protocol
-        container = av.open(str(path.absolute()), container_options=_ONLY_VIDEO_FILES, metadata_errors="replace")
+        container = av.open(str(fetch(path).absolute()), container_options=_ONLY_VIDEO_FILES, metadata_errors="replace")
     except av.FFmpegError as error:
         raise UserError(
             f"expected a video (MP4, MOV, MKV, WebM or AVI), found something else or a damaged file in {path} "

@@ -32,7 +32,7 @@ HINTS = {
     "a.jpg b.jpg": "a.jpg belongs to no option; name one, such as --data.content a.jpg",
     "--data.size=64 stray": "stray belongs to no option",
     "--data.style a.jpg,b.jpg": r"several pictures are a list, such as --data.style '\[a.jpg, b.jpg\]'",
-    "--data.content https://x.org/y.jpg": "found the address https://x.org/y.jpg; download the file first",
+    "--data.content htps://x.org/y.jpg": "found htps://x.org/y.jpg .*did you mean https",
     "--data.style [#a.jpg,b]": "names with other than letters, digits and dots in quotes",
     "--model.optimizer Adamm": "Adamm.*did you mean Adam?",
 }
