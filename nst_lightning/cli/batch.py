@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, add_flag, check_flag, short_names
+from nst_lightning.cli.options import (
+    FIT_OPTION,
+    OptionParser,
+    add_cluster,
+    add_config,
+    add_flag,
+    check_flag,
+    cluster_request,
+    short_names,
+)
 from nst_lightning.errors import UserError, check_choice, user_path
 from nst_lightning.jobs.processes import pop_launcher_env
 
@@ -37,6 +46,11 @@ def run(args: Sequence[str]) -> int:
     """
     rank = pop_launcher_env()  # before Lightning is imported, which would see a cluster
     request = read_batch_request(args[1:])
+    if request.cluster is not None and rank.world_size > 1:
+        raise UserError(
+            f"--cluster deals the pairs out itself, and {rank.world_size} processes of a launcher were given it; start "
+            "one (srun --ntasks 1)."
+        )
     from nst_lightning.jobs.batch import run_batch
 
     return run_batch(request, rank)
@@ -59,6 +73,7 @@ example:
   nst batch --contents photos/*.jpg --styles sample:woodcut --output painted
   torchrun --nproc-per-node 8 --no-python nst batch --manifest pairs.csv --output painted
   srun --ntasks 64 --gpus-per-task 1 nst batch --contents photos --styles paintings --output painted
+  nst batch --contents photos --styles paintings --output painted --cluster auto --per_job.gpus 0.5
 
 The same command goes on where it was stopped or killed: complete pairs are left alone, failed ones are tried again.
 Processes that are given the same command share the work, however they are started, also on several machines with a
@@ -98,6 +113,7 @@ Exit code: 0 all pairs are complete, 1 some failed, 2 a mistake in what was aske
         help="where all pictures are shown on one sheet, contents down and styles across (contact-sheet.png beside "
         "them, if there are several and at most 400)",
     )
+    add_cluster(parser)
     add_flag(parser, "--keep_checkpoints", "keep those of finished pairs, to go on with nst fit (false)")
     return parser
 
@@ -142,4 +158,5 @@ def read_batch_request(args: Sequence[str]) -> BatchRequest:
         name=name,
         contact_sheet=None if own.contact_sheet is None else user_path(own.contact_sheet),
         keep_checkpoints="true" in own.keep_checkpoints,
+        cluster=cluster_request(own),
     )

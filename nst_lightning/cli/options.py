@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from nst_lightning.errors import UserError, check_choice, did_you_mean
+from nst_lightning.jobs.cluster import ClusterRequest, import_ray
 from nst_lightning.jobs.grid import SHORT_NAMES
 from nst_lightning.utils.bounded_yaml import load_yaml
 
@@ -207,3 +208,44 @@ def check_flag(values: Sequence[str], option: str) -> None:
     """Raise a UserError if a flag was given another value than true or false."""
     for value in values:
         check_choice(value, ("true", "false"), option)
+
+
+def add_cluster(parser: OptionParser) -> None:
+    """Declare the options of a Ray cluster."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="do the jobs on a Ray cluster: local starts one on this machine, auto is the one that this machine is in, "
+        "HOST:PORT its head, ray://HOST:10001 another machine's",
+    )
+    parser.add_argument(
+        "--per_job.cpus", metavar="N", help="cores of a job on the cluster, such as 4 or 0.5 (1 beside a GPU)"
+    )
+    parser.add_argument(
+        "--per_job.gpus", metavar="N", help="GPUs of a job on the cluster, such as 1, 0.25 or 0 (1 if there are any)"
+    )
+
+
+def cluster_request(options: argparse.Namespace) -> ClusterRequest | None:
+    """Return the cluster that was asked for; `None` for none.
+
+    Args:
+        options: Values of the command's own options.
+
+    Raises:
+        UserError: If an option makes no sense, or Ray is missing.
+    """
+    per_job = {name: getattr(options, f"per_job.{name}") for name in ("cpus", "gpus")}
+    if options.cluster is None:
+        for name in (name for name, value in per_job.items() if value is not None):
+            raise UserError(f"--per_job.{name} is of a job on a cluster; give --cluster as well, or leave it out.")
+        return None
+    if not re.fullmatch(r"auto|local|(ray://)?([\w.-]+|\[[\da-fA-F:.]+\]):\d+", options.cluster):
+        hint = did_you_mean(options.cluster, ("auto", "local"), "give one of these", shown="--cluster {}".format)
+        raise UserError(
+            f"--cluster: expected auto, local, HOST:PORT or ray://HOST:PORT, found {options.cluster!r}; {hint}"
+        )
+    cpus = None if per_job["cpus"] is None else number_from(per_job["cpus"], "--per_job.cpus")
+    gpus = None if per_job["gpus"] is None else number_from(per_job["gpus"], "--per_job.gpus", lowest=0, highest=1)
+    import_ray()
+    return ClusterRequest(options.cluster, cpus, gpus)

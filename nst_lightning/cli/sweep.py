@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nst_lightning.cli.options import FIT_OPTION, OptionParser, add_config, number_from, short_names
+from nst_lightning.cli.options import (
+    FIT_OPTION,
+    OptionParser,
+    add_cluster,
+    add_config,
+    cluster_request,
+    number_from,
+    short_names,
+)
 from nst_lightning.errors import UserError, did_you_mean, one_line
 from nst_lightning.jobs.grid import Sheet, option_args
 from nst_lightning.jobs.processes import worker_context
@@ -40,7 +48,8 @@ def run(args: Sequence[str]) -> int:
         UserError: If what is asked for makes no sense, before anything runs.
     """
     own, rest = _split(args[1:])
-    worker_context()  # the workers' imports and ours take seconds: they go on at the same time
+    if own["cluster"] is None:
+        worker_context()  # the workers' imports and ours take seconds: they go on at the same time
     from nst_lightning.jobs.sweep import run_sweep
 
     return run_sweep(_make_request(own, rest))
@@ -93,7 +102,8 @@ Exit code: 0 all runs are complete, 1 some failed, 2 a mistake in what was asked
         "makes a table",
     )
     parser.add_argument("--name", help="everything lives in lightning_logs/NAME; the config's name if unset")
-    parser.add_argument("--jobs", default=str(_JOBS), metavar="N", help="runs at a time (%(default)s)")
+    parser.add_argument("--jobs", metavar="N", help=f"runs at a time on this machine ({_JOBS})")
+    add_cluster(parser)
     parser.add_argument("--sheet.size", metavar="PIXELS", help=f"long side of a picture on the sheet ({Sheet.size})")
     parser.add_argument("--sheet.title", metavar="TEXT", help="stands above the pictures")
     parser.add_argument(
@@ -113,7 +123,13 @@ def _split(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             parser.add_argument(key)
     options, rest = parser.split(args)
     given = vars(options)
-    own: dict[str, Any] = {"config": options.config, "name": options.name, "jobs": options.jobs}
+    cluster = cluster_request(options)
+    if cluster is not None and options.jobs is not None:
+        raise UserError(
+            "--jobs is for this machine, on a cluster --per_job.cpus says how many there are at a time; leave one."
+        )
+    jobs = _JOBS if options.jobs is None else int(number_from(options.jobs, "--jobs", is_whole=True, lowest=1))
+    own: dict[str, Any] = {"config": options.config, "name": options.name, "jobs": jobs, "cluster": cluster}
     for section in ("grid", "sheet"):
         named = [key for key in keys if key.startswith(f"--{section}.")]
         own[section] = {key.partition(".")[2]: _read_yaml(key, given[key[2:]]) for key in named}
@@ -147,7 +163,8 @@ def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
         base=(*(f"--config={path}" for path in configs), *option_args(asked.get("options", {})), *rest),
         grid={**asked.get("grid", {}), **own["grid"]},
         sheet=_read_sheet({**asked.get("sheet", {}), **own["sheet"]}),
-        jobs=int(number_from(own["jobs"], "--jobs", is_whole=True, lowest=1)),
+        jobs=own["jobs"],
+        cluster=own["cluster"],
     )
 
 

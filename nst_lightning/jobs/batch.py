@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import torch
 import yaml
@@ -24,8 +25,10 @@ from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
 from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
 from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
-from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, output_of_run, run_job
+from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, Report, claimed, output_of_run, run_job
+from nst_lightning.jobs.jobs_bar import JobsBar
 from nst_lightning.jobs.pairs import (
     Pair,
     Source,
@@ -83,6 +86,7 @@ class BatchRequest:
         contact_sheet: File where all images are shown side by side; `None` for `contact-sheet.png` among them, if there
             is more than one and they fit on a sheet.
         keep_checkpoints: Whether those of finished pairs stay.
+        cluster: Ray cluster where the pairs are painted, in place of this process; `None` for none.
     """
 
     configs: tuple[str, ...]
@@ -95,6 +99,7 @@ class BatchRequest:
     name: str
     contact_sheet: Path | None
     keep_checkpoints: bool
+    cluster: ClusterRequest | None = None
 
 
 class PairFolder(JobFolder):
@@ -248,8 +253,22 @@ class PairPainter:
         )
         return Job(pair.label, args, folder.folder, dict(pair.options))
 
-    def paint(self, folder: PairFolder) -> Outcome:
-        """Paint a pair whose lock this process has; return status and message as `run_job` does."""
+    def paint_if_free(self, folder: PairFolder, report: Report) -> Outcome | None:
+        """Paint a pair as `paint` does; return `None` if another process is at it."""
+        with claimed(folder.folder) as is_free:
+            if not is_free:
+                return None
+            outcome = folder.outcome() if folder.is_settled() else self.paint(folder, report)
+            return folder.outcome() if outcome.status == "complete" else outcome
+
+    def paint(self, folder: PairFolder, report: Report | None = None) -> Outcome:
+        """Paint a pair whose lock this process has; return status and message as `run_job` does.
+
+        Args:
+            folder: Folder of the pair.
+            report: Hears of the progress, and of warnings; `None` for the terminal, which shows warnings.
+        """
+        report = report or partial(_show_warning, sys.stderr, folder.pair.title)
         if (folder.run / RESULT).exists():  # but the image has gone
             if folder.put_back():
                 return Outcome("complete")
@@ -264,9 +283,8 @@ class PairPainter:
                 message = f"{error.filename} can't be read ({error.strerror})."
             folder.fail(message)
             return Outcome("failed", message)
-        log, terminal, title = folder.folder / LOG, sys.stderr, folder.pair.title
-        with output_of_run(log, lambda text: terminal.write(f"{title}: {text}\n")):
-            outcome = run_job(self.job(folder), lambda kind, value: None)
+        with output_of_run(folder.folder / LOG, lambda text: report("warning", text)):
+            outcome = run_job(self.job(folder), report)
         if outcome.status == "failed":
             folder.fail(outcome.message)
         if outcome.status != "complete":
@@ -318,6 +336,8 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     rank = rank or Rank()
     shared = ["fit", *(f"--config={path}" for path in request.configs), *request.base]
     settings = resolve_settings(shared)
+    if request.cluster is not None:
+        check_one_device(settings)
     root = runs_root(settings["trainer"].get("default_root_dir"))
     _look(request, root)
     folders = _find_folders(request, settings, shared, root)
@@ -330,18 +350,25 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     finished = sum(folder.is_complete() and not folder.problem for folder in folders)
     if rank.index == 0:
         _log.info("%d pairs, %d of them complete; pictures in %s", len(folders), finished, request.output)
-    numbers = {folder.pair.label: number for number, folder in enumerate(folders, 1)}
-    painted, stopped_by = _paint_all(
-        waiting, numbers, PairPainter(request, settings, rank), Rank() if is_dealt else rank
-    )
-    if is_dealt and rank.world_size > 1:
+    painter, told = PairPainter(request, settings, rank), {}
+    if request.cluster is not None and waiting:
+        bar = JobsBar([painter.job(folder) for folder in waiting], len(folders), "picture", is_rated=True)
+        accelerator = str(settings["trainer"]["accelerator"])
+        runner = ClusterRunner(request.cluster, root / request.name, root / request.name / SETTINGS, accelerator, bar)
+        with closing(bar):
+            runner.run([Task(painter.job(folder), partial(painter.paint_if_free, folder)) for folder in waiting])
+        stopped_by, told = runner.stopped_by, runner.outcomes
+    else:
+        numbers = {folder.pair.label: number for number, folder in enumerate(folders, 1)}
+        painted, stopped_by = _paint_all(waiting, numbers, painter, Rank() if is_dealt else rank)
+    if request.cluster is not None or (is_dealt and rank.world_size > 1):
         _look(request, root)
-    outcomes = [folder.outcome() for folder in folders]
+    outcomes = [told.get(folder.pair.label) or folder.outcome() for folder in folders]
     write_summary(request.output / TABLE, [folder.pair for folder in folders], outcomes)
     sheet = _sheet(request, [folder.pair for folder in folders])
     if sheet is not None:
         write_pairs_sheet(sheet, [folder.pair for folder in folders], outcomes, request.name)
-    if rank.world_size > 1:
+    if rank.world_size > 1:  # which has no cluster
         _log.info("rank %d painted %d pairs", rank.index, painted)
     if rank.index == 0:
         _log_outcomes(folders, outcomes, finished, request.output / TABLE, sheet)
@@ -547,6 +574,11 @@ def _paint_all(
     finally:
         gc.unfreeze()
     return painted, None
+
+
+def _show_warning(terminal: TextIO, title: str, kind: str, value: Any) -> None:
+    if kind == "warning":
+        terminal.write(f"{title}: {value}\n")
 
 
 def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import transfer_data
-from nst_lightning.callbacks.run_folder import run_folder
+from nst_lightning.callbacks.run_folder import locked, run_folder
 from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.errors import StorageError, UserError, encodable, one_line
 from nst_lightning.runs.fit_command import run_command
@@ -184,6 +184,58 @@ def run_job(job: Job, report: Report) -> Outcome:
     result = {"settings": dict(job.settings), "steps": watcher.steps, "loss": watcher.terms}
     write_text(run / RESULT, json.dumps(result, indent=2) + "\n")
     return Outcome("complete")
+
+
+def do_job(job: Job, report: Report) -> Outcome:
+    """Do a job, or what is left of it, in a process for many: what a run says goes into `log.txt`.
+
+    That stays only if the run does not come through.
+
+    Args:
+        job: The job; no other process is at it, and its folder is there.
+        report: Hears of the progress, and of warnings.
+
+    Returns:
+        Status and message as `run_job` does; all of it if the run is complete.
+
+    Raises:
+        StorageError: If the disk is full: the next job would not fare better.
+    """
+    folder = JobFolder(job.folder)
+    with output_of_run(job.folder / LOG, lambda text: report("warning", text)):
+        outcome = run_job(job, report)
+    if outcome.status == "complete":
+        folder.finish()
+        return folder.outcome()
+    if outcome.status == "failed":
+        folder.fail(outcome.message)
+    return outcome
+
+
+def do_if_free(job: Job, report: Report) -> Outcome | None:
+    """Do a job as `do_job` does; return `None` if another process is at it."""
+    with claimed(job.folder) as is_free:
+        return do_job(job, report) if is_free else None
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Make a job's folder and lock it until the body ends, on a file system that has locks.
+
+    Args:
+        folder: Folder of the job.
+
+    Yields:
+        Whether no other process is at the job.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as locks:
+        try:
+            locks.enter_context(locked(folder))
+        except UserError:
+            yield False
+            return
+        yield True
 
 
 class Watcher(Callback):

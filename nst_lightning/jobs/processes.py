@@ -339,7 +339,7 @@ def run_worker(job: Job, threads: int, pipe: Connection) -> None:
     """
     import torch
 
-    from nst_lightning.jobs.job import LOG, JobFolder, output_of_run, run_job
+    from nst_lightning.jobs.job import LOG, do_job
 
     if sys.platform != "win32":
         os.setsid()  # Ctrl-C in the terminal is the sweep's, which passes it on
@@ -363,10 +363,7 @@ def run_worker(job: Job, threads: int, pipe: Connection) -> None:
             with log.open("ab") as file:  # also what a crash of the process says
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            with output_of_run(log, lambda text: report("warning", text)):
-                outcome = run_job(job, report)
-            if outcome.status == "complete":
-                JobFolder(job.folder).finish()
+            outcome = do_job(job, report)
         report("end", outcome)
     except (OSError, StorageError) as error:
         report("storage", str(storage_error(log, error) if isinstance(error, OSError) else error))

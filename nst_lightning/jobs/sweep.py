@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from nst_lightning.callbacks.progress_bars import FittedBar, redraw_interval
 from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
 from nst_lightning.errors import UserError
+from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
 from nst_lightning.jobs.grid import Axis, Choice, Run, Sheet, axis_name, expand, make_axes, option_args
-from nst_lightning.jobs.job import Job, JobFolder, Outcome
+from nst_lightning.jobs.job import Job, JobFolder, Outcome, do_if_free
+from nst_lightning.jobs.jobs_bar import JobsBar
 from nst_lightning.jobs.processes import JobRunner
 from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, shared_settings
@@ -36,13 +36,6 @@ SHEET = "sheet.png"
 _log = logging.getLogger(__name__)
 
 _OF_ALL_RUNS = ("trainer.default_root_dir", "trainer.logger")
-_BAR = """\
-{desc} {percentage:3.0f}%|{bar:20}| [{elapsed}{left}]
-{desc} {percentage:3.0f}%|{bar:10}| [{elapsed}{left}]
-{desc} {percentage:3.0f}% [{elapsed}{left}]
-{count} {percentage:3.0f}%|{bar:10}| [{elapsed}{left}]
-{count} {percentage:3.0f}%{left}
-{count}"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,7 @@ class SweepRequest:
         grid: Axes, as `make_axes` reads them.
         sheet: Look of the contact sheet.
         jobs: Number of runs at a time.
+        cluster: Ray cluster where the runs are done, in place of this machine; `None` for none.
     """
 
     name: str
@@ -62,6 +56,7 @@ class SweepRequest:
     grid: Mapping[str, Any]
     sheet: Sheet = field(default_factory=Sheet)
     jobs: int = 1
+    cluster: ClusterRequest | None = None
 
 
 def run_sweep(request: SweepRequest) -> int:
@@ -89,7 +84,9 @@ def run_sweep(request: SweepRequest) -> int:
         raise UserError(f"{key} can't be an axis of the grid: it says where the runs are, all of them; leave it out.")
     settings = resolve_settings(["fit", *request.base])
     for run in _covering(runs):  # a mistyped last value must not show after hours
-        resolve_settings(["fit", *request.base, *option_args(run.options)])
+        of_run = resolve_settings(["fit", *request.base, *option_args(run.options)])
+        if request.cluster is not None:
+            check_one_device(of_run)
     _check_steps(request.sheet, settings)
     sweep = runs_root(settings["trainer"].get("default_root_dir")) / request.name
     look(sweep)
@@ -105,17 +102,23 @@ def run_sweep(request: SweepRequest) -> int:
     missing = [run for run, folder in zip(runs, folders, strict=True) if not folder.is_complete()]
     _log.info("%d runs in %s, %d of them complete", len(runs), sweep, len(runs) - len(missing))
     stopped_by = None
+    told: dict[str, Outcome] = {}
     if missing:
-        check_locks(sweep)
         jobs = [_job(run, axes, request, settings, sweep) for run in missing]
-        bar = SweepBar(jobs, len(runs))
-        runner = JobRunner(request.jobs, max(1, torch.get_num_threads() // request.jobs), bar)
-        try:
-            runner.run(jobs)
-        finally:
-            bar.close()
-        stopped_by = runner.stopped_by
-    outcomes = [folder.outcome() for folder in folders]
+        bar = JobsBar(jobs, len(runs), "run", is_rated=request.cluster is not None)
+        with closing(bar):
+            if request.cluster is not None:
+                cluster = ClusterRunner(
+                    request.cluster, sweep, sweep / SETTINGS, str(settings["trainer"]["accelerator"]), bar
+                )
+                cluster.run([Task(job, partial(do_if_free, job)) for job in jobs])
+                stopped_by, told = cluster.stopped_by, cluster.outcomes
+            else:
+                check_locks(sweep)
+                runner = JobRunner(request.jobs, max(1, torch.get_num_threads() // request.jobs), bar)
+                runner.run(jobs)
+                stopped_by = runner.stopped_by
+    outcomes = [told.get(run.label) or folder.outcome() for run, folder in zip(runs, folders, strict=True)]
     _report(sweep, axes, runs, outcomes, request, settings)
     if stopped_by is not None:
         _log.info("stopped; the same command goes on where this one was")
@@ -212,65 +215,3 @@ def _report(
     _log.info("table: %s", sweep / TABLE)
     _log.info("sheet: %s", sweep / SHEET)
     write_path(sweep / SHEET)
-
-
-class SweepBar:
-    """Listens to a `JobRunner` and draws one bar; mistakes and warnings are written above it.
-
-    The time left is estimated from the work done since the bar was opened, a step's cost being proportional to its
-    pixels.
-
-    Args:
-        jobs: Jobs to be done now.
-        total: Number of runs of the whole sweep, those included that are complete already.
-    """
-
-    def __init__(self, jobs: Sequence[Job], total: int) -> None:
-        self.total = total
-        self._begun = total - len(jobs)
-        self._done = dict.fromkeys((job.label for job in jobs), 0.0)
-        self._at_start: dict[str, float] = {}
-        self._interval = redraw_interval()
-        self._drawn_at = 0.0
-        self._opened_at = time.monotonic()
-        self._bar = FittedBar(
-            total=sum(job.work for job in jobs),
-            bar_format=_BAR,
-            dynamic_ncols=True,
-            file=sys.stderr,
-            mininterval=0,
-        )
-
-    def __call__(self, job: Job, kind: str, value: Any) -> None:
-        """Take a message of the runner's."""
-        if kind == "start":
-            self._begun += 1
-        elif kind == "progress":
-            self._done[job.label] = job.work * value
-            self._at_start.setdefault(job.label, job.work * value)  # a run that goes on has done that before
-        elif kind == "complete":
-            self._at_start.setdefault(job.label, self._done[job.label])
-            self._done[job.label] = job.work
-        elif kind == "failed":
-            tqdm.write(f"failed: {job.label}: {value}", file=sys.stderr)
-        elif kind == "warning":
-            tqdm.write(f"{job.label}: {value}", file=sys.stderr)
-        if kind != "progress" or time.monotonic() - self._drawn_at >= self._interval:
-            self._draw(job)
-
-    def close(self) -> None:
-        """Leave the bar as it is, so that what follows starts on a line of its own."""
-        self._bar.close()
-
-    def _draw(self, job: Job) -> None:
-        self._drawn_at = time.monotonic()
-        done = sum(self._done.values())
-        now_done = done - sum(self._at_start.values())
-        count = f"run {self._begun}/{self.total}"
-        self._bar.set_description_str(f"{count} {job.label}", refresh=False)
-        self._bar.parts = {**self._bar.parts, "count": count}
-        if now_done > 0:
-            left = (self._bar.total - done) * (self._drawn_at - self._opened_at) / now_done
-            self._bar.parts = {**self._bar.parts, "left": f", {tqdm.format_interval(left)} left"}
-        self._bar.n = done
-        self._bar.refresh()
