@@ -176,6 +176,7 @@ class PredictionWriter(Callback):
         self.painted = 0
         self.failed: list[MediaFile] = []
         self._targets: dict[MediaFile, Path] = {}
+        self._is_given = False
         self._threads = min(_MOST_THREADS, os.cpu_count() or 1)
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[MediaFile, Future[None]]] = deque()
@@ -188,8 +189,33 @@ class PredictionWriter(Callback):
         return list(self._targets.values())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the files whose results are missing; all processes have them from the first."""
+        """Find the files whose results are missing, unless they were given; all processes have them from the first."""
         data = datamodule_of(trainer)
+        missing = list(self._targets) if self._is_given else list(self.find(data))
+        assert isinstance(data, PredictData)  # else `find` refuses it
+        data.keep_only(trainer.strategy.broadcast(missing))
+
+    def take(self, targets: Mapping[MediaFile, Path]) -> None:
+        """Write the results of these files and no others, and count from 0; `setup` then looks for nothing.
+
+        Args:
+            targets: Output of each file, as `find` returns them.
+        """
+        self._targets, self._is_given = dict(targets), True
+        self.painted, self.failed = 0, []
+
+    def find(self, data: object) -> dict[MediaFile, Path]:
+        """Find where each file's result belongs, and log how many are missing.
+
+        Args:
+            data: Data of the Trainer.
+
+        Returns:
+            Output of each file whose result is missing.
+
+        Raises:
+            UserError: If the data hand out something else, or something that is read would be written over.
+        """
         if not isinstance(data, PredictData):
             raise UserError("nst predict paints what a PredictData hands out; set data.class_path to it.")
         others = data.other_inputs()
@@ -204,7 +230,6 @@ class PredictionWriter(Callback):
         missing = [
             file for file in found if self.overwrite or self.path is not None or not self._targets[file].exists()
         ]
-        data.keep_only(trainer.strategy.broadcast(missing))
         there = len(found) - len(missing)
         hint = f"; {there} are in {self.folder} already (--output.overwrite true paints them again)" if there else ""
         total, left = (
@@ -213,6 +238,7 @@ class PredictionWriter(Callback):
         kinds = sorted(total) or ["pictures"]
         self.kinds = " and ".join(kinds)
         _log.info("painting %s%s", " and ".join(f"{left[kind]} of {total[kind]} {kind}" for kind in kinds), hint)
+        return {file: self._targets[file] for file in missing}
 
     def only(self, files: Sequence[MediaFile]) -> MediaFile:
         """Return the one file whose result is written to `path`.

@@ -354,7 +354,9 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     if request.cluster is not None and waiting:
         bar = JobsBar([painter.job(folder) for folder in waiting], len(folders), "picture", is_rated=True)
         accelerator = str(settings["trainer"]["accelerator"])
-        runner = ClusterRunner(request.cluster, root / request.name, root / request.name / SETTINGS, accelerator, bar)
+        request.output.mkdir(parents=True, exist_ok=True)
+        landmarks = [root / request.name / SETTINGS, request.output]
+        runner = ClusterRunner(request.cluster, root / request.name, landmarks, accelerator, bar)
         with closing(bar):
             runner.run([Task(painter.job(folder), partial(painter.paint_if_free, folder)) for folder in waiting])
         stopped_by, told = runner.stopped_by, runner.outcomes

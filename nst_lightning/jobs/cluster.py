@@ -39,7 +39,7 @@ LOCAL = "local"
 
 _NAMESPACE = "nst-lightning"
 _ATTEMPTS = 6  # at a job whose worker is lost each time
-_FAILED_STARTS = 5  # of workers one after another
+_FAILED_STARTS = 5  # of workers, before one has started
 _POLL_INTERVAL = 0.2  # seconds
 _REPORT_INTERVAL = 1.0
 _GROW_INTERVAL = 2.0
@@ -88,14 +88,14 @@ class _Surroundings:
 
     Attributes:
         folder: Working folder.
-        landmark: File or folder that a worker must see; `None` for none.
+        landmarks: Files and folders that a worker must see.
         threads: Number of torch's threads.
         variables: Variables of the environment.
         version: Version of this package.
     """
 
     folder: str
-    landmark: str | None
+    landmarks: tuple[str, ...]
     threads: int
     variables: Mapping[str, str]
     version: str
@@ -139,8 +139,9 @@ class JobWorker:
             os.chdir(wanted.folder)
         except OSError as error:
             return f"{host} can't work in {wanted.folder} ({error.strerror}); use a file system that all nodes share."
-        if wanted.landmark is not None and not Path(wanted.landmark).exists():
-            return f"{host} does not see {wanted.landmark}; use a file system that all nodes share."
+        for landmark in wanted.landmarks:
+            if not Path(landmark).exists():
+                return f"{host} does not see {landmark}; use a file system that all nodes share."
         if wanted.folder not in sys.path:
             sys.path.append(wanted.folder)
         from nst_lightning import __version__
@@ -256,7 +257,7 @@ class ClusterRunner:
     Args:
         request: The cluster.
         owned: Folder that nobody else may work in at the same time; a second driver on the cluster is refused.
-        landmark: File or folder that all nodes must see; `None` for none.
+        landmarks: Files and folders that all nodes must see.
         accelerator: Setting of the Trainer, by which jobs use GPUs or not.
         listener: Hears of everything, in this thread.
 
@@ -265,13 +266,13 @@ class ClusterRunner:
     """
 
     def __init__(
-        self, request: ClusterRequest, owned: Path, landmark: Path | None, accelerator: str, listener: Listener
+        self, request: ClusterRequest, owned: Path, landmarks: Sequence[Path], accelerator: str, listener: Listener
     ) -> None:
         self.request = request
         self.listener = listener
         self.outcomes: dict[str, Outcome] = {}
         self._owned = owned
-        self._landmark = landmark
+        self._landmarks = landmarks
         self._accelerator = accelerator
         self._signals = StopSignals(lambda: None)
 
@@ -310,8 +311,8 @@ class ClusterRunner:
                 "a job has %d threads, as nst fit, but %g CPUs; OMP_NUM_THREADS=%d is faster, for other last bits",
                 *(threads, needs.cpus, max(1, int(needs.cpus))),
             )
-        landmark = None if self._landmark is None else str(self._landmark)
-        return _Surroundings(str(Path.cwd()), landmark, threads, variables, __version__)
+        landmarks = tuple(map(str, self._landmarks))
+        return _Surroundings(str(Path.cwd()), landmarks, threads, variables, __version__)
 
 
 @dataclass(frozen=True)
@@ -489,6 +490,7 @@ class _Dealer:
     _running: dict[Any, tuple[Any, Task]] = field(default_factory=dict)  # the reply: worker and job
     _attempts: dict[str, int] = field(default_factory=dict)
     _failed_starts: int = 0
+    _has_started: bool = False
     _is_cancelled: bool = False
 
     def __post_init__(self) -> None:
@@ -571,13 +573,14 @@ class _Dealer:
         except self.ray.exceptions.RayError as error:
             self._end(worker)
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS or not isinstance(error, self.ray.exceptions.RayActorError):
+            is_lost = isinstance(error, self.ray.exceptions.RayActorError)  # with a node, where one has started before
+            if not is_lost or (self._failed_starts >= _FAILED_STARTS and not self._has_started):
                 reason = f"workers can't be started: {_reason(error)}"
                 raise UserError(f"{reason}; is nst-lightning installed on all nodes?") from error
             return
         if problem is not None:
             raise UserError(problem)
-        self._failed_starts = 0
+        self._has_started = True
         self._idle.append(worker)
 
     def _hear_reply(self, ref: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -33,15 +33,25 @@ class JobsBar:
         noun: Word for a job.
         is_rated: Whether to show jobs that have ended and how many end in a second, in place of those that have begun
             and the last one's name: for many at a time.
+        count: Function of a job that returns how many of the total it is.
     """
 
-    def __init__(self, jobs: Sequence[Job], total: int, noun: str, *, is_rated: bool = False) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        total: int,
+        noun: str,
+        *,
+        is_rated: bool = False,
+        count: Callable[[Job], int] = lambda job: 1,
+    ) -> None:
         self.total = total
         self._noun = noun
         self._is_rated = is_rated
-        self._before = total - len(jobs)
-        self._begun: set[str] = set()
-        self._ended: set[str] = set()
+        self._count = count
+        self._before = total - sum(map(count, jobs))
+        self._begun: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
         self._done = dict.fromkeys((job.label for job in jobs), 0.0)
         self._at_start: dict[str, float] = {}
         self._interval = redraw_interval()
@@ -58,12 +68,12 @@ class JobsBar:
     def __call__(self, job: Job, kind: str, value: Any) -> None:
         """Take a message of the runner's."""
         if kind == "start":
-            self._begun.add(job.label)  # again where its worker was lost
+            self._begun[job.label] = self._count(job)  # again where its worker was lost
         elif kind == "progress":
             self._done[job.label] = job.work * value
             self._at_start.setdefault(job.label, job.work * value)  # a run that goes on has done that before
         elif kind in ("complete", "failed", "stopped"):
-            self._ended.add(job.label)
+            self._ended[job.label] = self._count(job)
         if kind == "complete":
             self._at_start.setdefault(job.label, self._done[job.label])
             self._done[job.label] = job.work
@@ -89,10 +99,11 @@ class JobsBar:
         seconds = self._drawn_at - self._opened_at
         left = speed = ""
         if self._is_rated:
-            count = f"{self._noun} {self._before + len(self._ended)}/{self.total}"
-            speed = f", {len(self._ended) / seconds:.2g}/s" if self._ended else ""
+            ended = sum(self._ended.values())
+            count = f"{self._noun} {self._before + ended}/{self.total}"
+            speed = f", {ended / seconds:.2g}/s" if ended else ""
         else:
-            count = f"{self._noun} {self._before + len(self._begun)}/{self.total}"
+            count = f"{self._noun} {self._before + sum(self._begun.values())}/{self.total}"
         if now_done > 0:
             left = f", {tqdm.format_interval((self._bar.total - done) * seconds / now_done)} left"
         self._bar.set_description_str(count if self._is_rated else f"{count} {job.label}", refresh=False)

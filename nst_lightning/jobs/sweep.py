@@ -109,7 +109,7 @@ def run_sweep(request: SweepRequest) -> int:
         with closing(bar):
             if request.cluster is not None:
                 cluster = ClusterRunner(
-                    request.cluster, sweep, sweep / SETTINGS, str(settings["trainer"]["accelerator"]), bar
+                    request.cluster, sweep, [sweep / SETTINGS], str(settings["trainer"]["accelerator"]), bar
                 )
                 cluster.run([Task(job, partial(do_if_free, job)) for job in jobs])
                 stopped_by, told = cluster.stopped_by, cluster.outcomes

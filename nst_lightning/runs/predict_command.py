@@ -104,7 +104,16 @@ class PredictCommand(NSTCommand):
         counts = torch.tensor([self.writer.painted, len(self.writer.failed)], device=self.trainer.strategy.root_device)
         total = self.trainer.strategy.reduce(counts, reduce_op="sum")
         assert isinstance(total, torch.Tensor)
-        painted, self.failed = map(int, total.tolist())
+        self.conclude(*map(int, total.tolist()))
+
+    def conclude(self, painted: int, failed: int) -> None:
+        """Log where the results are.
+
+        Args:
+            painted: Number of images and videos that were painted now, over all processes.
+            failed: Number of those that could not be.
+        """
+        self.failed = failed
         kinds = self.writer.kinds
         _log.info("%s painted: %d, in %s", kinds, painted, self.writer.path or self.writer.folder)
         if self.trainer.is_global_zero:
