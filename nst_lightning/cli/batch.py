@@ -46,14 +46,14 @@ def run(args: Sequence[str]) -> int:
     """
     rank = pop_launcher_env()  # before Lightning is imported, which would see a cluster
     request = read_batch_request(args[1:])
-    if request.cluster is not None and rank.world_size > 1:
+    if request.cluster is not None and rank.index > 0:  # 0 is also the script of sbatch
         raise UserError(
-            f"--cluster deals the pairs out itself, and {rank.world_size} processes of a launcher were given it; start "
-            "one (srun --ntasks 1)."
+            f"--cluster deals the pairs out itself, and this is another process of {rank.world_size} that a launcher "
+            "was to start; start one (srun --ntasks 1)."
         )
     from nst_lightning.jobs.batch import run_batch
 
-    return run_batch(request, rank)
+    return run_batch(request, rank if request.cluster is None else None)
 
 
 def make_parser() -> OptionParser:

@@ -84,7 +84,7 @@ def test_a_launcher_starts_one_driver(
     monkeypatch.setenv("SLURM_PROCID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert main(["batch", *PAIRS, "--cluster", "local"]) == 2
-    assert "4 processes of a launcher were given it; start one (srun --ntasks 1)" in capsys.readouterr().err
+    assert "another process of 4 that a launcher was to start; start one (srun --ntasks 1)" in capsys.readouterr().err
     assert sorted(path.name for path in pictures.iterdir()) == ["paintings", "photos"]
 
 
