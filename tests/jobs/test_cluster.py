@@ -242,7 +242,7 @@ def test_a_node_goes_the_driver_is_killed_and_all_are_painted_once_as_alone(
     driver = Command(words)
     wait_for(lambda: len(stamps()) >= 2, driver)
     before = stamps()
-    nodes.remove_node(nodes.list_all_nodes[-1], allow_graceful=False)
+    nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
     wait_for(lambda: len(stamps()) >= len(before) + 2, driver)
     add_node(nodes)
     before |= stamps()
