@@ -10,7 +10,7 @@ from typing import Any
 from nst_lightning.cli.options import OptionParser
 from nst_lightning.errors import UserError, check_choice
 
-_OWN_PARSERS = ("sweep", "batch", "video", "export", "compare", "app")
+_OWN_PARSERS = ("sweep", "batch", "predict", "video", "export", "compare", "app")
 _TAKE_FIT_OPTIONS = ("sweep", "batch", "video")
 _CONFIG_OPTIONS = ("--config", "-c")
 
@@ -37,7 +37,7 @@ def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
     fit_options = _options_of_fit()
     options = {"fit": fit_options, "predict": _options_of_predict()}
     for name in _OWN_PARSERS:
-        more = fit_options if name in _TAKE_FIT_OPTIONS else ()
+        more = fit_options if name in _TAKE_FIT_OPTIONS else options.get(name, ())
         options[name] = list(dict.fromkeys([*_own_parser(name).names, *more]))
     for name, summary in summaries.items():
         command = commands.add_parser(name, help=_plain(summary), add_help=False)

@@ -114,6 +114,7 @@ example:
   nst batch --config configs/starry.yaml --contents photos --styles paintings --output painted
   nst video --config configs/starry.yaml --video clip.mp4 --style painting.jpg --output painted.mp4
   nst predict --data.images photos --output.folder painted
+  nst predict --data.images photos --output.folder painted --cluster auto
 
 options:
   -h, --help   show this; so does nst COMMAND --help; nst fit --print_config shows the settings

@@ -416,7 +416,8 @@ def connected(address: str) -> Iterator[Any]:
     # Ray writes to standard output that a node was lost; that is for results.
     with redirect_stdout(io.StringIO()):
         try:
-            ray.init(address=address, **settings)
+            with _hangups_blocked():
+                ray.init(address=address, **settings)
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, before)  # Ray's own would end with code 15
             yield ray
@@ -426,6 +427,19 @@ def connected(address: str) -> Iterator[Any]:
             raise UserError(f"--cluster {address}: {_reason(error)}; {_REMEDIES.get(address, _REMEDY)}") from error
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _hangups_blocked() -> Iterator[None]:
+    """Let processes that are started here outlive the terminal, as Ray does for Ctrl-C: the driver ends them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _REMEDY = "check the address, and that the cluster runs the same versions of Python and Ray."

@@ -274,11 +274,14 @@ class Watcher(Callback):
         """Report the progress, a few times a second."""
         del pl_module, outputs
         now = time.monotonic()
-        # A model of another kind, such as an encoder that is trained, has batches without a schedule.
-        if now - self._reported >= _REPORT_INTERVAL and isinstance(batch, TransferBatch):
+        if now - self._reported >= _REPORT_INTERVAL:
             self._reported = now
-            schedule = batch.schedule
-            self._report("progress", 1 - schedule.remaining_work(batch_idx + 1) / schedule.remaining_work(0))
+            if isinstance(batch, TransferBatch):
+                schedule = batch.schedule
+                part = 1 - schedule.remaining_work(batch_idx + 1) / schedule.remaining_work(0)
+            else:  # of a model of another kind, such as an encoder that is trained
+                part = min(1.0, trainer.global_step / trainer.estimated_stepping_batches)
+            self._report("progress", part)
         if now - self._noted >= _SECONDS_INTERVAL:
             self._note_seconds(trainer)
 

@@ -27,6 +27,7 @@ SWEEP_DEFAULTS = {
     "grid": {},
     "sheet": ["", 256, []],
     "jobs": 1,
+    "cluster": None,
 }
 SWEEP: Line = {
     "": {},
@@ -143,6 +144,7 @@ BATCH_DEFAULTS = {
     "name": "starry-batch",
     "contact_sheet": None,
     "keep_checkpoints": False,
+    "cluster": None,
 }
 BATCH: Line = {
     "": {},
