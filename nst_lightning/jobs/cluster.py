@@ -46,6 +46,7 @@ _GROW_INTERVAL = 2.0
 _BUSY_INTERVAL = 1.0
 _PATIENCE = 45.0  # a driver that was killed is gone after 30 seconds at most, those of Ray's client
 _WITHOUT_ROOM = 15.0
+_CONNECTION_TIMEOUT = 20.0
 _MORE = 8  # workers that are asked for where there is no room yet, so that a cluster that can grow does
 _OBJECT_STORE = 128 * 2**20  # bytes: nothing large is passed
 _ARITHMETIC = ("OMP_", "MKL_", "ONEDNN_", "DNNL_", "ATEN_", "CUBLAS_", "NVIDIA_TF32_")
@@ -408,6 +409,7 @@ def connected(address: str) -> Iterator[Any]:
         UserError: If Ray is not installed, or there is no such cluster.
     """
     ray = import_ray()
+    _check_answers(address)
     settings: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         settings |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
@@ -427,6 +429,23 @@ def connected(address: str) -> Iterator[Any]:
             raise UserError(f"--cluster {address}: {_reason(error)}; {_REMEDIES.get(address, _REMEDY)}") from error
         finally:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself tries for minutes.
+
+    Raises:
+        UserError: If there is nothing.
+    """
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = named.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTION_TIMEOUT).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UserError(f"--cluster {address}: nothing answers at {host}:{port} ({reason}); {_REMEDY}") from error
 
 
 @contextmanager

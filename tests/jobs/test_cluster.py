@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -370,6 +371,13 @@ def test_a_second_driver_waits_and_is_refused(nodes: Any, tmp_path: Path, monkey
 def test_an_address_where_nothing_is_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     import ray
+
+    with socket.socket() as taken:  # but not listening
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+        for address in (nobody, f"ray://{nobody}"):
+            with pytest.raises(UserError, match=rf"^--cluster {address}: nothing answers at {nobody} \(Connection ref"):
+                cluster.connected(address).__enter__()
 
     def refuse(**settings: Any) -> None:
         assert threading.current_thread() is threading.main_thread()
