@@ -249,7 +249,7 @@ def test_a_node_goes_the_driver_is_killed_and_all_are_painted_once_as_alone(
     before |= stamps()
     driver.process.kill()
     assert driver.end()[0] == -signal.SIGKILL
-    code, said = Command(words).end()
+    code, said = Command(words).end(300)
     assert code == 0, said
     assert "12 of 12 pairs complete" in said
     assert outputs() == alone
