@@ -100,7 +100,8 @@ def measure(command: Sequence[str], results: Path, pattern: str, *, pinned: bool
     cores = os.sched_getaffinity(0)
     if pinned:
         os.sched_setaffinity(0, {min(cores)})
-    process = subprocess.Popen([sys.executable, "-m", "nst_lightning", *command], stderr=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-m", "nst_lightning", *command]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     os.sched_setaffinity(0, cores)
     begun, last, count = (0.0, 0.0, 0), (0.0, 0.0), 0
     while process.poll() is None:
