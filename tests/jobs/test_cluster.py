@@ -220,7 +220,7 @@ def stamps() -> dict[str, tuple[int, int]]:
 
 
 def wait_for(condition: Callable[[], bool], command: Command) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert command.process.is_alive(), command.end()
         assert time.monotonic() < deadline
