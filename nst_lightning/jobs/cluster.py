@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from nst_lightning.errors import StorageError, UserError, one_line
 from nst_lightning.jobs.processes import Listener, StopSignals, pop_launcher_env
+from nst_lightning.utils.addresses import address, path_of
 
 if TYPE_CHECKING:
     from nst_lightning.jobs.job import Job, Outcome, Report
@@ -312,7 +313,7 @@ class ClusterRunner:
                 "a job has %d threads, as nst fit, but %g CPUs; OMP_NUM_THREADS=%d is faster, for other last bits",
                 *(threads, needs.cpus, max(1, int(needs.cpus))),
             )
-        landmarks = tuple(map(str, self._landmarks))
+        landmarks = tuple(str(path) for path in self._landmarks if address(path) is None)  # a bucket is seen by all
         return _Surroundings(str(Path.cwd()), landmarks, threads, variables, __version__)
 
 
@@ -475,7 +476,7 @@ def _reason(error: BaseException) -> str:
 
 def _claim_name(ray: Any, owned: Path) -> Any:
     """Return a new `ProgressStore`, whose name no other driver on the cluster can have until this one ends."""
-    name = f"nst {owned.resolve()}"
+    name = f"nst {address(owned) or owned.resolve()}"
     # Beside the driver: not on a node that may go.
     node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         ray.get_runtime_context().get_node_id(), soft=True
@@ -495,6 +496,23 @@ def _claim_name(ray: Any, owned: Path) -> Any:
             if waited < _BUSY_INTERVAL:
                 _log.info("another command is at work in %s on this cluster; waiting for its end", owned)
         time.sleep(_BUSY_INTERVAL)
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles a path of the mirror as its address: another machine has its own path for that."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Return how a path that stands for an address is made again; all else is pickled as ever."""
+        if isinstance(value, Path) and (named := address(value)) is not None:
+            return path_of, (named,)
+        return NotImplemented
+
+
+def pickled(value: Any) -> bytes:
+    """Return something pickled for another machine."""
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
 
 
 @dataclass
@@ -577,7 +595,7 @@ class _Dealer:
     def _deal(self) -> None:
         while self._idle and self._waiting and not self._is_cancelled:
             worker, task = self._idle.pop(), self._waiting.popleft()
-            reply = worker.do.remote(pickle.dumps(task.do), task.job.label, self.progress)
+            reply = worker.do.remote(pickled(task.do), task.job.label, self.progress)
             self._running[reply] = worker, task
             self.runner.listener(task.job, "start", None)
         if not self._is_wanted():  # let others have the room

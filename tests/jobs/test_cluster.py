@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -25,11 +26,20 @@ from nst_lightning.cli.main import main
 from nst_lightning.data.predict_data import MediaFile
 from nst_lightning.errors import UserError
 from nst_lightning.jobs import cluster
-from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Needs, Task, check_one_device, needs_of
+from nst_lightning.jobs.cluster import (
+    ClusterRequest,
+    ClusterRunner,
+    Needs,
+    Task,
+    check_one_device,
+    needs_of,
+    pickled,
+)
 from nst_lightning.jobs.cluster_predict import shares_of
 from nst_lightning.jobs.job import Job, claimed
 from nst_lightning.networks.network_file import save_network
 from nst_lightning.networks.transformer import TransformerNet
+from nst_lightning.utils.addresses import path_of
 from tests.helpers.cluster_jobs import be_busy, die, fail, look_around
 from tests.helpers.inputs import make_image
 from tests.helpers.processes import Command
@@ -40,6 +50,15 @@ CHILD = Path(__file__).parents[2]
 
 
 # What needs no cluster
+
+
+def test_another_machine_has_its_own_path_for_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = path_of("memory://bucket/painted")
+    sent = pickled((here / "a.png", tmp_path))
+    assert os.fsencode(here) not in sent
+    (there := tmp_path / "there").mkdir()
+    monkeypatch.setenv("NST_LIGHTNING_MIRROR", str(there))
+    assert pickle.loads(sent) == (there / "memory" / "bucket" / "painted" / "a.png", tmp_path)
 
 
 @pytest.mark.parametrize("command", ["batch", "sweep", "predict"])
