@@ -165,6 +165,11 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def _shell_word(word: str) -> str:
+    """Return a word as one of a POSIX shell's: in double quotes where there are single ones in it, as in a list."""
+    return f'"{word}"' if "'" in word and not re.search(r'["$`\\!]', word) else shlex.quote(word)
+
+
 @cache
 def _settings(quality: str, part: str) -> dict[str, Any]:
     """Return the `init_args` of a quality's config, those of `model` or of `data`; not to be changed."""
@@ -310,7 +315,7 @@ class JobRequest:
         runs = [run.argv(content, styles, output, None, masks, initial) for run in earlier]
         runs.append(options.argv(content, styles, output, stopped_after, masks, initial))
         before = [] if self.beginning is None else [self.beginning.command]
-        return " && ".join([*before, *(shlex.join(["nst", *argv]) for argv in runs)])
+        return " && ".join([*before, *(" ".join(map(_shell_word, ["nst", *argv])) for argv in runs)])
 
     def argv(self, device: Sequence[str] = ()) -> list[str]:
         """Return the command line that is run here: the last one of `command`, with paths of the page's folder.

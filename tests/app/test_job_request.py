@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,23 @@ def test_several_styles_have_their_weights_and_masks(instant: bool) -> None:
         assert asked.shown_names["/page/uploads/m2"] == "./mask-2.png"
         assert asked.file_name == "me-starry-it-s.png"
     assert "--data.style_weights" not in replace(asked, options=replace(asked.options, weights=(3, 3))).command()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("it.png", """--data.style "['sample:starry', 'it.png']" --data.style_weights '[2, 1]'"""),
+        ("it's.png", """--data.style "['sample:starry', './it''s.png']" """),
+        ('5" $HOME `id` \\ it\'s!.png', "--data.style '["),
+    ],
+)
+def test_lists_of_a_shown_command_are_legible_and_a_shell_reads_them(name: str, shown: str) -> None:
+    command = replace(BLEND, names=("me.png", "sample:starry", name)).command()
+    assert shown in command
+    words = subprocess.check_output(["bash", "-c", f"printf '%s\\0' {command}"], text=True).split("\0")[:-1]
+    assert words == shlex.split(command)
+    styles = pairs(words[1:])["--data.style"]
+    assert yaml.safe_load(styles) == ["sample:starry", name if name == "it.png" else f"./{name}"]
 
 
 def test_what_begins_with_a_painting_in_one_pass_is_two_commands() -> None:
