@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, files, metadata
 from pathlib import Path
@@ -30,7 +30,7 @@ from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, read_option
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.security import SecurityMiddleware, is_visit
 from nst_lightning.app.sessions import ROLES, Session, Sessions, Upload
-from nst_lightning.app.time_lapse import frame_file
+from nst_lightning.app.time_lapse import LAPSE_FORMATS, frame_file, write_lapse
 from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
 from nst_lightning.images.embedded_settings import read_settings
@@ -50,6 +50,9 @@ _TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".mp4": "video/mp4",
 }
 _JPEG_FILE = "picture.jpg"
 _STYLES = ("starry", "woodcut", "mosaic")  # of the samples; the others are photos
@@ -73,6 +76,7 @@ class AppState:
         cookie: Name of the cookie.
         names: Host names under which the page may be asked for.
         server: Server of the application; `None` before there is one.
+        encoding: Limiter of the threads that encode time-lapses.
     """
 
     root: Path
@@ -84,6 +88,7 @@ class AppState:
     cookie: str
     names: Sequence[str]
     server: uvicorn.Server | None = None
+    encoding: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
     def session(self, request: Request) -> Session:
         """Return the session of who asks.
@@ -145,6 +150,7 @@ def build(state: AppState) -> Starlette:
             route("/api/jobs/{id}/larger", _enlarge, "POST"),
             route("/api/jobs/{id}/delete", _delete, "POST"),
             route("/api/jobs/{id}/frames/{number}", _frame),
+            route("/api/jobs/{id}/time-lapse.{format}", _time_lapse),
             route("/api/jobs/{id}/photo", _photo),
             route("/api/jobs/{id}/preview", _preview),
             route("/api/jobs/{id}/picture", _picture),
@@ -201,6 +207,7 @@ async def _state(state: AppState, request: Request) -> Response:
         {
             "limits": {
                 "bytes": limits.upload_bytes,
+                "pixels": limits.pixels,
                 "size": limits.size,
                 "instant": limits.instant_size,
                 "kept": limits.kept,
@@ -211,6 +218,7 @@ async def _state(state: AppState, request: Request) -> Response:
             "jobs": [state.describe(job) for job in session.jobs.values()],
             "steps": steps_of_qualities(),
             "paces": state.queue.paces,
+            "lapses": LAPSE_FORMATS,
             "links": project_links(),
         }
     )
@@ -371,6 +379,22 @@ async def _frame(state: AppState, request: Request) -> Response:
         raise RefusalError(404, "there is no such frame.")
     file = frame_file(folder, int(number))
     return _from_folder(file.parent, file.name, "image/jpeg")
+
+
+async def _time_lapse(state: AppState, request: Request) -> Response:
+    """Return a job's time-lapse as a file to be kept; one is encoded at a time."""
+    job, format = _job_of(state, request), request.path_params["format"]
+    if format not in LAPSE_FORMATS:
+        raise RefusalError(404, f"a time-lapse is saved as {', '.join(LAPSE_FORMATS)}; choose one of them.")
+    if job.is_active:
+        raise RefusalError(409, "this picture is being painted; its time-lapse can be saved when it is finished.")
+    folder = job.request.folder
+    with suppress(FileNotFoundError):
+        lapse = await anyio.to_thread.run_sync(write_lapse, folder, format, limiter=state.encoding)
+        job.measure()
+        name = f"{Path(job.request.file_name).stem}-{lapse.name}"
+        return _from_folder(folder, lapse.name, _TYPES[lapse.suffix], _attached(name))
+    raise _nothing_yet()
 
 
 async def _events(state: AppState, request: Request) -> Response:

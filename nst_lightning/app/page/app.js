@@ -7,7 +7,7 @@ import { repaint } from "./instant.js";
 import { catchUp, follow, leave, loseAll, paint, shownJob, take, useCopies } from "./jobs.js";
 import { offerControls, setSettings, settings, showEstimate } from "./options.js";
 import { addSample, addUpload, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
-import { closeLapse, listenForResult } from "./result.js";
+import { closeLapse, listenForResult, offerLapses } from "./result.js";
 import { show } from "./viewer.js";
 
 const STORE = "nst-page"; // what a page that is loaded again goes on with
@@ -97,6 +97,7 @@ async function begin() {
     Object.assign(server, { limits: state.limits, steps: state.steps, paces: state.paces });
     showLinks(state.links);
     offerControls();
+    offerLapses(state.lapses);
     state.samples.forEach(addSample);
     for (const upload of state.pictures) if (upload.role !== "mask") addUpload(upload);
     const kept = stored();

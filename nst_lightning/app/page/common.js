@@ -34,8 +34,12 @@ export async function ask(method, path, body, headers = {}, signal = undefined) 
   return decoded;
 }
 
-export function complain(error) {
+// Shows what went wrong, or that nothing does any more. What goes on by itself, such as painting at once, has a name,
+// and takes back its own complaints only.
+export function complain(error, name = "") {
   const problem = find("problem");
+  if (!error && name && problem.dataset.name !== name) return;
+  problem.dataset.name = name;
   problem.hidden = !error;
   problem.textContent = error ? capital(error.message) : "";
 }

@@ -4,6 +4,7 @@ import { hasMasks } from "./brush.js";
 import { settings } from "./options.js";
 import { show } from "./viewer.js";
 
+const NAME = "instant"; // of its complaints
 const DRAFT = 512; // pixels: while a slider is moved
 let painted = null; // what the server painted last, and of what
 let coming = null; // {controller, isDraft} of the request that is under way
@@ -37,10 +38,10 @@ async function request(isMoving) {
   try {
     const answer = await ask("POST", "api/instant", { ...given, ...sources() }, {}, controller.signal);
     painted = { ...answer, photo, isDraft: isMoving, seconds: (performance.now() - began) / 1000, size: Math.max(answer.width, answer.height) };
-    complain(null);
+    complain(null, NAME);
     showInstant(Boolean(next));
   } catch (error) {
-    if (error.name !== "AbortError" && error.status !== 409 && !(error instanceof Unreachable)) complain(error);
+    if (error.name !== "AbortError" && error.status !== 409 && !(error instanceof Unreachable)) complain(error, NAME);
   } finally {
     coming = null;
     if (next) {

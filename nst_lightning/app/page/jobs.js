@@ -1,7 +1,7 @@
 // The visitor's jobs: started, followed by the server's events, kept on the shelf, brought back.
 import { ask, choice, complain, element, find, server } from "./common.js";
 import { sendMasks, setMasks } from "./brush.js";
-import { isActive } from "./messages.js";
+import { isActive, word } from "./messages.js";
 import { findPicture, showChosen } from "./pictures.js";
 import { setSettings, settings, showEstimate } from "./options.js";
 import { sources } from "./instant.js";
@@ -70,7 +70,7 @@ export function follow(id) {
   shown = id;
   showJob(jobs.get(id));
   listJobs();
-  if (!events && [...jobs.values()].some((job) => isActive(job) && !job.is_lost)) listenForEvents();
+  if (!events && [...jobs.values()].some(isActive)) listenForEvents();
 }
 
 // Brings back a job's picture with its pictures and settings.
@@ -162,13 +162,13 @@ function listJobs() {
 function item(job) {
   const names = job.names.map((name) => name.replace("sample:", "").replace("_", " ")).join(" × ");
   const button = element("button", { type: "button", title: names });
-  button.setAttribute("aria-label", `${names}, ${job.status}`);
+  button.setAttribute("aria-label", `${names}, ${word(job)}`);
   button.setAttribute("aria-current", job.id === shown);
   if (job.preview) button.append(element("img", { alt: "", src: job.kept?.preview || `api/jobs/${job.id}/preview?${job.preview}` }));
-  if (job.status !== "complete") button.append(element("i", { textContent: job.status }));
+  if (job.status !== "complete") button.append(element("i", { textContent: word(job) }));
   button.addEventListener("click", () => bringBack(job.id));
   const made = element("li", {}, button);
-  if (!isActive(job) || job.is_lost) {
+  if (!isActive(job)) {
     const gone = element("button", { type: "button", className: "remove", textContent: "×", title: `Delete ${names}` });
     gone.setAttribute("aria-label", `Delete ${names}`);
     gone.addEventListener("click", () => remove(job.id));

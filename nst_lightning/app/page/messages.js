@@ -1,10 +1,12 @@
 // How a job stands, in words.
 import { capital } from "./common.js";
 
-export const isActive = (job) => Boolean(job) && ["waiting", "painting", "stopping"].includes(job.status);
+const isUnderWay = (job) => ["waiting", "painting", "stopping"].includes(job.status); // or was, when the program ended
+export const isActive = (job) => Boolean(job) && !job.is_lost && isUnderWay(job);
+export const word = (job) => (job.is_lost && isUnderWay(job) ? "cut short" : job.status);
 
 export function describe(job) {
-  if (job.is_lost && isActive(job)) return ["It was being painted", "when the program ended; paint it again."];
+  if (job.is_lost && isUnderWay(job)) return ["It was being painted", "when the program ended; paint it again."];
   const progress = job.progress;
   switch (job.status) {
     case "waiting":

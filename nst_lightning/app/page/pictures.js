@@ -1,6 +1,7 @@
 // The walls of photos and styles: samples, and what the visitor brings by file, drop or clipboard.
 import { ask, capital, choice, complain, element, find, server, tell } from "./common.js";
 
+const CANVAS = 16e6; // pixels that a canvas has in any browser
 const ROLES = ["content", "style"];
 const walls = { content: new Map(), style: new Map() }; // id: picture
 
@@ -77,16 +78,38 @@ export function addSample({ name, is_style }) {
   addPicture(is_style ? "style" : "content", { id: `sample:${name}`, name: label, label: `sample: ${label}`, url: `samples/${name}.jpg`, shape: 0 });
 }
 
-export function addUpload(upload, file) {
+export function addUpload(upload, file, isDrawnAnew = false) {
   const picture = {
     id: upload.id,
     name: upload.name,
-    label: `${upload.name}, ${upload.width}×${upload.height}`,
+    label: `${upload.name}, ${isDrawnAnew ? "sent as " : ""}${upload.width}×${upload.height}`,
     url: `api/pictures/${upload.id}`,
     shape: upload.width / upload.height,
     file,
   };
   return addPicture(upload.role, picture);
+}
+
+// What is larger than the server takes is made smaller here, and what it can't read, but this browser can, is drawn
+// anew. What the browser can't read either is left to the server to refuse.
+async function fitting(file) {
+  const image = new Image(), address = URL.createObjectURL(file);
+  try {
+    image.src = address;
+    await new Promise((resolve, reject) => Object.assign(image, { onload: resolve, onerror: reject }));
+    const { naturalWidth: wide, naturalHeight: high } = image;
+    const isLarge = wide * high > server.limits.pixels || file.size > server.limits.bytes;
+    if (!(isLarge || /\.hei[cf]$/i.test(file.name))) return file;
+    const factor = Math.sqrt(Math.min(1, Math.min(server.limits.pixels, CANVAS) / (wide * high)));
+    const canvas = element("canvas", { width: Math.floor(wide * factor) || 1, height: Math.floor(high * factor) || 1 });
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+    return new File([blob], file.name, { type: blob.type });
+  } catch {
+    return file;
+  } finally {
+    URL.revokeObjectURL(address);
+  }
 }
 
 export async function send(role, file) {
@@ -102,7 +125,8 @@ async function bring(role, file) {
   const add = find(`${role}-tiles`).firstElementChild;
   add.classList.add("busy");
   try {
-    choose(role, addUpload(await send(role, file), file));
+    const fitted = await fitting(file);
+    choose(role, addUpload(await send(role, fitted), fitted, fitted !== file));
   } catch (error) {
     complain(error);
   } finally {

@@ -1,5 +1,5 @@
 // What can be done with a finished picture: copied, painted larger, and watched as it came about.
-import { ask, choice, complain, find } from "./common.js";
+import { ask, choice, complain, element, find } from "./common.js";
 import { act, shownJob, start } from "./jobs.js";
 
 async function copyText() {
@@ -33,8 +33,15 @@ function confirm(button, text) {
 let timer = 0;
 let frames = []; // images, decoded
 
+// Formats that the server can write a time-lapse in.
+export function offerLapses(formats) {
+  find("lapse-save").replaceChildren(...formats.map((format) => element("a", { className: "button quiet", textContent: format === "webp" ? "WebP" : format.toUpperCase(), download: "" })));
+  formats.forEach((format, index) => (find("lapse-save").children[index].dataset.format = format));
+}
+
 async function openLapse() {
   const job = shownJob();
+  for (const link of find("lapse-save").children) link.href = `api/jobs/${job.id}/time-lapse.${link.dataset.format}`;
   frames = job.frames.map((number) => Object.assign(new Image(), { src: `api/jobs/${job.id}/frames/${number}` }));
   await Promise.all(frames.map((image) => image.decode().catch(() => {})));
   find("lapse-at").max = frames.length - 1;

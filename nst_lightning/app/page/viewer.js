@@ -1,5 +1,5 @@
 // The viewer: the photo and the painting that are shown, and how far it is.
-import { choice, find, server } from "./common.js";
+import { choice, element, find, server } from "./common.js";
 import { divide, offerDivider } from "./divider.js";
 import { describe, isActive, numbers } from "./messages.js";
 
@@ -22,7 +22,7 @@ export function show(view) {
   document.title = isActive(job) ? `${view.headline} – Paint a photo` : "Paint a photo";
   showBar(job);
   announce(view);
-  find("stop").hidden = !isActive(job) || job.is_lost;
+  find("stop").hidden = !isActive(job);
   find("stop").textContent = job?.status === "waiting" ? "Cancel" : "Stop here";
   find("stop").disabled = job?.status === "stopping";
   for (const [id, format] of [["download", ""], ["download-jpeg", "jpeg"]]) {
@@ -41,7 +41,7 @@ export function show(view) {
   find("continue").hidden = !job || isActive(job) || job.is_lost || (job.is_instant && job.status === "complete");
   find("continue").textContent = job?.status === "complete" ? "Paint on for longer" : job?.picture ? "Continue" : "Try again";
   find("command-line").hidden = !view.command;
-  find("command").textContent = view.command || "";
+  showCommand(view.command || "");
   find("numbers").textContent = job ? numbers(job) : "";
   find("numbers").hidden = !find("numbers").textContent;
   showMasks(job);
@@ -65,6 +65,13 @@ export function showJob(job) {
 function largerThan(given) {
   const size = given?.settings?.size ?? given?.size;
   return [1024, 2048].find((each) => each > size && each <= server.limits.size);
+}
+
+// Lines are broken between words, not at the hyphens of options; what is copied is the command as it is.
+function showCommand(command) {
+  if (find("command").textContent === command) return;
+  const words = command.split(/( )/).map((word) => (word === " " ? word : element("span", { textContent: word, className: word.length < 40 ? "whole" : "" })));
+  find("command").replaceChildren(...words);
 }
 
 function showMasks(job) {
@@ -102,7 +109,7 @@ function showPainting(view) {
 
 function showBar(job) {
   const bar = find("bar");
-  bar.hidden = !isActive(job) || job.is_lost;
+  bar.hidden = !isActive(job);
   const percent = Math.floor((job?.progress?.fraction || 0) * 100);
   find("fill").style.width = `${percent}%`;
   if (job?.status === "waiting") bar.removeAttribute("aria-valuenow");
