@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import time
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import anyio
 import uvicorn
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -55,6 +57,7 @@ _TYPES = {
     ".mp4": "video/mp4",
 }
 _JPEG_FILE = "picture.jpg"
+_TILE = 240  # pixels: three for each that a tile has on the page
 _STYLES = ("starry", "woodcut", "mosaic")  # of the samples; the others are photos
 _SWEEP_INTERVAL = 20.0  # seconds
 _LONGEST_REQUEST = 10_000  # bytes of JSON
@@ -185,7 +188,20 @@ async def _sample(state: AppState, request: Request) -> Response:
     name = request.path_params["name"]
     if name not in SAMPLES:
         raise RefusalError(404, "there is no such sample.")
-    return FileResponse(sample_path(name), headers={"cache-control": "max-age=3600"})
+    kept = {"cache-control": "max-age=3600"}
+    if request.url.query == "small":
+        return Response(_sample_tile(name), media_type="image/jpeg", headers=kept)
+    return FileResponse(sample_path(name), headers=kept)
+
+
+@cache
+def _sample_tile(name: str) -> bytes:
+    """Return a sample as small as it is to choose from, a JPEG."""
+    file = io.BytesIO()
+    with Image.open(sample_path(name)) as image:
+        image.thumbnail((_TILE, _TILE))
+        image.save(file, "JPEG", quality=85)
+    return file.getvalue()
 
 
 async def _alive(state: AppState, request: Request) -> Response:

@@ -99,12 +99,11 @@ class NSTCommand(CLIHooks, LightningCLI):
         restrict_configs()
         self.names = names
         self.folder = RunFolder(Path(RUNS), "run")
-        is_only_read = isinstance(self, _NothingMade) or self.config_keeper is None
         super().__init__(
             LightningModule,
             LightningDataModule,
             save_config_callback=self.config_keeper,
-            save_config_kwargs={"default": None if is_only_read else _default_settings()},
+            save_config_kwargs={},
             trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [Announcement(), *callbacks]},
             seed_everything_default=0,
             parser_class=OneLineParser,
@@ -142,6 +141,9 @@ class NSTCommand(CLIHooks, LightningCLI):
         except OSError as error:  # of a file that an option names, such as --data settings.yaml
             raise UserError(f"{error.filename or 'a file of settings'} can't be read ({error.strerror}).") from error
         check_further_arguments(self.config.as_dict())
+        is_kept = self.config_keeper is not None and not isinstance(self, _NothingMade)
+        if is_kept and self.config[self.config.subcommand].trainer.logger is not False:  # TensorBoard is told of it
+            self.save_config_kwargs["default"] = _default_settings()  # before the seed is set, which parsing sets too
 
     def resolve_checkpoint(self) -> None:
         """Find the checkpoint, whose run goes on in the same folder; settings come from the config alone."""

@@ -237,7 +237,7 @@ def test_several_styles_have_their_weights_and_masks(instant: bool) -> None:
     [
         ("it.png", """--data.style "['sample:starry', 'it.png']" --data.style_weights '[2, 1]'"""),
         ("it's.png", """--data.style "['sample:starry', './it''s.png']" """),
-        ('5" $HOME `id` \\ it\'s!.png', "--data.style '["),
+        ("5\" $HOME `id` \\ it's!.png", "--data.style '["),
     ],
 )
 def test_lists_of_a_shown_command_are_legible_and_a_shell_reads_them(name: str, shown: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium")
+AXE = Path(__file__).parents[2] / "build" / "node_modules" / "axe-core" / "axe.min.js"  # .ci/run puts it there
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -51,8 +52,8 @@ def visit(browser: Browser, page: Served) -> Iterator[Callable[..., Page]]:
     elsewhere: list[str] = []
     errors: list[str] = []
 
-    def open_page(width: int = 1280, height: int = 900) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+    def open_page(width: int = 1280, height: int = 900, **look: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **look)
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(PATIENCE)
@@ -298,3 +299,193 @@ def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
         at_once(tab)  # in the style that was brought to the first
         assert download(tab)[0] == "still-life-it.png"
         context.close()
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "forced colors": {"forced_colors": "active"},
+    "forced colors, dark": {"forced_colors": "active", "color_scheme": "dark"},
+}
+
+
+def check_by_axe(tab: Page, screen: str) -> None:
+    tab.evaluate(AXE.read_text(encoding="utf-8"))
+    found = tab.evaluate("axe.run()")["violations"]
+    told = [(each["id"], each["impact"], [node["html"] for node in each["nodes"]]) for each in found]
+    assert not told, screen
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="npm install --no-save --prefix build axe-core")
+@pytest.mark.parametrize(
+    ("look", "width", "height"),
+    [
+        ("light", 1280, 800),
+        ("dark", 390, 844),
+        ("dark", 768, 1024),
+        ("forced colors", 1280, 800),
+        ("forced colors, dark", 390, 844),
+    ],
+)
+def test_axe_finds_nothing_on_any_screen(visit: Callable[..., Page], look: str, width: int, height: int) -> None:
+    tab = visit(width, height, bypass_csp=True, reduced_motion="reduce", **LOOKS[look])
+    check_by_axe(tab, "first look")
+    tab.locator("#blend").check()
+    tab.get_by_role("button", name="Mosaic").click()
+    at_once(tab)
+    tab.locator(".more summary").click()
+    check_by_axe(tab, "painted at once")
+    tab.get_by_role("button", name="Brush", exact=True).click()
+    tab.locator("#brushes").get_by_role("radio", name="mosaic").check(force=True)
+    check_by_axe(tab, "brush")
+    tab.get_by_role("button", name="Done").click()
+    tab.get_by_label("Photo file").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    playwright.expect(tab.locator("#problem")).to_be_visible()
+    check_by_axe(tab, "problem")
+    start(tab, "Draft")
+    say(tab, "Painting")
+    check_by_axe(tab, "painting")
+    say(tab, "Finished")
+    tab.get_by_text("The command, and numbers").click()
+    tab.get_by_role("button", name="Time-lapse").click()
+    playwright.expect(tab.locator("#lapse-save a").first).to_be_visible()
+    check_by_axe(tab, "finished")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_is_chosen_can_be_read_in_any_colors(visit: Callable[..., Page], look: str) -> None:
+    tab = visit(**LOOKS[look])
+    tab.get_by_role("button", name="Brush", exact=True).click()
+    for chosen in ("#sizes input:checked + span", "[name=quality]:checked + span", ".chips input:checked + span"):
+        ink, paper = tab.locator(chosen).evaluate(
+            """(one) => {
+                const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+                const seen = [getComputedStyle(document.body).backgroundColor];
+                const parents = [];
+                for (let at = one; at; at = at.parentElement) parents.unshift(at);
+                for (const at of parents) seen.push(getComputedStyle(at).backgroundColor);
+                const mix = (colors) => {
+                    for (const color of colors) { paint.fillStyle = color; paint.fillRect(0, 0, 1, 1); }
+                    return [...paint.getImageData(0, 0, 1, 1).data];
+                };
+                return [mix([...seen, getComputedStyle(one).color]), mix(seen)];
+            }"""
+        )
+        assert contrast(ink[:3], paper[:3]) >= 4.5, chosen
+
+
+def contrast(*colors: list[int]) -> float:
+    """Contrast ratio of two colors of sRGB, 0 to 255 (WCAG 2.2)."""
+
+    def luminance(color: list[int]) -> float:
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (c / 255 for c in color)]
+        return sum(weight * v for weight, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted(map(luminance, colors))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (640, 400)])  # the last: 200 % of the first
+def test_all_that_can_be_clicked_is_large_enough(visit: Callable[..., Page], width: int, height: int) -> None:
+    tab = visit(width, height)
+    tab.get_by_role("button", name="Mosaic").click()
+    at_once(tab)
+    tab.locator(".more summary").click()
+    tab.get_by_text("The command, and numbers").click()
+    tab.get_by_role("button", name="Brush", exact=True).click()
+    small = tab.evaluate("""() => [...document.querySelectorAll("button, input, select, a[href], summary")]
+        .filter((one) => one.checkVisibility())
+        .map((one) => (["radio", "checkbox", "file"].includes(one.type) ? one.labels[0] : one))
+        .map((one) => [one.outerHTML, one.getBoundingClientRect()])
+        .filter(([, box]) => box.width < 24 || box.height < 24)
+        .map(([html]) => html)""")
+    assert small == []  # WCAG 2.2, 2.5.8
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_is_light_and_nothing_holds_it_up(browser: Browser, page: Served) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    answers: list[Any] = []
+    tab.on("response", lambda answer: answers.append(answer))
+    tab.goto(page.address, wait_until="networkidle")
+    playwright.expect(tab.locator("#paint")).to_be_enabled()
+    bodies = {answer.url.removeprefix(page.address): len(answer.body()) for answer in answers}
+    assert len(bodies) <= 30
+    assert sum(bodies.values()) < 600_000, bodies
+    assert all(answer.status == 200 for answer in answers)
+    head = tab.locator("head")
+    assert head.locator("script:not([type=module]):not([async]):not([defer])").count() == 0
+    assert tab.locator("html").get_attribute("lang") == "en"
+    assert tab.title() == "Paint a photo"
+    assert tab.locator("h1").count() == tab.locator("main").count() == 1
+    shift = tab.evaluate("""() => new Promise((resolve) => new PerformanceObserver((list) => resolve(
+        list.getEntries().reduce((sum, each) => sum + each.value, 0))).observe({ type: "layout-shift", buffered: true })
+        || setTimeout(() => resolve(0), 500))""")
+    assert shift < 0.1
+    context.close()
+
+
+def test_a_photo_that_is_too_large_is_made_smaller_before_it_is_sent(
+    visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    tab = visit()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (3000, 2000), "#4080c0").save(tmp_path / "phone.jpg", exif=exif)
+    tab.get_by_label("Photo file").set_input_files(tmp_path / "phone.jpg")
+    name = tab.locator("#content-name")
+    playwright.expect(name).to_contain_text("phone.jpg, sent as")  # 4 megapixels are the most that is taken here
+    width, height = map(int, name.inner_text().rpartition(" ")[2].split("×"))
+    assert 3_900_000 < width * height <= 4_000_000
+    assert width / height == pytest.approx(2 / 3, rel=0.002)
+    start(tab, "Draft")
+    say(tab, "Finished")
+    assert download(tab)[1].size == (43, 64)
+
+
+def test_a_complaint_stays_until_something_is_done_about_it(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.get_by_label("Photo file").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    playwright.expect(tab.locator("#problem")).to_contain_text("a.txt")
+    slider = tab.locator("#strength")
+    slider.evaluate("(slider) => { slider.value = 1; slider.dispatchEvent(new Event('change')); }")
+    at_once(tab)  # by itself, which is no answer
+    playwright.expect(tab.locator("#problem")).to_be_visible()
+    tab.get_by_role("button", name="Still life").click()
+    playwright.expect(tab.locator("#problem")).to_be_hidden()
+
+
+def test_a_command_is_broken_between_words_and_copied_as_it_is(visit: Callable[..., Page]) -> None:
+    tab = visit(390, 844)
+    tab.locator("#blend").check()
+    tab.get_by_role("button", name="Woodcut").click()
+    at_once(tab)
+    tab.get_by_text("The command, and numbers").click()
+    code = tab.locator("#command")
+    assert "--data.style \"['sample:starry', 'sample:woodcut']\"" in str(code.text_content())
+    broken = code.evaluate(
+        "(code) => [...code.querySelectorAll('.whole')].filter((one) => one.getClientRects().length > 1)"
+    )
+    assert broken == []
+    selected = code.evaluate("(code) => { getSelection().selectAllChildren(code); return getSelection().toString(); }")
+    assert selected == code.text_content()
+    assert code.evaluate("(code) => code.scrollWidth <= code.clientWidth")
+
+
+def test_the_time_lapse_is_saved(visit: Callable[..., Page]) -> None:
+    pytest.importorskip("av")
+    tab = visit()
+    start(tab, "Draft")
+    say(tab, "Finished")
+    tab.get_by_role("button", name="Time-lapse").click()
+    for link, format in (("WebP", "WEBP"), ("GIF", "GIF")):
+        with tab.expect_download() as expected:
+            tab.get_by_role("link", name=link, exact=True).click()
+        assert expected.value.suggested_filename == f"town-starry-time-lapse.{format.lower()}"
+        lapse = Image.open(expected.value.path())
+        assert (lapse.format, lapse.size) == (format, (64, 48))
+        assert lapse.n_frames > 3  # type: ignore[attr-defined]
+    with tab.expect_download() as expected:
+        tab.get_by_role("link", name="MP4", exact=True).click()
+    assert Path(expected.value.path()).read_bytes()[4:8] == b"ftyp"

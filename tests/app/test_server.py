@@ -268,6 +268,7 @@ def test_visitors_see_only_their_own(page: Served) -> None:
         ("POST", f"/api/jobs/{job['id']}/larger"),
         ("POST", f"/api/jobs/{job['id']}/delete"),
         ("GET", f"/api/jobs/{job['id']}/frames/0"),
+        ("GET", f"/api/jobs/{job['id']}/time-lapse.webp"),
     ]:
         assert other.ask(method, path)[0] == 404, path
         assert Client(mine.port).ask(method, path)[0] == 401, path

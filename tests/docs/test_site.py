@@ -17,16 +17,19 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+import yaml
 
-from nst_lightning._compat import silence_lightning
+from nst_lightning._compat import option_names, silence_lightning
 from nst_lightning.cli.app import read_app_request
 from nst_lightning.cli.batch import read_batch_request
 from nst_lightning.cli.main import COMMANDS
+from nst_lightning.cli.pictures import names_picture, read_pictures
 from nst_lightning.cli.sweep import read_sweep_request
 from nst_lightning.cli.video import read_video_request
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
-from nst_lightning.runs.fit_command import resolve_settings
+from nst_lightning.jobs.grid import SHORT_NAMES
+from nst_lightning.runs.fit_command import NSTCommand, parsed, resolve_settings
 from nst_lightning.runs.predict_command import PredictCommand
 from tests.helpers.inputs import make_image
 
@@ -120,20 +123,27 @@ def shell_blocks(page: Path) -> Iterator[str]:
         yield from block.replace("\\\n", " ").splitlines()
 
 
+def inline_codes(page: Path) -> list[str]:
+    """Code within the text and tables of a Markdown page, without the blocks."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
 def nst_commands() -> Iterator[tuple[str, list[str]]]:
     """Every `nst` command of README and documentation with its arguments, also after `&&` and in tables."""
     for page in PAGES:
-        inline = re.findall(r"`(nst [a-z]+ [^`]*)`", page.read_text(encoding="utf-8"))
-        for line in (*shell_blocks(page), *inline):
-            if found := re.search(r"(?:^|[\s/])nst ([a-z]+ .*|[a-z]+)$", line):
-                yield page.relative_to(ROOT).as_posix(), shlex.split(found[1])
+        for line in (*shell_blocks(page), *(code for code in inline_codes(page) if re.match(r"nst \S+ ", code))):
+            if found := re.search(r"(?:^|[\s/(])nst ([\w:./]+ [^()]*|[a-z]+)\)?$", line):
+                yield page.relative_to(ROOT).as_posix(), shlex.split(found[1], comments=True)
 
 
 SHOWN = sorted({(page, shlex.join(args)) for page, args in nst_commands() if not {"…", "CLASS", "COMMAND"} & set(args)})
 
 
 def test_every_command_is_shown() -> None:
-    assert {args.split()[0] for _, args in SHOWN} == set(COMMANDS)
+    names = {args.split()[0] for _, args in SHOWN}
+    assert {name for name in names if not names_picture(name)} == set(COMMANDS)
+    assert {"me.jpg", "./fit", "sample:town"} <= names
 
 
 class _ParsedPredict(PredictCommand):
@@ -168,6 +178,9 @@ def check_command(command: str, args: list[str]) -> None:
         _check_fit(video.configs, video.base)
     elif command == "app":
         read_app_request(args)
+    elif command not in COMMANDS:  # pictures
+        (command, *args), _ = read_pictures([command, *args])
+        check_command(command, args)
     else:
         import_module(f"nst_lightning.cli.{command}").make_parser().parse_own(args)
 
@@ -218,6 +231,50 @@ def test_an_option_that_is_shown_exists(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     resolve_settings(["fit", *shlex.split(options)])
+
+
+OF_LIGHTNING = {
+    "fit": ("starry", "fast_starry", "any_style", "distill_compact", "texture", "inversion", "crowsonkb"),
+    "predict": ("fast_predict",),
+}
+
+
+def known_options() -> set[str]:
+    """Names of all options of all commands."""
+    parsers = (
+        import_module(f"nst_lightning.cli.{name}") for name in ("pictures", *COMMANDS) if name not in OF_LIGHTNING
+    )
+    names = {name for module in parsers for name in option_names(module.make_parser())} | set(SHORT_NAMES)
+    for command, configs in OF_LIGHTNING.items():
+        for config in configs:
+            read = parsed(NSTCommand if command == "fit" else PredictCommand, [command, f"--config={config}"])
+            settings = yaml.safe_load(read.subcommand_parser().dump(read.config[command], skip_none=False))
+            names |= {f"{name}{end}" for name in _flat(settings) for end in ("", ".help")} | {"help", "print_config"}
+    return names
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Names of settings as one types them, those of groups too."""
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            inner = prefix if name == "init_args" else f"{prefix}.{name}" if prefix else name
+            yield inner
+            yield from _flat(value, inner)
+
+
+@pytest.mark.slow
+def test_every_option_that_is_named_exists() -> None:
+    known = known_options()
+    assert {"data.size", "model.style.weight", "instant", "names", "model.smoothing"} <= known
+    unknown = {
+        (page.name, option)
+        for page in PAGES
+        for code in inline_codes(page)
+        if code.startswith(("--", "nst ", "-"))
+        for option in re.findall(r"(?<![\w-])--(?:grid\.)?([A-Za-z][\w.-]*)", code)
+        if option not in known and not option.startswith("trainer.logger.")  # those of another logger
+    }
+    assert not unknown
 
 
 def python_blocks(page: Path) -> list[str]:

@@ -3,7 +3,7 @@ export const find = (id) => document.getElementById(id);
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const server = { limits: {}, steps: {}, paces: {} }; // what the server said about itself
 
-// What the visitor has chosen; a picture is {id, name, label, url, shape, file}, the file only of those brought since
+// What the visitor has chosen; a picture is {id, name, label, url, tile, shape, file}, the file only of those brought since
 // the page was loaded.
 export const choice = { content: null, styles: [], weights: {} };
 

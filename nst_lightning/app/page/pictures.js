@@ -58,7 +58,7 @@ function share(style) {
 
 export function addPicture(role, picture) {
   walls[role].set(picture.id, picture);
-  const image = element("img", { alt: capital(picture.name), src: picture.url });
+  const image = element("img", { alt: capital(picture.name), src: picture.tile ?? picture.url });
   const tile = element("button", { type: "button", className: "tile", title: capital(picture.name) }, image);
   tile.dataset.id = picture.id;
   tile.setAttribute("aria-pressed", "false");
@@ -75,7 +75,7 @@ export function addPicture(role, picture) {
 
 export function addSample({ name, is_style }) {
   const label = name.replace("_", " ");
-  addPicture(is_style ? "style" : "content", { id: `sample:${name}`, name: label, label: `sample: ${label}`, url: `samples/${name}.jpg`, shape: 0 });
+  addPicture(is_style ? "style" : "content", { id: `sample:${name}`, name: label, label: `sample: ${label}`, url: `samples/${name}.jpg`, tile: `samples/${name}.jpg?small`, shape: 0 });
 }
 
 export function addUpload(upload, file, isDrawnAnew = false) {
