@@ -19,7 +19,7 @@ from nst_lightning.data.schedule import steps_per_level
 from nst_lightning.images.samples import SAMPLE
 from nst_lightning.jobs.pictures import QUALITIES, path_list
 from nst_lightning.runs.config_files import find_config
-from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.resume import RUNS
 
 RESULT_FILE = "picture.png"
 """Name of the result in a job's folder."""

@@ -134,7 +134,7 @@ def read_batch_request(args: Sequence[str]) -> BatchRequest:
     from nst_lightning.images.files import check_output
     from nst_lightning.jobs.batch import BatchRequest, Match
     from nst_lightning.runs.config_files import find_config
-    from nst_lightning.runs.run_folder import expand_name
+    from nst_lightning.runs.resume import expand_name
 
     check_flag(own.keep_checkpoints, "--keep_checkpoints")
     configs = tuple(find_config(given) for given in own.config or ["starry.yaml"])

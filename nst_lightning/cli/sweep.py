@@ -146,7 +146,7 @@ def _read_yaml(key: str, text: str) -> Any:
 def _make_request(own: Mapping[str, Any], rest: Sequence[str]) -> SweepRequest:
     from nst_lightning.jobs.sweep import SweepRequest
     from nst_lightning.runs.config_files import find_config, is_sweep
-    from nst_lightning.runs.run_folder import expand_name
+    from nst_lightning.runs.resume import expand_name
 
     files = [find_config(given) for given in own["config"] or ["starry.yaml"]]
     sweeps = [path for path in files if is_sweep(path)]

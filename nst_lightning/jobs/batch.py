@@ -39,11 +39,11 @@ from nst_lightning.jobs.pairs import (
     read_manifest,
 )
 from nst_lightning.jobs.processes import Rank, StopSignals, claim
-from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, write_pairs_sheet, write_table
+from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, write_pairs_sheet, write_summary
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
 from nst_lightning.runs.config_files import takes_class
 from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.run_folder import runs_root
+from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.addresses import address, path_of, shown
 from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
@@ -581,23 +581,6 @@ def _paint_all(
 def _show_warning(terminal: TextIO, title: str, kind: str, value: Any) -> None:
     if kind == "warning":
         terminal.write(f"{title}: {value}\n")
-
-
-def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> None:
-    """Write the table of a batch: content, style, output, the options of a manifest, and how far each pair got.
-
-    Args:
-        path: File to write.
-        pairs: All pairs.
-        outcomes: Outcome of each pair.
-    """
-    options = list(dict.fromkeys(name for pair in pairs for name in pair.options))
-    rows = [
-        dict[str, Any](content=pair.content.path, style=pair.style.path, output=shown(pair.output))
-        | {name: pair.options.get(name) for name in options}
-        for pair in pairs
-    ]
-    write_table(path, rows, outcomes, ("status", "message", "steps", "seconds"))
 
 
 def _log_outcomes(

@@ -24,7 +24,7 @@ from nst_lightning.images.resize import fit_long_side
 from nst_lightning.jobs.job import Job, JobFolder, Outcome, output_of_run, run_job
 from nst_lightning.jobs.settings import KeptSettings
 from nst_lightning.losses.temporal import TemporalLoss
-from nst_lightning.runs.run_folder import RUNS
+from nst_lightning.runs.resume import RUNS
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import write_text
 from nst_lightning.utils.locks import LOCK, check_locks

@@ -19,6 +19,7 @@ from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.jobs.grid import Axis, Run, Sheet, axis_name
 from nst_lightning.jobs.job import VERSION, Outcome
 from nst_lightning.jobs.pairs import Pair, Source
+from nst_lightning.utils.addresses import shown
 from nst_lightning.utils.atomic import atomic_file
 
 MOST_ON_A_SHEET = 400
@@ -167,6 +168,23 @@ def _references(axes: Sequence[Axis], data: Mapping[str, Any], size: int) -> lis
             except UserError:  # moved away since the runs were painted
                 continue
     return found
+
+
+def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> None:
+    """Write the table of a batch: content, style, output, the options of a manifest, and how far each pair got.
+
+    Args:
+        path: File to write.
+        pairs: All pairs.
+        outcomes: Outcome of each pair.
+    """
+    options = list(dict.fromkeys(name for pair in pairs for name in pair.options))
+    rows = [
+        dict[str, Any](content=pair.content.path, style=pair.style.path, output=shown(pair.output))
+        | {name: pair.options.get(name) for name in options}
+        for pair in pairs
+    ]
+    write_table(path, rows, outcomes, ("status", "message", "steps", "seconds"))
 
 
 def write_pairs_sheet(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome], title: str) -> None:

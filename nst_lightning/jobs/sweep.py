@@ -22,7 +22,7 @@ from nst_lightning.jobs.processes import JobRunner
 from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
 from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.run_folder import runs_root
+from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.locks import check_locks
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files

@@ -45,7 +45,7 @@ from nst_lightning.errors import UserError, missing_packages_named, one_line, us
 from nst_lightning.runs.config_files import OneLineParser, check_further_arguments, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import RUNS, expand_name, find_checkpoint, runs_root
+from nst_lightning.runs.resume import RUNS, expand_name, find_checkpoint, runs_root
 from nst_lightning.runs.saved_config import ConfigKeeper, image_settings, saved_configs
 from nst_lightning.runs.trainer import TRAINER_DEFAULTS, build_trainer, check_memory, result_of
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer

@@ -22,7 +22,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import ANY_STYLE
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import runs_root
+from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import image_settings
 from nst_lightning.runs.trainer import build_predictor
 from nst_lightning.tasks.fast_stylizer import FastStylizer

@@ -26,7 +26,7 @@ from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.runs.ranks import check_launch, choose_strategy
 from nst_lightning.runs.result import Result
-from nst_lightning.runs.run_folder import find_checkpoint, runs_root
+from nst_lightning.runs.resume import find_checkpoint, runs_root
 from nst_lightning.runs.run_logger import RunLogger
 from nst_lightning.tasks.network_training import NetworkTraining
 from nst_lightning.tasks.precision import ENCODER_DTYPES, default_precision

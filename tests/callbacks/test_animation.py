@@ -15,12 +15,12 @@ from lightning.pytorch import LightningModule
 from PIL import Image, ImageSequence
 
 from nst_lightning.callbacks.animation import Animation
+from nst_lightning.callbacks.run_folder import RunFolder
 from nst_lightning.cli.main import main
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import resize
 from nst_lightning.losses import TotalVariationLoss
-from nst_lightning.runs.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks import StyleTransfer
 from tests.runs.conftest import fit_words

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_lightning.runs.run_folder import expand_name
+from nst_lightning.runs.resume import expand_name
 
 
 @pytest.fixture

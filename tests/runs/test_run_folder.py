@@ -14,7 +14,7 @@ import yaml
 
 from nst_lightning import UserError
 from nst_lightning.callbacks.run_folder import InRunFolder, RunFolder, is_locked, locked, run_folder
-from nst_lightning.runs.run_folder import find_checkpoint
+from nst_lightning.runs.resume import find_checkpoint
 
 RUNS = Path("lightning_logs")
 LAST = "checkpoints/last.ckpt"

@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter
+from nst_lightning.callbacks.run_folder import RunFolder
 from nst_lightning.callbacks.tensorboard import StylizedImages
 from nst_lightning.data.fast_transfer_data import FastBatch, FastTransferData
 from nst_lightning.encoders.vgg19 import VGG19
@@ -21,7 +22,6 @@ from nst_lightning.losses import ContentLoss, GramStyleLoss, TemporalLoss, Total
 from nst_lightning.losses.objective import Objective, References
 from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.transformer import TransformerNet
-from nst_lightning.runs.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks.fast_style_transfer import FastStyleTransfer
 from nst_lightning.tasks.network_training import strength_of_step

@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 
 from nst_lightning import StyleTransfer, TransferData
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
-from nst_lightning.runs.run_folder import RunFolder
+from nst_lightning.callbacks.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks import precision
 from nst_lightning.tasks.precision import default_precision, native_bfloat16
