@@ -525,7 +525,7 @@ class _Dealer:
         needs: What a job is given.
         surroundings: What workers have in common with the driver.
         progress: Handle of the `ProgressStore`.
-        runner: Whose jobs these are.
+        runner: Runner that the jobs belong to; it hears of them.
     """
 
     ray: Any
