@@ -53,7 +53,7 @@ from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
-from nst_lightning.utils.storage import fetch, look, push, remove
+from nst_lightning.utils.storage import fetch, look, push, put, remove
 from nst_lightning.utils.streams import write_path
 from nst_lightning.utils.yaml_texts import to_yaml
 
@@ -283,7 +283,9 @@ class PairPainter:
                 message = f"{error.filename} can't be read ({error.strerror})."
             folder.fail(message)
             return Outcome("failed", message)
-        with output_of_run(folder.folder / LOG, lambda text: report("warning", text)):
+        log = folder.folder / LOG
+        with output_of_run(log, lambda text: report("warning", text)):
+            put(log, log)  # in a bucket as well it tells of a process that was killed before the pair was finished
             outcome = run_job(self.job(folder), report)
         if outcome.status == "failed":
             folder.fail(outcome.message)

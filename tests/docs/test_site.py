@@ -23,7 +23,9 @@ from nst_lightning._compat import option_names, silence_lightning
 from nst_lightning.cli.app import read_app_request
 from nst_lightning.cli.batch import read_batch_request
 from nst_lightning.cli.main import COMMANDS
+from nst_lightning.cli.options import cluster_request
 from nst_lightning.cli.pictures import names_picture, read_pictures
+from nst_lightning.cli.predict import make_parser as make_predict_parser
 from nst_lightning.cli.sweep import read_sweep_request
 from nst_lightning.cli.video import read_video_request
 from nst_lightning.errors import UserError
@@ -166,7 +168,9 @@ def check_command(command: str, args: list[str]) -> None:
         resolve_settings([command, *args])
     elif command == "predict":
         silence_lightning()
-        _ParsedPredict([command, *args])
+        own, rest = make_predict_parser().split(args)
+        cluster_request(own)
+        _ParsedPredict([command, *rest])
     elif command == "sweep":
         sweep = read_sweep_request(args)
         _check_fit([], sweep.base)
@@ -195,7 +199,9 @@ def test_a_command_that_is_shown_can_be_given(
     (tmp_path / "mine.yaml").write_text((ROOT / "configs" / "starry.yaml").read_text())
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    name, *args = shlex.split(command.replace("s3://", "memory://"))  # a store that is there without a network
+    given = command.replace("s3://", "memory://")  # a store that is there without a network
+    given = given.replace("$head", "node1").removesuffix(" &").removesuffix(" '&'")  # of a shell script
+    name, *args = shlex.split(given)
     for image in re.findall(r"--config (\S+\.png)", command):  # which holds the settings that it was painted by
         settings = ROOT / "configs" / ("starry.yaml" if name == "fit" else "fast_predict.yaml")
         write_image(image, torch.zeros(1, 3, 8, 8), settings=settings.read_text())
