@@ -135,6 +135,24 @@ def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_
     playwright.expect(tab.locator("#recent")).to_be_hidden()
 
 
+def test_an_answer_that_is_cut_off_is_none(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.evaluate("""() => {
+        const real = window.fetch;
+        window.fetch = async (...given) => {
+            const answer = await real(...given);
+            if (!String(given[0]).includes("api/instant")) return answer;
+            window.fetch = real; // the next one is whole
+            window.isCutOff = true;
+            return {ok: true, json: () => Promise.reject(new DOMException("overtaken", "AbortError"))};
+        };
+    }""")
+    tab.get_by_role("button", name="Mosaic").click()
+    tab.wait_for_function("window.isCutOff")
+    tab.get_by_role("button", name="Woodcut").click()
+    say(tab, "Painted at once")
+
+
 def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> None:
     tab = visit()
     problem, content = tab.locator("#problem"), tab.get_by_label("Photo file")

@@ -21,15 +21,18 @@ export async function ask(method, path, body, headers = {}, signal = undefined) 
     body = JSON.stringify(body);
     headers = { "content-type": "application/json", ...headers };
   }
-  let answer;
+  let answer, decoded;
   try {
     answer = await fetch(path, { method, body, headers, signal });
+    decoded = await answer.json().catch((error) => {
+      if (error instanceof SyntaxError) return {}; // no JSON
+      throw error; // it was cut off, or is not wanted any more
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     tell("unreachable");
     throw new Unreachable("the page’s program can’t be reached; is nst app still running?");
   }
-  const decoded = await answer.json().catch(() => ({}));
   if (!answer.ok) throw Object.assign(new Error(decoded.error || `the answer was ${answer.status}; try again.`), { status: answer.status });
   return decoded;
 }
