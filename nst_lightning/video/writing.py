@@ -203,8 +203,7 @@ def _quality(codec: _Codec, crf: int) -> dict[str, str]:
         # cpu-used 4 takes 0.4 of the time of the default, 1, for 1 % more bytes
         return {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
     if codec == "libx264":
-        # With x264's macroblock tree, some vector instructions of it, the same frames give other bytes once in a thousand
-        # times on a busy machine.
+        # With x264's macroblock tree the same frames give other bytes once in a thousand times on a busy machine.
         return {"crf": str(crf), "mbtree": "0"}
     return {"qmin": "2", "qmax": "4"}
 
