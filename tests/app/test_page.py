@@ -143,12 +143,11 @@ def test_an_answer_that_is_cut_off_is_none(visit: Callable[..., Page]) -> None:
             const answer = await real(...given);
             if (!String(given[0]).includes("api/instant")) return answer;
             window.fetch = real; // the next one is whole
-            window.isCutOff = true;
             return {ok: true, json: () => Promise.reject(new DOMException("overtaken", "AbortError"))};
         };
     }""")
-    tab.get_by_role("button", name="Mosaic").click()
-    tab.wait_for_function("window.isCutOff")
+    with tab.expect_response("**/api/instant"):
+        tab.get_by_role("button", name="Mosaic").click()
     tab.get_by_role("button", name="Woodcut").click()
     say(tab, "Painted at once")
 

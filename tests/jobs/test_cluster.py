@@ -235,7 +235,11 @@ def outputs(folder: str = "out") -> dict[str, bytes]:
 
 
 def stamps() -> dict[str, tuple[int, int]]:
-    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in Path("out").rglob("*_dots.png")}
+    """What tells the pictures of complete runs from others at the same place; a run that is killed after its picture is
+    written, and before it is complete, writes it again."""
+    complete = {path.parts[-3] for path in Path("lightning_logs").rglob("result.json")}
+    pictures = [path for path in Path("out").rglob("*_dots.png") if path.stem in complete]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in pictures}
 
 
 def wait_for(condition: Callable[[], bool], command: Command) -> None:
