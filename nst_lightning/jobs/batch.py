@@ -27,7 +27,7 @@ from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
 from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
-from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, Report, claimed, output_of_run, run_job
+from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, Report, claimed, do_job
 from nst_lightning.jobs.jobs_bar import JobsBar
 from nst_lightning.jobs.pairs import (
     Pair,
@@ -53,7 +53,7 @@ from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
-from nst_lightning.utils.storage import fetch, look, push, put, remove
+from nst_lightning.utils.storage import fetch, look, remove
 from nst_lightning.utils.streams import write_path
 from nst_lightning.utils.yaml_texts import to_yaml
 
@@ -283,17 +283,7 @@ class PairPainter:
                 message = f"{error.filename} can't be read ({error.strerror})."
             folder.fail(message)
             return Outcome("failed", message)
-        log = folder.folder / LOG
-        with output_of_run(log, lambda text: report("warning", text)):
-            put(log, log)  # in a bucket as well it tells of a process that was killed before the pair was finished
-            outcome = run_job(self.job(folder), report)
-        if outcome.status == "failed":
-            folder.fail(outcome.message)
-        if outcome.status != "complete":
-            push(folder.folder)  # the log
-        else:
-            folder.finish(keep_checkpoints=self._request.keep_checkpoints)
-        return outcome
+        return do_job(self.job(folder), report, keep_checkpoints=self._request.keep_checkpoints)
 
 
 def device_args(settings: Mapping[str, Any], rank: Rank) -> list[str]:

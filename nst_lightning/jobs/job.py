@@ -28,7 +28,7 @@ from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.atomic import storage_error, write_text
 from nst_lightning.utils.locks import LOCK
 from nst_lightning.utils.records import read_json, read_seconds
-from nst_lightning.utils.storage import fetch, look, remove
+from nst_lightning.utils.storage import fetch, look, push, put, remove
 
 VERSION = "version_0"
 RESULT = "result.json"
@@ -186,7 +186,7 @@ def run_job(job: Job, report: Report) -> Outcome:
     return Outcome("complete")
 
 
-def do_job(job: Job, report: Report) -> Outcome:
+def do_job(job: Job, report: Report, *, keep_checkpoints: bool = True) -> Outcome:
     """Do a job, or what is left of it, in a process for many: what a run says goes into `log.txt`.
 
     That stays only if the run does not come through.
@@ -194,6 +194,7 @@ def do_job(job: Job, report: Report) -> Outcome:
     Args:
         job: The job; no other process is at it, and its folder is there.
         report: Hears of the progress, and of warnings.
+        keep_checkpoints: Whether those of a complete run stay.
 
     Returns:
         Status and message as `run_job` does; all of it if the run is complete.
@@ -201,14 +202,16 @@ def do_job(job: Job, report: Report) -> Outcome:
     Raises:
         StorageError: If the disk is full: the next job would not fare better.
     """
-    folder = JobFolder(job.folder)
-    with output_of_run(job.folder / LOG, lambda text: report("warning", text)):
+    folder, log = JobFolder(job.folder), job.folder / LOG
+    with output_of_run(log, lambda text: report("warning", text)):
+        put(log, log)  # in a bucket as well it tells of a process that was killed before the job was finished
         outcome = run_job(job, report)
     if outcome.status == "complete":
-        folder.finish()
+        folder.finish(keep_checkpoints=keep_checkpoints)
         return folder.outcome()
     if outcome.status == "failed":
         folder.fail(outcome.message)
+    push(job.folder)  # the log
     return outcome
 
 
