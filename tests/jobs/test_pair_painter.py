@@ -10,7 +10,7 @@ import yaml
 
 from nst_lightning.cli.batch import read_batch_request
 from nst_lightning.errors import UserError
-from nst_lightning.jobs import batch
+from nst_lightning.jobs import job as jobs
 from nst_lightning.jobs.batch import PairFolder, PairPainter
 from nst_lightning.jobs.job import FAILED, LOG, Job, Outcome
 from nst_lightning.jobs.pairs import Pair, Source
@@ -70,7 +70,7 @@ def test_a_warning_of_a_run_is_shown_with_the_pair_and_its_chatter_is_not(
         logging.getLogger("nst_lightning.somewhere").warning("too small")
         return Outcome("stopped")
 
-    monkeypatch.setattr(batch, "run_job", run_job)
+    monkeypatch.setattr(jobs, "run_job", run_job)
     monkeypatch.setattr(logging.getLogger("nst_lightning"), "level", logging.INFO)
     place = place_of("sample:town", "sample:starry")
     place.folder.mkdir(parents=True)
