@@ -40,12 +40,16 @@ from nst_lightning.images.resize import cover
 from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task
 from nst_lightning.jobs.job import Job, Outcome, Report
 
+_LOOK_INTERVAL = 0.1  # seconds: looking takes time from the nodes
 STORE = 100 * 2**20  # bytes; Ray's smallest is 75 MiB
 
 GPUS, PICTURES = 64, 100_000
-REQUESTS = 40  # of a job to a bucket: inputs, config, logs, result, sheet; checkpoints apart
+# Requests to a bucket, counted at an S3 server as the difference of 12 jobs and 4: of `nst batch` all at 128 pixels,
+# checkpoints included, and of an image of `nst predict`; of which puts.
+REQUESTS, PUTS = 56, 14
+IMAGE_REQUESTS, IMAGE_PUTS = 3, 1
 LATENCY = 0.03  # seconds of a request to a bucket in the same region
-BUCKET_RATE = 3500  # puts a second and prefix, as Amazon says of S3
+PUT_RATE, GET_RATE = 3500, 5500  # a second and prefix, as Amazon says of S3
 KINDS = {  # seconds of a GPU for a job, pictures in a job
     "nst predict, 512 pixels, shares of 256": (256 * 0.02, 256),
     "nst batch, 128 pixels": (2.0, 1),
@@ -85,17 +89,22 @@ def cluster_of(nodes: int) -> Iterator[str]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def cpu_seconds() -> float:
-    """Return the processor seconds of all processes that this one has started, themselves and their children."""
-    total = 0.0
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+class CpuTime:
+    """Processor time of all processes that this one has started, themselves and their children."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[int, float], float] = {}
+
+    def look(self) -> float:
+        """Return the seconds up to now, those of ended processes as they last were."""
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                self._seconds[process.pid, process.create_time()] = times.user + times.system
+        return sum(self._seconds.values())
 
 
-def measure(command: Sequence[str], results: Path, pattern: str, *, pinned: bool, skip: int = 1) -> Measured:
+def measure(command: Sequence[str], results: Path, suffix: str, *, pinned: bool, skip: int = 1) -> Measured:
     """Run `nst` and measure from the result number *skip* to the last."""
     cores = os.sched_getaffinity(0)
     if pinned:
@@ -103,19 +112,26 @@ def measure(command: Sequence[str], results: Path, pattern: str, *, pinned: bool
     argv = [sys.executable, "-m", "nst_lightning", *command]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     os.sched_setaffinity(0, cores)
-    begun, last, count = (0.0, 0.0, 0), (0.0, 0.0), 0
+    cpu = CpuTime()
+    begun = last = (0.0, 0.0, 0)  # when, after what processor time, and how many results there were
     while process.poll() is None:
-        time.sleep(0.02)
-        found = sum(1 for _ in results.glob(pattern))
-        if found > count:
-            count = found
-            last = time.perf_counter(), cpu_seconds()
-            if begun[2] == 0 and found >= skip:
-                begun = (*last, found)
+        time.sleep(_LOOK_INTERVAL)
+        found = _count(results, suffix)
+        if found >= skip and found > last[2]:
+            last = time.perf_counter(), cpu.look(), found
+            begun = begun if begun[2] else last
     if process.returncode:
         raise RuntimeError(process.stderr.read() if process.stderr else "")
-    done = max(1, count - begun[2])
+    done = max(1, last[2] - begun[2])
     return Measured((last[0] - begun[0]) / done, (last[1] - begun[1]) / done)
+
+
+def _count(folder: Path, suffix: str) -> int:
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.name.endswith(suffix) for entry in entries)
+    except FileNotFoundError:
+        return 0
 
 
 def make_photos(folder: Path, count: int, size: int) -> None:
@@ -141,7 +157,7 @@ def overhead(address: str, size: int, options: argparse.Namespace, folder: Path)
             more = [] if kind == "alone" else ["--cluster", address]
             output = folder / name
             command = [*words, "--name", name, "--output", str(output), *more]
-            rounds.append(measure(command, output, "*_starry.png", pinned=kind == "alone"))
+            rounds.append(measure(command, output, "_starry.png", pinned=kind == "alone"))
         seconds.append(rounds[1].seconds / rounds[0].seconds)
         cpu.append(rounds[1].cpu / rounds[0].cpu)
         print(f"  {size} px: alone {rounds[0].seconds:.2f} s, Ray {rounds[1].seconds:.2f} s a job", flush=True)
@@ -158,7 +174,7 @@ def scaling(options: argparse.Namespace, folder: Path) -> None:
             with cluster_of(nodes) as address:
                 command = ["predict", "--data.images", str(folder / "photos"), "--output.folder", str(output)]
                 command += ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--cluster", address]
-                found = measure(command, output, "*.jpg", pinned=False, skip=16 * nodes)
+                found = measure(command, output, ".jpg", pinned=False, skip=16 * nodes)
             rates[nodes].append(1 / found.seconds)
             print(f"  {nodes} nodes: {1 / found.seconds:.2f} pictures/s, {found.cpu:.3f} cpu s each", flush=True)
     first = statistics.median(rates[options.nodes[0]])
@@ -192,11 +208,12 @@ def model(deal: float, start: float) -> None:
     print("|---|---|---|---|---|---|---|")
     for kind, (seconds, pictures) in KINDS.items():
         jobs = PICTURES / pictures
-        requests = jobs * REQUESTS if pictures == 1 else 3 * PICTURES
+        requests = PICTURES * (REQUESTS if pictures == 1 else IMAGE_REQUESTS)
+        puts = PICTURES * (PUTS if pictures == 1 else IMAGE_PUTS)
         ideal = jobs * seconds / GPUS
         driver = jobs * deal  # beside the GPUs: bounds, does not add
         latency = requests * LATENCY / GPUS
-        rate = requests / BUCKET_RATE
+        rate = max(puts / PUT_RATE, (requests - puts) / GET_RATE)
         together = max(ideal + latency, driver, rate) + start
         cells = (ideal, driver, latency, rate, start, together)
         print(f"| {kind} | {' | '.join(f'{cell / 3600:.2f}' for cell in cells)} |")
