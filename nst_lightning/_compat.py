@@ -461,6 +461,7 @@ def silence_lightning() -> None:
         logging.getLogger("nst_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 on torch 2.9 and later
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # at each run
 
 
 def allow_idle_ranks() -> None:
