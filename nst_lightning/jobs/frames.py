@@ -274,6 +274,7 @@ class FramePainter:
         label = f"{number:06d}"
         folder = JobFolder(work / RUNS / label)
         job = Job(label, ("fit", f"--config={work / 'frame.yaml'}", f"--name={label}"), folder.folder)
+        look(job.folder)
         with output_of_run(None, lambda text: self._warn(number, text)):
             outcome = run_job(job, lambda kind, value: None)
         if outcome.status == "complete":

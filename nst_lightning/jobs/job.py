@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +30,7 @@ from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.atomic import storage_error, write_text
 from nst_lightning.utils.locks import LOCK
 from nst_lightning.utils.records import read_json, read_seconds
-from nst_lightning.utils.storage import fetch, look, push, put, remove
+from nst_lightning.utils.storage import fetch, growing, look, push, remove
 
 VERSION = "version_0"
 RESULT = "result.json"
@@ -158,7 +160,6 @@ def run_job(job: Job, report: Report) -> Outcome:
         StorageError: If the disk is full: the next job would not fare better.
     """
     run = job.folder / VERSION
-    look(job.folder)
     if (run / RESULT).exists():  # since this job was queued
         return Outcome("complete")
     options = []
@@ -186,7 +187,7 @@ def run_job(job: Job, report: Report) -> Outcome:
     return Outcome("complete")
 
 
-def do_job(job: Job, report: Report, *, keep_checkpoints: bool = True) -> Outcome:
+def do_job(job: Job, report: Report, *, keep_checkpoints: bool = True, is_own_process: bool = False) -> Outcome:
     """Do a job, or what is left of it, in a process for many: what a run says goes into `log.txt`.
 
     That stays only if the run does not come through.
@@ -195,23 +196,35 @@ def do_job(job: Job, report: Report, *, keep_checkpoints: bool = True) -> Outcom
         job: The job; no other process is at it, and its folder is there.
         report: Hears of the progress, and of warnings.
         keep_checkpoints: Whether those of a complete run stay.
+        is_own_process: Whether the process does this job alone: what a crash of it says goes into the log too.
 
     Returns:
         Status and message as `run_job` does; all of it if the run is complete.
 
     Raises:
+        OSError: If the process is the job's own, and the log can't be written.
         StorageError: If the disk is full: the next job would not fare better.
     """
     folder, log = JobFolder(job.folder), job.folder / LOG
-    with output_of_run(log, lambda text: report("warning", text)):
-        put(log, log)  # in a bucket as well it tells of a process that was killed before the job was finished
-        outcome = run_job(job, report)
-    if outcome.status == "complete":
-        folder.finish(keep_checkpoints=keep_checkpoints)
-        return folder.outcome()
-    if outcome.status == "failed":
-        folder.fail(outcome.message)
-    push(job.folder)  # the log
+    look(job.folder)
+    with growing(log):
+        if is_own_process:
+            with log.open("ab") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+        with output_of_run(log, lambda text: report("warning", text)):
+            push(
+                job.folder
+            )  # in a bucket as well the log it tells of a process that was killed before the job was finished
+            outcome = run_job(job, report)
+            if outcome.status == "failed":
+                sys.stderr.write(f"{outcome.message}\n")  # into the log: a mistake of the user's has no traceback
+        if outcome.status == "complete":
+            folder.finish(keep_checkpoints=keep_checkpoints)
+            return folder.outcome()
+        if outcome.status == "failed":
+            folder.fail(outcome.message)
+        push(job.folder)  # the log
     return outcome
 
 

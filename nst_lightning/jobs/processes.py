@@ -355,18 +355,14 @@ def run_worker(job: Job, threads: int, pipe: Connection) -> None:
     threading.Thread(target=_stop_without_parent, args=(pipe,), daemon=True).start()
     torch.set_num_threads(threads)
     logging.getLogger("nst_lightning").setLevel(logging.INFO)
-    log = job.folder / LOG
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
         # A worker of a sweep that was killed may still be busy with its last step.
         with FileLock(job.folder / LOCK):
-            with log.open("ab") as file:  # also what a crash of the process says
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            outcome = do_job(job, report)
+            outcome = do_job(job, report, is_own_process=True)
         report("end", outcome)
     except (OSError, StorageError) as error:
-        report("storage", str(storage_error(log, error) if isinstance(error, OSError) else error))
+        report("storage", str(storage_error(job.folder / LOG, error) if isinstance(error, OSError) else error))
 
 
 def _stop_without_parent(pipe: Connection) -> None:

@@ -21,8 +21,8 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -51,6 +51,7 @@ _Value = TypeVar("_Value")
 _lock = threading.Lock()
 _clean: dict[Path, tuple[int, int]] = {}  # size and time of the files whose content is in the store as well
 _used: OrderedDict[Path, int] = OrderedDict()  # sizes of those that take room here, the least recently used first
+_growing: set[Path] = set()  # files that this process appends to
 _listed: set[Path] = set()  # folders whose files are known
 _writable: set[str] = set()
 
@@ -188,6 +189,25 @@ def put(file: Path, path: Path) -> None:
     _keep(path, file)
 
 
+@contextmanager
+def growing(path: Path) -> Iterator[None]:
+    """Leave a file that this process alone appends to as it is here, whatever the store has, until the body ends.
+
+    It begins with what is in the store, where the folder has been looked into.
+
+    Raises:
+        UserError: If what is in the store can't be had.
+        StorageError: If the store can't be reached, or there is no room for it.
+    """
+    if path.exists():
+        fetch(path)
+    _growing.add(path)
+    try:
+        yield
+    finally:
+        _growing.discard(path)
+
+
 def push(folder: Path) -> None:
     """Put what has changed in a folder since it was last put: files that grow, such as logs and events."""
     if address(folder) is None:
@@ -199,6 +219,8 @@ def push(folder: Path) -> None:
             try:
                 shutil.copy2(path, copy)
                 put(copy, path)
+                with _lock:
+                    _used.pop(path, None)  # who writes to it has it open: it is not dropped for want of room
             finally:
                 copy.unlink(missing_ok=True)
 
@@ -464,6 +486,8 @@ def _seconds(given: Any) -> int | None:
 
 def _stand_in(path: Path, info: Mapping[str, Any]) -> None:
     """Let a file without content stand for an object, unless its content is there."""
+    if path in _growing:
+        return
     size, modified = _stamp(info)
     known = _local_stamp(path) if path.is_file() else None
     if known is not None and known[1] == modified and info.get("size") in (None, known[0]):
@@ -530,7 +554,7 @@ def _forget(folder: Path, paths: set[Path], deep: bool) -> None:
     """Remove the local files of objects that are gone; hidden ones are locks, and files that are being written."""
     for path in list(folder.rglob("*") if deep else folder.glob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and path not in paths:
+        if not hidden and path.is_file() and path not in paths and path not in _growing:
             path.unlink(missing_ok=True)
     if deep:
         for path in sorted(folder.rglob("*/"), reverse=True):

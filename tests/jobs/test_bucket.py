@@ -220,6 +220,50 @@ def test_a_sweep_and_predictions_in_a_bucket(
     assert "2 runs in s3://pictures/d/lightning_logs/s, 2 of them complete" in done.stderr
 
 
+def test_the_log_of_a_failed_run_of_a_sweep_is_in_the_bucket(server, photos, encoder_file, tmp_path, monkeypatch):
+    client, flaky = server
+    monkeypatch.chdir(tmp_path)
+    place = f"s3://{BUCKET}/e"
+    whole = (photos / "p00.png").read_bytes()
+    client.put_object(Bucket=BUCKET, Key="e/whole.png", Body=whole)
+    client.put_object(Bucket=BUCKET, Key="e/broken.png", Body=whole[: len(whole) // 2])
+    flaky.every = 10
+    sweep = ["sweep", f"--grid.data.content=[{place}/whole.png, {place}/broken.png]", "--name=s", *FAST]
+    sweep += [f"--trainer.default_root_dir={place}", f"--model.encoder.weights={encoder_file}"]
+    command = [sys.executable, "-m", "nst_lightning", *sweep]
+    assert subprocess.run(command, capture_output=True).returncode == 1
+    flaky.every = 0
+    found = contents(client, "e/lightning_logs/s/")
+    logs = {key: content.decode() for key, content in found.items() if key.endswith("log.txt")}
+    assert len(logs) == 1
+    assert "broken.png" in next(iter(logs.values()))
+    assert sum(key.endswith("result.json") for key in found) == 1
+
+
+def test_a_video_in_a_bucket_is_that_on_a_disk(server, encoder_file, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("av", reason="the extra video is not installed")
+    pytest.importorskip("cv2", reason="the extra video is not installed")
+    from tests.helpers.clips import make_clip, moving_frames
+
+    client, flaky = server
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "clip.mkv", moving_frames(3))
+    client.upload_file(str(tmp_path / "clip.mkv"), BUCKET, "f/clip.mkv")
+    flaky.every = 10
+    words = ["video", "--style=sample:starry", "--flow=dis", "--frame_steps=2", *FAST]
+    words.append(f"--model.encoder.weights={encoder_file}")
+    assert main([*words, "--video=clip.mkv", "--output=painted.mkv"]) == 0
+    place = f"s3://{BUCKET}/f"
+    words += [f"--video={place}/clip.mkv", f"--output={place}/painted.mkv", f"--trainer.default_root_dir={place}/runs"]
+    capfd.readouterr()
+    assert main(words) == 0
+    assert capfd.readouterr().out == f"{place}/painted.mkv\n"
+    flaky.every = 0
+    found = contents(client, "f/")
+    assert set(found) == {"f/clip.mkv", "f/painted.mkv"}  # the frames are needed no more
+    assert found["f/painted.mkv"] == (tmp_path / "painted.mkv").read_bytes()
+
+
 def test_what_a_bucket_refuses_is_one_line(server, tmp_path, monkeypatch, capfd):
     server[1].every = 0
     monkeypatch.chdir(tmp_path)

@@ -77,3 +77,14 @@ def test_a_warning_of_a_run_is_shown_with_the_pair_and_its_chatter_is_not(
     assert painter().paint(place) == Outcome("stopped")
     assert capsys.readouterr().err == "sample:town × sample:starry: too small\n"
     assert (place.folder / LOG).read_text() == "painting\ntoo small\n"
+
+
+def test_the_log_of_a_pair_that_fails_ends_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    place = place_of("broken.png", "sample:starry")
+    place.folder.mkdir(parents=True)
+    outcome = painter("--trainer.accelerator=cpu").paint(place)
+    assert outcome.status == "failed"
+    assert "broken.png" in outcome.message
+    assert (place.folder / LOG).read_text().splitlines()[-1] == outcome.message

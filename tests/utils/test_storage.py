@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -185,6 +186,31 @@ def test_what_is_removed_or_pushed_is_so_in_the_store(memory):
     storage.remove(folder)
     assert memory.find("/b") == ["/b/a.txt"]
     assert not folder.exists()
+
+
+def test_a_file_that_grows_is_left_alone(memory, monkeypatch):
+    write_text("memory://b/run/log.txt", "before, ")
+    folder = path_of("memory://b/run")
+    shutil.rmtree(folder)  # as it is on another machine
+    log = folder / "log.txt"
+    storage.look(folder)
+    with storage.growing(log), log.open("a") as file:
+        file.write("now")
+        file.flush()
+        storage.push(folder)
+        storage.look(folder)  # the object is younger than the file
+        monkeypatch.setenv("NST_LIGHTNING_CACHE_GB", "0.000001")
+        write_text("memory://b/large.txt", 2000 * "x")
+        write_text("memory://b/larger.txt", 3000 * "x")
+        file.write(", and more")
+        file.flush()
+        storage.push(folder)
+        memory.rm("/b/run/log.txt")
+        storage.look(folder)
+        assert log.read_text() == "before, now, and more"
+        storage.push(folder)
+    storage.look(folder)
+    assert not log.exists()
 
 
 def test_one_alone_claims_a_folder(memory):
