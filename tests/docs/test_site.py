@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule
 
 from nst_lightning._compat import option_names, silence_lightning
 from nst_lightning.cli.app import read_app_request
@@ -321,6 +322,23 @@ def test_the_readme_is_short_and_ci_finds_its_two_commands() -> None:
         block = lines[lines.index(f"<!-- {mark} -->") + 1 :]
         assert block[0] == "```bash"
         assert block[2:4] == ["```", "<!-- end -->"]
+
+
+def test_no_table_cuts_a_formula() -> None:
+    """In a row of a table `|` ends a cell, within a formula too."""
+    rows = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    cut = [row for row in rows for formula in re.findall(r"\$([^$`]+)\$", row) if re.search(r"(?<!\\)\|", formula)]
+    assert not cut
+
+
+def test_what_can_be_imported_is_in_the_reference() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = {path.rpartition(".")[2] for path in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)}
+    public = [f"nst_lightning.{name}" for name in ("networks", "tasks")]
+    wanted = {name for module in ("nst_lightning", *public) for name in import_module(module).__all__}
+    modules = import_module("nst_lightning.data")
+    wanted |= {name for name in modules.__all__ if issubclass(getattr(modules, name), LightningDataModule)}
+    assert wanted - shown == {"__version__"}
 
 
 def test_links_of_the_readme_and_its_companions_lead_to_files() -> None:
