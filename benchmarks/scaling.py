@@ -130,7 +130,7 @@ def flops_per_pixel() -> float:
 
 
 def predict(options: argparse.Namespace, side: int, count: int) -> float:
-    """Return the modelled seconds of a step of an image with aspect 4:3.
+    """Return the modeled seconds of a step of an image with aspect 4:3.
 
     The busiest process computes its tiles, halos included, three times (twice if it has but one: its features are
     kept); all exchange Gram matrices and gradient around a ring; and each does the optimizer's part for the whole
@@ -144,8 +144,8 @@ def predict(options: argparse.Namespace, side: int, count: int) -> float:
     link = options.nvlink if count <= options.per_node else options.network
     exchange = 2 * (count - 1) / count * exchanged(height, width, WIDTHS) / (link * 1e9)
     exchange += 2 * options.latency * 1e-6 * math.ceil(math.log2(count)) if count > 1 else 0
-    optimiser = options.passes * 3 * FLOAT * height * width / (options.memory * 1e9)
-    return float(arithmetic + exchange + optimiser)
+    optimizer = options.passes * 3 * FLOAT * height * width / (options.memory * 1e9)
+    return float(arithmetic + exchange + optimizer)
 
 
 def main() -> None:
@@ -164,7 +164,7 @@ def main() -> None:
     model.add_argument("--network", type=float, default=40.0, help="GB/s of each GPU between nodes")
     model.add_argument("--per_node", type=int, default=8)
     model.add_argument("--latency", type=float, default=20.0, help="microseconds of each hop")
-    model.add_argument("--passes", type=float, default=20.0, help="of the optimiser over tensors of the image's size")
+    model.add_argument("--passes", type=float, default=20.0, help="of the optimizer over tensors of the image's size")
     model.add_argument("--model_tile", type=int, default=2048)
     options = parser.parse_args()
     if options.worker:

@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument(
         "--encoder", choices=("compact", "full"), default="compact", help="full: the VGG19 of the paper"
     )
-    parser.add_argument("--evaluations", type=int, default=500, help="of the plain optimisers")
+    parser.add_argument("--evaluations", type=int, default=500, help="of the plain optimizers")
     parser.add_argument("--history", type=int, default=10, help="of L-BFGS")
     parser.add_argument("--init", nargs="+", default=["content", "noise"], help="starts of L-BFGS")
     parser.add_argument("--every", type=int, default=10, help="evaluations between scores")

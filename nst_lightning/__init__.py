@@ -1,4 +1,4 @@
-"""Neural style transfer by optimisation, as a PyTorch Lightning project."""
+"""Neural style transfer by optimization, as a PyTorch Lightning project."""
 
 from __future__ import annotations
 

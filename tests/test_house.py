@@ -86,6 +86,24 @@ def test_private_parts_of_other_libraries_are_touched_in_one_place() -> None:
     assert not foreign
 
 
+def test_prose_is_spelled_as_identifiers_are() -> None:
+    """American, but for a key on disk and the titles of others' work."""
+    british = re.compile(
+        r"\b(\w*(?:optimis|normalis|colour|neighbour|behaviour)\w*|(?:labell|modell)ed|licences?|centres?)\b"
+    )
+    allowed = {"color_matching.py": {"colour"}, "scaling.py": {"modelled"}}
+    root, suffixes = PACKAGE.parent, (".md", ".py", ".yaml", ".ipynb", ".html", ".js", ".css")
+    folders = (root / name for name in ("nst_lightning", "benchmarks", "configs", "docs", "examples", "tools"))
+    files = [*root.glob("*.md"), *(file for folder in folders for file in folder.rglob("*") if file.suffix in suffixes)]
+    found = {
+        f"{file.relative_to(root)}: {word}"
+        for file in files
+        for word in british.findall(file.read_text(encoding="utf-8").lower())
+        if word not in allowed.get(file.name, set())
+    }
+    assert not found
+
+
 def test_docstrings_begin_as_pytorchs_do() -> None:
     refused = []
     for place, tree in trees():

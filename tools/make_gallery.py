@@ -100,7 +100,7 @@ def describe(entries: Sequence[Entry]) -> str:
         "<!-- written by python -m tools.make_gallery; the commands are in tools/gallery.yaml -->",
         "# Gallery",
         "Every picture here is made by the command under it, out of the sample pictures that come with the package, "
-        "and reduced. `sky.png` is a mask: white for the sky, black for the rest.",
+        "and made a JPEG of at most 640 pixels. `sky.png` is a mask: white for the sky, black for the rest.",
     ]
     for entry in entries:
         parts += [

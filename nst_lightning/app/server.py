@@ -294,7 +294,7 @@ async def _license(state: AppState, request: Request) -> Response:
 
 @cache
 def license_text() -> str:
-    """Return the project's licence, of the installed package or of the folder that it is run from."""
+    """Return the project's license, of the installed package or of the folder that it is run from."""
     with suppress(PackageNotFoundError):
         for file in files("nst-lightning") or []:
             if file.name == "LICENSE":

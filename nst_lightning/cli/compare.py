@@ -1,4 +1,4 @@
-"""`nst compare`: images and runs side by side on one labelled sheet."""
+"""`nst compare`: images and runs side by side on one labeled sheet."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_REFERENCES = 4  # small images below each other
 def run(args: Sequence[str]) -> int:
     """Run `nst compare A B C …`.
 
-    Runs are labelled with the settings in which they differ, if each of them has its config. What all of them were
+    Runs are labeled with the settings in which they differ, if each of them has its config. What all of them were
     painted from stands at the left.
 
     Raises:
@@ -80,7 +80,7 @@ def make_parser() -> OptionParser:
     parser = OptionParser(
         "compare",
         usage="PICTURE_OR_RUN ... [--output FILE] [--columns N] [--size PIXELS] [--title TEXT]",
-        description="Put pictures and runs side by side on one sheet, labelled with the settings in which they differ; "
+        description="Put pictures and runs side by side on one sheet, labeled with the settings in which they differ; "
         "what all of them were painted from stands beside them.",
     )
     parser.add_argument(

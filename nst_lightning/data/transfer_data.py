@@ -108,7 +108,7 @@ class TransferData(LightningDataModule):
         if content is None and not styles:
             raise UserError("there is no picture to work from; set data.content, data.style or both.")
         if preserve_color is not None and content is None:
-            raise UserError("data.preserve_color keeps the content's colours, but data.content is not set; set it.")
+            raise UserError("data.preserve_color keeps the content's colors, but data.content is not set; set it.")
         self.sizes = _check_sizes(pyramid_sizes(size, min_size) if sizes is None else sizes)
         self.style_weights = style_shares(style_weights, len(styles))
         self.style_scales = style_scales(style_scale, len(styles))

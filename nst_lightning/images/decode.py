@@ -129,7 +129,7 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
         )
     if image.mode not in _DEEP_GRAY + _COLOR:
         raise UserError(
-            f"expected grey, RGB or CMYK of 8 or 16 bits, found Pillow's mode {image.mode} in {name}; "
+            f"expected gray, RGB or CMYK of 8 or 16 bits, found Pillow's mode {image.mode} in {name}; "
             "convert it to PNG or JPEG"
         )
 
@@ -152,7 +152,7 @@ def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
     """Return the colors and the alpha of a 16-bit gray image."""
     values = np.asarray(image)
     if values.max() > 65535 or values.min() < 0:
-        raise UserError(f"expected grey of at most 16 bits, found 32 in {name}; convert it to 16 bits or to 8")
+        raise UserError(f"expected gray of at most 16 bits, found 32 in {name}; convert it to 16 bits or to 8")
     transparent = image.info.get("transparency")  # one gray value that stands for "nothing here"
     alpha = None if transparent is None else _to_tensor(values != transparent, 1)
     if "icc_profile" in image.info:

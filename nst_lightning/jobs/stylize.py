@@ -33,7 +33,8 @@ def stylize(
 ) -> Result:
     """Paint a photo in the manner of a painting, as `nst PHOTO PAINTING` does, to the byte.
 
-    The run lives in `lightning_logs`, where the command's would. The state of the random generators is left alone.
+    The run lives in `lightning_logs/NAME`, by the name of the quality's config (`starry`, `quick`, `quality`), or
+    `instant`. The state of the random generators is left alone.
 
     Args:
         content: Photo: a path, `sample:NAME`, an image of Pillow's, an array `(H, W, 3)`, or a tensor `(3, H, W)` or

@@ -92,7 +92,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         if not losses:
-            raise UserError("there is nothing to optimise; give at least one of content, style and variation.")
+            raise UserError("there is nothing to optimize; give at least one of content, style and variation.")
         names = [loss.name for loss in losses]
         for name in names:
             if names.count(name) > 1:

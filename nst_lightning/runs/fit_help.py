@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from nst_lightning.data.initial_image import INITS
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
@@ -18,7 +19,7 @@ _MAIN = {
     "--model.style.weight 8.5": "more or less of the style",
     "--data.steps 36": "optimizer steps at each size",
     "--output.path me.png": "file of the result",
-    "--data.init content": "what it starts from: content, style, noise, normal, grey, style_stats or a picture",
+    "--data.init content": f"what it starts from: {', '.join(INITS)} or a picture",
     "--data.preserve_color luminance": "keep the picture's colors",
     "--data.guides '[mask.png, rest]'": "where each style goes",
     "--data.style_scale 1": "larger or smaller strokes",

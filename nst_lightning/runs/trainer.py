@@ -15,7 +15,13 @@ from lightning.pytorch.callbacks import Checkpoint, OnExceptionCheckpoint, Progr
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.strategies import DDPStrategy
 
-from nst_lightning._compat import ask_no_store_of_local_files, callbacks_of, keep_buffers_local, set_timeout
+from nst_lightning._compat import (
+    ask_no_store_of_local_files,
+    callbacks_of,
+    keep_buffers_local,
+    set_timeout,
+    silence_lightning,
+)
 from nst_lightning.callbacks.animation import Animation
 from nst_lightning.callbacks.checkpoint import AtomicCheckpointIO, CheckpointWriter, restoring
 from nst_lightning.callbacks.image_writer import ImageWriter, painted, transfer_data
@@ -214,6 +220,7 @@ def fit(
         >>> result.picture.shape, result.complete
         (torch.Size([1, 3, 24, 32]), True)
     """
+    silence_lightning()
     release_memory()  # of an earlier run: this one must not need room beside it
     folder = RunFolder(runs_root(trainer_settings.get("default_root_dir")), name)
     checkpoint: Path | None = None

@@ -355,7 +355,7 @@ class StyleTransfer(ImageOptimization):
         """
         if digest != self._images_digest:
             raise UserError(
-                "the checkpoint was painted from other content or style pictures, guides or colours; restore the data "
+                "the checkpoint was painted from other content or style pictures, guides or colors; restore the data "
                 "options, or start without --ckpt_path (with data.init set to the earlier result to paint over it)."
             )
 

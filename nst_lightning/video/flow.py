@@ -61,7 +61,7 @@ def make_flow(method: FlowMethod = "auto", device: torch.device | str = "cpu") -
 
     RAFT is torchvision's `raft_large` (Teed and Deng 2020, weights `C_T_SKHT_V2`, 20 MB, downloaded once into torch
     hub's cache), with its 12 updates. `raft_small` takes a third of the time but has 1.4 times the endpoint error on
-    Sintel's clean pass (torchvision's table), and either is quick beside the painting of a frame by optimisation: a
+    Sintel's clean pass (torchvision's table), and either is quick beside the painting of a frame by optimization: a
     flow of 512×384 pixels takes 4.3 s on one core. Images of more than 1024² pixels are reduced to that for RAFT and
     the flow is enlarged, because memory grows with the square of the number of pixels.
 

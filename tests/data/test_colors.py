@@ -87,5 +87,5 @@ def test_other_methods_leave_the_result_alone(content: str, style: str) -> None:
 
 
 def test_colours_need_a_content_picture(style: str) -> None:
-    with pytest.raises(UserError, match="keeps the content's colours"):
+    with pytest.raises(UserError, match="keeps the content's colors"):
         TransferData(None, style, init="noise", preserve_color="luminance")

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule
 
 from nst_lightning._compat import option_names, silence_lightning
 from nst_lightning.cli.app import read_app_request
@@ -31,7 +32,7 @@ from nst_lightning.cli.video import read_video_request
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import write_image
 from nst_lightning.jobs.grid import SHORT_NAMES
-from nst_lightning.runs.fit_command import NSTCommand, parsed, resolve_settings
+from nst_lightning.runs.fit_command import NSTCommand, parsed, resolve_settings, run_command
 from nst_lightning.runs.predict_command import PredictCommand
 from tests.helpers.inputs import make_image
 
@@ -239,6 +240,30 @@ def test_an_option_that_is_shown_exists(
     resolve_settings(["fit", *shlex.split(options)])
 
 
+def defaults_shown() -> Iterator[tuple[str, str, str]]:
+    """Page, option of `nst fit` and default, where a page has this in parentheses: `--data.size 1024` (512)."""
+    after = r"`--([\w.]+)(?: [^`]*)?` \((\d[\d.]*)(?: in `starry.yaml`| pixels)?\)"
+    before = r"^\| [^|`]*\((\d[\d.]*)\) \| `--([\w.]+)"
+    at_the_end = r"^\| `--([\w.]+)[^|]* \| [^|`]*\((\d[\d.]*)\) \|$"
+    for page in (*OF_FIT, "docs/reference/commands"):
+        text = (ROOT / f"{page}.md").read_text(encoding="utf-8")
+        yield from ((page, name, number) for pattern in (after, at_the_end) for name, number in _found(pattern, text))
+        yield from ((page, name, number) for number, name in _found(before, text))
+
+
+def _found(pattern: str, text: str) -> list[tuple[str, str]]:
+    return re.findall(pattern, text, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_a_default_that_is_shown_is_the_default() -> None:
+    shown = set(defaults_shown())
+    assert {("README", "data.size", "512"), ("docs/how-to/options", "seed_everything", "0")} <= shown
+    assert ("docs/how-to/resume", "checkpoint.every_n_steps", "50") in shown
+    settings = dict(_flat_values(resolve_settings(["fit"])))
+    assert not {place for place in shown if float(place[2]) != settings[place[1]]}
+
+
 OF_LIGHTNING = {
     "fit": ("starry", "fast_starry", "any_style", "distill_compact", "texture", "inversion", "crowsonkb"),
     "predict": ("fast_predict",),
@@ -255,17 +280,20 @@ def known_options() -> set[str]:
         for config in configs:
             read = parsed(NSTCommand if command == "fit" else PredictCommand, [command, f"--config={config}"])
             settings = yaml.safe_load(read.subcommand_parser().dump(read.config[command], skip_none=False))
-            names |= {f"{name}{end}" for name in _flat(settings) for end in ("", ".help")} | {"help", "print_config"}
+            names |= {f"{name}{end}" for name, _ in _flat_values(settings) for end in ("", ".help")} | {
+                "help",
+                "print_config",
+            }
     return names
 
 
-def _flat(settings: Any, prefix: str = "") -> Iterator[str]:
-    """Names of settings as one types them, those of groups too."""
+def _flat_values(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their names as one types them, groups too."""
     if isinstance(settings, dict):
         for name, value in settings.items():
             inner = prefix if name == "init_args" else f"{prefix}.{name}" if prefix else name
-            yield inner
-            yield from _flat(value, inner)
+            yield inner, value
+            yield from _flat_values(value, inner)
 
 
 @pytest.mark.slow
@@ -281,6 +309,25 @@ def test_every_option_that_is_named_exists() -> None:
         if option not in known and not option.startswith("trainer.logger.")  # those of another logger
     }
     assert not unknown
+
+
+@pytest.mark.slow
+def test_a_run_leaves_the_files_that_the_reference_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs" / "quick.yaml"
+    steps = ("--data.sizes=[32]", "--data.first_steps=null", "--data.steps=100", "--output.every_n_steps=100")
+    device = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
+    assert run_command(["fit", f"--config={config}", *steps, *device]) == 0
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`(?:lightning_logs/NAME/version_N|…)/[^|]*) \|", text, re.MULTILINE)
+    named = {
+        name.removeprefix("…/")
+        for cell in cells
+        for name in re.findall(r"`(?:lightning_logs/NAME/version_N/)?([^`]+)`", cell)
+    }
+    run = Path("lightning_logs/quick/version_0")
+    left = {file.relative_to(run).as_posix() for file in run.rglob("*") if file.is_file() and file.name[0] != "."}
+    assert {re.sub(r"(tfevents\.).*", r"\1*", name) for name in left} == named
 
 
 def python_blocks(page: Path) -> list[str]:
@@ -321,6 +368,23 @@ def test_the_readme_is_short_and_ci_finds_its_two_commands() -> None:
         block = lines[lines.index(f"<!-- {mark} -->") + 1 :]
         assert block[0] == "```bash"
         assert block[2:4] == ["```", "<!-- end -->"]
+
+
+def test_no_table_cuts_a_formula() -> None:
+    """In a row of a table `|` ends a cell, within a formula too."""
+    rows = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    cut = [row for row in rows for formula in re.findall(r"\$([^$`]+)\$", row) if re.search(r"(?<!\\)\|", formula)]
+    assert not cut
+
+
+def test_what_can_be_imported_is_in_the_reference() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = {path.rpartition(".")[2] for path in re.findall(r"^::: (\S+)$", pages, re.MULTILINE)}
+    public = [f"nst_lightning.{name}" for name in ("networks", "tasks")]
+    wanted = {name for module in ("nst_lightning", *public) for name in import_module(module).__all__}
+    modules = import_module("nst_lightning.data")
+    wanted |= {name for name in modules.__all__ if issubclass(getattr(modules, name), LightningDataModule)}
+    assert wanted - shown == {"__version__"}
 
 
 def test_links_of_the_readme_and_its_companions_lead_to_files() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import json
+import logging
 import runpy
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, logger="lightning.pytorch")
     names: dict[str, Any] = {"__name__": "__main__"}
     shown = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
@@ -55,6 +59,7 @@ def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
             names.update(TINY[path.stem])
     assert sum(hasattr(value, "_repr_png_") for value in shown) >= 3  # pictures
     assert path.stem in TINY
+    assert not logging.getLogger("lightning.pytorch").isEnabledFor(logging.INFO)  # of each run a page of greetings
 
 
 def load(name: str) -> dict[str, Any]:

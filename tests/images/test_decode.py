@@ -150,7 +150,7 @@ def test_16_bit_grey_in_32_bit_integers():
     colour, _ = decode(Image.fromarray(DEEP.astype(np.int32)), "TIFF")
     np.testing.assert_array_equal(colour, on_three(DEEP / np.float32(65535)))
     for value in (-5, 1 << 20):
-        with pytest.raises(UserError, match="expected grey of at most 16 bits, found 32"):
+        with pytest.raises(UserError, match="expected gray of at most 16 bits, found 32"):
             decode(Image.fromarray(np.full((2, 2), value, np.int32)), "TIFF")
 
 

@@ -48,7 +48,7 @@ MISTAKES = {
     "unknown weights": (["--model.encoder.weights", "imagenett"], "did you mean 'imagenet'"),
     "negative weight": ([f"{STYLE}.weight", "-1"], "0 or more, found -1"),
     "average of one": (["--model.average", "1"], "decay from 0"),
-    "no loss": ([STYLE, "null", "--model.content", "null", "--model.variation", "null"], "nothing to optimise"),
+    "no loss": ([STYLE, "null", "--model.content", "null", "--model.variation", "null"], "nothing to optimize"),
     "style loss without style": (["--data.style", "null"], "the loss 'style' compares with a style picture"),
     "content init without content": (["--data.content", "null"], "data.init is content, but"),
     "sizes descend": (["--data.sizes", "[34, 24]"], "ascending"),

@@ -71,7 +71,7 @@ def test_the_first_word(argv: list[str], code: int, found: str, capsys: pytest.C
 
 def test_grey_of_32_bits_is_not_called_damaged(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
-    with pytest.raises(UserError, match=r"expected grey of at most 16 bits, found 32 in .*deep.tif; convert it"):
+    with pytest.raises(UserError, match=r"expected gray of at most 16 bits, found 32 in .*deep.tif; convert it"):
         read_image(tmp_path / "deep.tif")
 
 

@@ -67,7 +67,7 @@ def test_none_is_no_loss_and_one_loss_is_alone(encoder_file: str) -> None:
     assert StyleTransfer(encoder).settings()["content/loss"] == "ContentLoss relative"  # whatever the encoder's scale
     assert [loss.name for loss in StyleTransfer(encoder, style=GramStyleLoss()).objective.losses] == ["style"]
     assert [loss.name for loss in StyleTransfer(encoder, ContentLoss()).objective.losses] == ["content"]
-    with pytest.raises(ValueError, match="nothing to optimise"):
+    with pytest.raises(ValueError, match="nothing to optimize"):
         StyleTransfer(encoder, None)
 
 

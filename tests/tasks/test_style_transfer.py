@@ -239,7 +239,7 @@ def test_an_exploding_run_goes_back_to_a_sound_picture(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"content": None, "style": None, "variation": None}, "nothing to optimise"),
+        ({"content": None, "style": None, "variation": None}, "nothing to optimize"),
         ({"average": 1.0}, "decay from 0"),
         ({"decay": 0.0}, "decay is above 0"),
         ({"style": GramStyleLoss(["relu9_1"])}, "did you mean 'relu"),

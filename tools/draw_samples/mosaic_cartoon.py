@@ -24,7 +24,7 @@ STONES = {
     "black": palette("14120f", "24201b", "3a332b"),
     "sky": palette("6f9fb0", "9cc3c8", "c6dedb"),
 }
-"""Each stone as three colours from dark to light."""
+"""Each stone as three colors from dark to light."""
 BAND = 0.062
 """Width of the border in frame units."""
 

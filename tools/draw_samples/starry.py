@@ -16,7 +16,7 @@ __all__ = ["draw"]
 
 ASPECT = 0.75
 FIELD_WIDTH = 640
-"""Pixels of the colour and direction fields: finer than any stroke, and the same for every picture size."""
+"""Pixels of the color and direction fields: finer than any stroke, and the same for every picture size."""
 
 
 @dataclass(frozen=True)
