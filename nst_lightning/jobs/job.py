@@ -213,9 +213,7 @@ def do_job(job: Job, report: Report, *, keep_checkpoints: bool = True, is_own_pr
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
         with output_of_run(log, lambda text: report("warning", text)):
-            push(
-                job.folder
-            )  # in a bucket as well the log it tells of a process that was killed before the job was finished
+            push(job.folder)  # in a bucket as well the log tells of a process that was killed before it was done
             outcome = run_job(job, report)
             if outcome.status == "failed":
                 sys.stderr.write(f"{outcome.message}\n")  # into the log: a mistake of the user's has no traceback
