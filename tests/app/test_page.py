@@ -306,6 +306,10 @@ def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
         tab.wait_for_timeout(1000)  # the copies come
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
     playwright.expect(tab.get_by_role("button", name="Paint", exact=True)).to_be_disabled()
+    tab.set_viewport_size({"width": 390, "height": 844})
+    for place in (0, 10_000):  # wherever on a phone's page one is
+        tab.mouse.wheel(0, place)
+        playwright.expect(tab.locator("#lost")).to_be_in_viewport(ratio=1)
     assert tab.locator("#painting").evaluate("image => image.naturalWidth") == 64
     assert download(tab)[1].size == (64, 48)
     with served(limits, tmp_path / "two", port):
