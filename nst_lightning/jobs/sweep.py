@@ -14,7 +14,7 @@ import torch
 
 from nst_lightning.data.schedule import pyramid_sizes, steps_per_level
 from nst_lightning.errors import UserError
-from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
+from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_answers, check_one_device
 from nst_lightning.jobs.grid import Axis, Choice, Run, Sheet, axis_name, expand, make_axes, option_args
 from nst_lightning.jobs.job import Job, JobFolder, Outcome, do_if_free
 from nst_lightning.jobs.jobs_bar import JobsBar
@@ -87,6 +87,8 @@ def run_sweep(request: SweepRequest) -> int:
         of_run = resolve_settings(["fit", *request.base, *option_args(run.options)])
         if request.cluster is not None:
             check_one_device(of_run)
+    if request.cluster is not None:
+        check_answers(request.cluster.address)
     _check_steps(request.sheet, settings)
     sweep = runs_root(settings["trainer"].get("default_root_dir")) / request.name
     look(sweep)
@@ -118,6 +120,7 @@ def run_sweep(request: SweepRequest) -> int:
                 runner = JobRunner(request.jobs, max(1, torch.get_num_threads() // request.jobs), bar)
                 runner.run(jobs)
                 stopped_by = runner.stopped_by
+    look(sweep)  # at what other processes have put there
     outcomes = [told.get(run.label) or folder.outcome() for run, folder in zip(runs, folders, strict=True)]
     _report(sweep, axes, runs, outcomes, request, settings)
     if stopped_by is not None:

@@ -59,13 +59,14 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     if not rest.strip("/") or "::" in text or "\0" in text:
         raise UserError(f"expected an address such as s3://bucket/photo.jpg, found {text}; check it")
     name = posixpath.normpath(f"/{rest.lstrip('/')}").lstrip("/")
-    is_spelled = name == rest.rstrip("/") if protocol in _VERBATIM else True
-    if is_spelled and "?" not in name and all(len(os.fsencode(part)) <= _LONGEST_PART for part in name.split("/")):
+    is_verbatim = protocol in _VERBATIM
+    is_spelled = not is_verbatim or (name == rest.rstrip("/") and "?" not in name)
+    if is_spelled and all(len(os.fsencode(part)) <= _LONGEST_PART for part in name.split("/")):
         return _mirror() / protocol / name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    last = re.split(r"[?#]", name)[0].rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
+    last = re.split(r"[?#]" if is_verbatim else "$", name)[0].rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
     path = _mirror() / protocol / name.partition("/")[0][:_LONGEST_PART] / digest / (last or "file")
-    _named[str(path)] = f"{protocol}://{rest if protocol in _VERBATIM else name}"
+    _named[str(path)] = f"{protocol}://{rest if is_verbatim else name}"
     return path
 
 

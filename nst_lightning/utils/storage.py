@@ -231,8 +231,19 @@ def remove(path: Path) -> None:
     if target is not None and path.exists():
 
         def delete(store: Any, name: str) -> None:
-            with suppress(FileNotFoundError):
-                store.rm(name, recursive=True) if path.is_dir() else store.rm_file(name)
+            # Not by `rm`, which takes brackets, stars and question marks in a name for a pattern of others.
+            folders = [name] if path.is_dir() else []
+            found = store.find(name, withdirs=True, detail=True) if folders else {name: {"type": "file"}}
+            for key, info in sorted(found.items(), reverse=True):
+                if info["type"] == "directory":
+                    folders.append(key)
+                    continue
+                with suppress(FileNotFoundError):
+                    store.rm_file(key)
+            if target.partition("://")[0] not in _AT_ONCE:  # a bucket has no folders
+                for folder in sorted(folders, reverse=True):
+                    with suppress(OSError):
+                        store.rmdir(folder)
 
         _attempt(target, delete, "write")
     if path.is_dir() and not path.is_symlink():
@@ -574,8 +585,9 @@ def _fetch_notes(folder: Path, target: str, paths: Iterable[Path]) -> None:
         names = [f"{name.rstrip('/')}/{path.relative_to(folder).as_posix()}" for path in wanted]
         found: dict[str, bytes] = {}
         for start in range(0, len(names), 1000):
-            part = store.cat(names[start : start + 1000], on_error="raise")
-            found |= part if isinstance(part, dict) else {names[start]: part}
+            part = names[start : start + 1000]  # whole files; `cat` takes brackets in a name for a pattern of others
+            none: list[int | None] = [None] * len(part)
+            found |= dict(zip(part, store.cat_ranges(part, none, none, on_error="raise"), strict=True))
         return found
 
     found = _attempt(target, read, "read")

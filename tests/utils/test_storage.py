@@ -188,6 +188,26 @@ def test_what_is_removed_or_pushed_is_so_in_the_store(memory):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("name", ["q[1]", "x*", "e?f", "[!a]b", "a#b", "100%"])
+def test_a_name_is_no_pattern_of_others(name, memory):
+    others = ("q1", "xmas", "eXf", "bb", "a")
+    for each in (name, *others):
+        write_text(f"memory://b/{each}/notes.json", each)
+        write_text(f"memory://b/{each}/deep/large.bin", each)
+    shutil.rmtree(path_of("memory://b"))  # as it is on another machine
+    folder = path_of("memory://b")
+    storage.look(folder)
+    path = path_of(f"memory://b/{name}/notes.json")
+    assert path == folder / name / "notes.json"
+    assert path.read_text() == name
+    assert storage.fetch(folder / name / "deep/large.bin").read_text() == name
+    storage.remove(folder / name)
+    assert sorted(memory.find("/b")) == sorted(
+        f"/b/{each}/{file}" for each in others for file in ("deep/large.bin", "notes.json")
+    )
+    assert not (folder / name).exists()
+
+
 def test_a_file_that_grows_is_left_alone(memory, monkeypatch):
     write_text("memory://b/run/log.txt", "before, ")
     folder = path_of("memory://b/run")
