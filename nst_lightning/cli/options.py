@@ -21,6 +21,8 @@ FIT_OPTION = "Any other option is one of nst fit"
 _BLANK = "\0"  # no argument of a process holds it
 _Number = TypeVar("_Number", int, float)
 
+_SMALLEST_SHARE = 0.0001  # of a core or a GPU that Ray can give
+
 
 class OptionParser(argparse.ArgumentParser):
     """Parser of a command's own options, with mistakes in one line.
@@ -247,5 +249,8 @@ def cluster_request(options: argparse.Namespace) -> ClusterRequest | None:
         )
     cpus = None if per_job["cpus"] is None else number_from(per_job["cpus"], "--per_job.cpus")
     gpus = None if per_job["gpus"] is None else number_from(per_job["gpus"], "--per_job.gpus", lowest=0, highest=1)
+    for name, value in (("cpus", cpus), ("gpus", gpus)):
+        if value and value < _SMALLEST_SHARE:
+            raise UserError(f"--per_job.{name} wants {_SMALLEST_SHARE:g} or more, but {value:g} was given.")
     import_ray()
     return ClusterRequest(options.cluster, cpus, gpus)

@@ -25,7 +25,7 @@ from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
 from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
+from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_answers, check_one_device
 from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
 from nst_lightning.jobs.job import FAILED, LOG, RESULT, Job, JobFolder, Outcome, Report, claimed, do_job
 from nst_lightning.jobs.jobs_bar import JobsBar
@@ -330,6 +330,7 @@ def run_batch(request: BatchRequest, rank: Rank | None = None) -> int:
     settings = resolve_settings(shared)
     if request.cluster is not None:
         check_one_device(settings)
+        check_answers(request.cluster.address)
     root = runs_root(settings["trainer"].get("default_root_dir"))
     _look(request, root)
     folders = _find_folders(request, settings, shared, root)

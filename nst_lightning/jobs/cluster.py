@@ -410,7 +410,7 @@ def connected(address: str) -> Iterator[Any]:
         UserError: If Ray is not installed, or there is no such cluster.
     """
     ray = import_ray()
-    _check_answers(address)
+    check_answers(address)
     settings: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         settings |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
@@ -432,12 +432,16 @@ def connected(address: str) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
+def check_answers(address: str) -> None:
     """Refuse an address where nothing listens: Ray itself tries for minutes.
 
+    Args:
+        address: As in `ClusterRequest`.
+
     Raises:
-        UserError: If there is nothing.
+        UserError: If there is nothing, or Ray is not installed.
     """
+    import_ray()
     named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     host, _, port = named.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from nst_lightning.data.predict_data import MediaFile
 from nst_lightning.errors import missing_packages_named
 from nst_lightning.images.samples import SAMPLE
-from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_one_device
+from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_answers, check_one_device
 from nst_lightning.jobs.job import Job, Outcome, Report, output_of_run
 from nst_lightning.jobs.jobs_bar import JobsBar
 from nst_lightning.runs.fit_command import parsed, run_to_the_end
@@ -139,6 +139,7 @@ def run_predict_on_cluster(args: Sequence[str], request: ClusterRequest) -> int:
     """
     settings = parsed(PredictCommand, args).resolved_settings()
     check_one_device(settings)
+    check_answers(request.address)
     quiet = (*args, "--trainer.enable_progress_bar=false")
     # What it refuses is refused here; this machine may have another accelerator than the nodes.
     command = run_to_the_end(ShareCommand, [*quiet, "--trainer.accelerator=cpu"])

@@ -76,6 +76,7 @@ REFUSED = {
     "cpus alone": (["--per_job.cpus=0.5"], "--per_job.cpus is of a job on a cluster; give --cluster as well"),
     "no cores": (["--cluster", "auto", "--per_job.cpus", "0"], "--per_job.cpus wants a number above 0, but 0"),
     "many gpus": (["--cluster", "auto", "--per_job.gpus", "2"], "wants a number from 0 up and at most 1, but 2"),
+    "crumbs": (["--cluster", "auto", "--per_job.cpus", "0.00001"], "--per_job.cpus wants 0.0001 or more, but 1e-05"),
     "text": (["--cluster", "auto", "--per_job.cpus", "all"], "--per_job.cpus wants a number above 0, but all"),
     "mistyped": (["--cluster", "locla"], "found 'locla'; did you mean --cluster local?"),
     "no port": (["--cluster", "ray://head"], "expected auto, local, HOST:PORT or ray://HOST:PORT, found 'ray://head'"),
@@ -389,6 +390,25 @@ def test_a_second_driver_waits_and_is_refused(nodes: Any, tmp_path: Path, monkey
             cluster._claim_name(ray, tmp_path)
     with cluster.connected(nodes.address):  # that one has ended
         cluster._claim_name(ray, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["batch", "sweep", "predict"])
+def test_a_refused_cluster_leaves_nothing_behind(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    words = {
+        "batch": ["--contents=sample:town", "--styles=sample:starry", "--output=painted"],
+        "sweep": ["--grid.seed=[1]"],
+        "predict": ["--data.images=sample:town", "--output.folder=painted"],
+    }[command]
+    with socket.socket() as taken:  # but not listening
+        taken.bind(("127.0.0.1", 0))
+        assert main([command, *words, f"--cluster=127.0.0.1:{taken.getsockname()[1]}"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "nothing answers" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_address_where_nothing_is_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
