@@ -278,6 +278,10 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
     tab.get_by_role("button", name="Done").click()
     tab.reload()  # what was brushed is still there
     playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+    tab.get_by_role("button", name="Still life").click()  # which nobody has brushed over
+    playwright.expect(tab.locator("#mask-state")).to_have_text("")
+    tab.get_by_role("button", name="Town", exact=True).click()
+    playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
     start(tab, "Draft")
     say(tab, "Finished")
     playwright.expect(tab.locator("#command")).to_contain_text("--data.guides")
@@ -286,6 +290,33 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
     assert pixels.getpixel((pixels.width // 4, pixels.height // 4)) == 255
     assert pixels.getpixel((pixels.width - 9, pixels.height - 9)) == 0
     assert Image.open(io.BytesIO(mask.body())).size == (512, 384)
+
+
+def test_what_was_brought_before_the_page_was_loaded_is_brought_to_the_next_program(
+    browser: Browser, tmp_path: Path
+) -> None:
+    limits = Limits(size=64)
+    with served(limits, tmp_path / "one") as first:
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(first.address)
+        tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
+        at_once(tab)
+        port = int(first.address.rstrip("/").rpartition(":")[2])
+        with tab.expect_response(re.compile("/file$")) as answer:
+            tab.reload()
+        answer.value.finished()
+        tab.wait_for_timeout(500)
+    playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
+    with served(limits, tmp_path / "two", port):
+        playwright.expect(tab.locator("#lost")).to_be_hidden()
+        playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
+        playwright.expect(tab.locator("#problem")).to_be_hidden()
+        tab.get_by_role("button", name="Still life").click()
+        at_once(tab)
+        playwright.expect(tab.locator("#command")).to_contain_text("--data.style it.png")
+        context.close()
 
 
 def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(

@@ -4,23 +4,30 @@ import { ask, choice, element, find, tell } from "./common.js";
 const LONGEST = 512; // pixels of a mask's long side
 const KEPT = "kept"; // layer of what stays the photo
 const COLORS = ["#ffffff", "#ff5a4f", "#3fa7ff", "#4fd18b", "#f4c95d"]; // of the photo, and of the second style and further
-const layers = new Map(); // id of a style, or KEPT: canvas whose opacity is the mask
+const drawn = new WeakMap(); // photo: its layers
 let brush = KEPT; // id of what is drawn; "" for the first style, which has what the others leave
 let width = 0.08; // of the long side
 let last = null; // the pointer's last place
 
+// Returns the chosen photo's layers by the id of a style, or KEPT: canvases whose opacity is the mask.
+function layersOfPhoto() {
+  const photo = choice.content || drawn;
+  if (!drawn.has(photo)) drawn.set(photo, new Map());
+  return drawn.get(photo);
+}
+
 const names = () => [KEPT, ...choice.styles.slice(1).map((style) => style.id)];
-const used = () => names().filter((name) => layers.get(name)?.isDrawn);
+const used = () => names().filter((name) => layersOfPhoto().get(name)?.isDrawn);
 export const hasMasks = () => used().length > 0;
 export const isBrushing = () => !find("brushes").hidden;
 
 function layer(name) {
-  if (!layers.has(name)) {
+  if (!layersOfPhoto().has(name)) {
     const shape = choice.content?.shape || 4 / 3;
     const [wide, high] = [LONGEST * Math.min(1, shape), LONGEST * Math.min(1, 1 / shape)].map(Math.round);
-    layers.set(name, element("canvas", { width: wide, height: high }));
+    layersOfPhoto().set(name, element("canvas", { width: wide, height: high }));
   }
-  return layers.get(name);
+  return layersOfPhoto().get(name);
 }
 
 function open(isOpen) {
@@ -57,7 +64,7 @@ function offerBrushes() {
 }
 
 export function clearMasks() {
-  layers.clear();
+  layersOfPhoto().clear();
   showMask();
   tell("chosen");
 }
@@ -129,7 +136,7 @@ async function maskOf(index) {
 // Sends the masks and returns their ids, or null if there are none.
 export async function sendMasks() {
   if (!hasMasks()) return null;
-  const bare = choice.styles.slice(1).find((style) => !layers.get(style.id)?.isDrawn);
+  const bare = choice.styles.slice(1).find((style) => !layersOfPhoto().get(style.id)?.isDrawn);
   if (bare) throw new Error(`brush over where ${bare.name} is to be, or take it out of the blend.`);
   const ids = [];
   for (const index of choice.styles.keys()) {
@@ -141,7 +148,7 @@ export async function sendMasks() {
 
 // Takes a job's masks for what was brushed, so that they can be changed.
 export async function setMasks(ids) {
-  layers.clear();
+  layersOfPhoto().clear();
   if (ids?.length) {
     const images = ids.map((id) => Object.assign(new Image(), { src: `api/pictures/${id}/file` }));
     await Promise.all(images.map((image) => image.decode())).catch(() => (images.length = 0));
@@ -165,10 +172,10 @@ function fromMask(name, ...images) {
     canvas.isDrawn ||= value > 127;
   }
   pen.putImageData(pixels, 0, 0);
-  layers.set(name, canvas);
+  layersOfPhoto().set(name, canvas);
 }
 
-export const keptMasks = () => used().map((name) => [name, layers.get(name).toDataURL()]);
+export const keptMasks = () => used().map((name) => [name, layersOfPhoto().get(name).toDataURL()]);
 
 export async function restoreMasks(kept) {
   for (const [name, address] of kept || []) {
@@ -176,7 +183,7 @@ export async function restoreMasks(kept) {
     const image = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     const canvas = element("canvas", { width: image.width, height: image.height, isDrawn: true });
     canvas.getContext("2d").drawImage(image, 0, 0);
-    layers.set(name, canvas);
+    layersOfPhoto().set(name, canvas);
   }
   showMask();
 }
@@ -198,10 +205,7 @@ export function listenForBrush() {
     tell("chosen");
   });
   document.addEventListener("chosen", () => {
-    if (isBrushing()) {
-      const focused = document.activeElement?.closest("#brushes");
-      if (!focused) offerBrushes();
-      showMask();
-    }
+    if (isBrushing() && !document.activeElement?.closest("#brushes")) offerBrushes();
+    showMask(); // that of another photo is another
   });
 }

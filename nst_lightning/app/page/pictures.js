@@ -87,7 +87,18 @@ export function addUpload(upload, file, isDrawnAnew = false) {
     shape: upload.width / upload.height,
     file,
   };
+  if (!file) keepFile(picture);
   return addPicture(upload.role, picture);
+}
+
+// Keeps the file of what was brought before the page was loaded, so that the next server can be given it.
+async function keepFile(picture) {
+  try {
+    const answer = await fetch(`${picture.url}/file`);
+    if (answer.ok) picture.file = new File([await answer.blob()], picture.name);
+  } catch {
+    // the server has ended meanwhile
+  }
 }
 
 // What is larger than the server takes is made smaller here, and what it can't read, but this browser can, is drawn
@@ -136,6 +147,7 @@ async function bring(role, file) {
 
 // The server was started again: it is given what the visitor brought once more.
 export async function bringAgain() {
+  const lost = [];
   for (const role of ROLES) {
     for (const picture of [...walls[role].values()]) {
       if (picture.id.startsWith("sample:")) continue;
@@ -150,13 +162,18 @@ export async function bringAgain() {
         tile.dataset.id = id;
       } catch {
         tile.remove();
+        lost.push(picture.name);
       }
     }
   }
   if (!walls.content.has(choice.content?.id)) choice.content = walls.content.values().next().value;
   choice.styles = choice.styles.filter((style) => walls.style.has(style.id));
   if (!choice.styles.length) choice.styles = [walls.style.values().next().value];
+  if (choice.styles.length < 2) find("blend").checked = false;
   showChosen();
+  if (!lost.length) return;
+  complain(new Error(`${lost.join(", ")}: not there any more; bring it once more.`));
+  tell("chosen");
 }
 
 export function listenForPictures() {
