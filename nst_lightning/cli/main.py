@@ -144,6 +144,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _configure_messages()
     if args[:1] == ["help"] and args[1:2] and args[1] in COMMANDS:
         args = [args[1], "--help"]
+    args = ["--help" if word == "--help=all" else word for word in args]  # all that there is is shown anyway
     if not args or args[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0

@@ -49,6 +49,15 @@ def test_bash_completes_commands_options_and_files(script: str, tmp_path: Path) 
     assert completed(script, "compare", "pho", folder=tmp_path) == {"photo.png"}
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize("name", ["nst", "nst-lightning"])
+def test_bash_completes_by_both_names(name: str, script: str) -> None:
+    done = subprocess.run(["bash", "-c", f"source {script}; complete -p {name}"], capture_output=True, text=True)
+    assert done.stdout.split()[-1] == name
+    assert "-o default" in done.stdout
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh", "powershell"])
 def test_there_is_a_script_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"--print_completion={shell}"]) == 0
