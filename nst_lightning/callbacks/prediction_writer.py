@@ -237,7 +237,8 @@ class PredictionWriter(Callback):
         )
         kinds = sorted(total) or ["pictures"]
         self.kinds = " and ".join(kinds)
-        _log.info("painting %s%s", " and ".join(f"{left[kind]} of {total[kind]} {kind}" for kind in kinds), hint)
+        counts = [f"{left[kind]} of {total[kind]} {kind[:-1] if total[kind] == 1 else kind}" for kind in kinds]
+        _log.info("painting %s%s", " and ".join(counts), hint)
         return {file: self._targets[file] for file in missing}
 
     def only(self, files: Sequence[MediaFile]) -> MediaFile:

@@ -30,7 +30,15 @@ _log = logging.getLogger(__name__)
 
 _MOST_COLUMNS = 5  # more are hard to see side by side on a page
 _SIZES = (32, 4096)
-_SECTIONS = ("model", "data", "seed_everything", "trainer.max_steps", "trainer.precision")  # what shapes a picture
+_SECTIONS = (  # what shapes a picture
+    "data.content",
+    "data.style",
+    "model",
+    "data",
+    "seed_everything",
+    "trainer.max_steps",
+    "trainer.precision",
+)
 _UNSET = "–"
 _REFERENCES = ("content", "style")
 _MOST_REFERENCES = 4  # small images below each other
@@ -249,7 +257,7 @@ def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
     Args:
         runs: Folders of the runs, or images that hold their settings. A resumed run has several configs, of which the
             last one holds.
-        most: Largest number of settings; those of the model come before those of the data.
+        most: Largest number of settings; the content and the styles come first, then the model's, then the data's.
 
     Returns:
         Settings of each run that are not the same in all, such as `["style.weight 10", "size 512"]`, the same
@@ -261,7 +269,9 @@ def differences(runs: Sequence[Path], most: int = 3) -> list[list[str]]:
         return [[] for _ in runs]
     keys = list(dict.fromkeys(key for flat in settings for key in flat))
     differing = [key for key in keys if len({flat.get(key, _UNSET) for flat in settings}) > 1]
-    shaping = [key for section in _SECTIONS for key in differing if f"{key}.".startswith(f"{section}.")]
+    shaping = list(
+        dict.fromkeys(key for section in _SECTIONS for key in differing if f"{key}.".startswith(f"{section}."))
+    )
     return [[f"{_short(key)} {flat.get(key, _UNSET)}" for key in shaping[:most]] for flat in settings]
 
 

@@ -24,7 +24,7 @@ from nst_lightning.images.embedded_settings import png_text, save_options
 from nst_lightning.images.icc import srgb_profile
 from nst_lightning.images.png import write_png16
 from nst_lightning.images.samples import SAMPLE, sample_path
-from nst_lightning.utils.addresses import is_address, path_of
+from nst_lightning.utils.addresses import is_address, path_of, shown
 from nst_lightning.utils.atomic import atomic_file, check_writable
 from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.memory import named_out_of_memory
@@ -290,9 +290,9 @@ def log_passed_over(folder: Path, files: Sequence[Path]) -> None:
         files: Files, absolute or relative as the folder.
     """
     if files:
-        shown = ", ".join(str(file.relative_to(folder)) for file in files[:_MOST_NAMED])
+        named = ", ".join(str(file.relative_to(folder)) for file in files[:_MOST_NAMED])
         more = f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else ""
-        _log.warning("%s: passed over %d files of other kinds: %s%s", folder, len(files), shown, more)
+        _log.warning("%s: passed over %d files of other kinds: %s%s", folder, len(files), named, more)
 
 
 def _find(path: str | os.PathLike[str]) -> Path:
@@ -344,7 +344,8 @@ def _format_for(path: Path, bits: int, longest_side: int) -> str:
     file_format = _FORMATS.get(path.suffix.lower())
     if file_format is None:
         raise UserError(
-            f"expected an output file ending in {', '.join(_FORMATS)}, found {path.name!r}; change the suffix"
+            f"expected an output file ending in {', '.join(_FORMATS)}, found "
+            f"{path.name if path.suffix else shown(path)!r}; change the suffix"
         )
     if bits == 16 and file_format != "PNG":
         raise UserError(f"expected a .png file for 16 bits per channel, found {path.name!r}; use .png or 8 bits")

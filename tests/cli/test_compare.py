@@ -155,6 +155,13 @@ def test_differences_tell_three_settings_of_the_method_first() -> None:
     assert differences(runs[:1]) == [[]]
 
 
+def test_differences_begin_with_the_images() -> None:
+    first, second = config(), config(style_weight=2.5)
+    second["data"]["init_args"]["style"] = ["folder/b.jpg"]
+    runs = [run("a", config=first), run("b", config=second)]
+    assert differences(runs)[1] == ["style b.jpg", "style.weight 2.5"]
+
+
 def test_a_resumed_run_is_told_by_its_last_config() -> None:
     first, second = run("a", config=config()), run("b", config=config())
     for number in (2, 10):

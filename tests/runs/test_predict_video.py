@@ -106,7 +106,7 @@ def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.C
     assert predict("--output.format", "png", "--data.size", "16") == 0
     assert written() == ["a.png", "clip.mp4", "deep/other.avi.mp4"]
     said = capsys.readouterr().err
-    assert "painting 1 of 1 pictures and 2 of 2 videos" in said
+    assert "painting 1 of 1 picture and 2 of 2 videos" in said
     assert said.splitlines()[-1] == "pictures and videos painted: 3, in painted"
     small = read_info(Path("painted/deep/other.avi.mp4"))
     assert (small.width, small.height, small.frames, small.has_sound) == (16, 12, 2, False)
@@ -115,7 +115,7 @@ def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.C
     assert predict() == 0
     assert written() == ["a.jpg", "clip.mp4", "deep/other.avi.mp4"]
     assert Path("painted/clip.mp4").read_bytes() == b"mine"
-    assert "painting 1 of 1 pictures and 0 of 2 videos; 2 are in painted already" in capsys.readouterr().err
+    assert "painting 1 of 1 picture and 0 of 2 videos; 2 are in painted already" in capsys.readouterr().err
 
 
 def test_broken_videos_are_reported_and_the_rest_is_painted(

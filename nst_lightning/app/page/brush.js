@@ -3,7 +3,7 @@ import { ask, choice, element, find, tell } from "./common.js";
 
 const LONGEST = 512; // pixels of a mask's long side
 const KEPT = "kept"; // layer of what stays the photo
-const COLORS = ["#ffffff", "#ff5a4f", "#3fa7ff", "#4fd18b", "#f4c95d"]; // of the photo, and of the second style and further
+const COLORS = ["#b07cff", "#ff5a4f", "#3fa7ff", "#4fd18b", "#f4c95d"]; // of the photo, and of the second style and further
 const drawn = new WeakMap(); // photo: its layers
 let brush = KEPT; // id of what is drawn; "" for the first style, which has what the others leave
 let width = 0.08; // of the long side

@@ -84,7 +84,7 @@ export function closeLapse() {
 export function listenForResult() {
   find("stop").addEventListener("click", () => act("stop"));
   find("continue").addEventListener("click", () => act("continue"));
-  find("larger").addEventListener("click", () => act("larger", { size: Number(find("larger").value) }));
+  for (const button of [find("larger"), find("largest")]) button.addEventListener("click", () => act("larger", { size: Number(button.value) }));
   find("keep").addEventListener("click", async () => {
     try {
       start(await ask("POST", "api/instant/keep"), choice.content);

@@ -34,10 +34,13 @@ export function show(view) {
   find("copy-picture").hidden = !view.picture || !navigator.clipboard?.write;
   find("keep").hidden = view.kind !== "instant" || !view.picture;
   find("time-lapse").hidden = !job || isActive(job) || job.is_lost || job.frames.length < 2;
-  const size = largerThan(job || view.settings);
-  find("larger").hidden = !view.picture || !size || isActive(job) || Boolean(job?.is_lost);
-  find("larger").textContent = `Paint this larger: ${size}`;
-  find("larger").value = size || "";
+  const sizes = largerThan(job || view.settings);
+  for (const [index, name] of ["larger", "largest"].entries()) {
+    const button = find(name), size = sizes[index];
+    button.hidden = !view.picture || !size || isActive(job) || Boolean(job?.is_lost);
+    button.textContent = `Paint this larger: ${size}`;
+    button.value = size || "";
+  }
   find("continue").hidden = !job || isActive(job) || job.is_lost || (job.is_instant && job.status === "complete");
   find("continue").textContent = job?.status === "complete" ? "Paint on for longer" : job?.picture ? "Continue" : "Try again";
   find("command-line").hidden = !view.command;
@@ -64,7 +67,7 @@ export function showJob(job) {
 
 function largerThan(given) {
   const size = given?.settings?.size ?? given?.size;
-  return [1024, 2048].find((each) => each > size && each <= server.limits.size);
+  return [1024, 2048].filter((each) => each > size && each <= server.limits.size);
 }
 
 // Lines are broken between words, not at the hyphens of options; what is copied is the command as it is.
