@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -150,6 +151,7 @@ class InstantCommand(PredictCommand):
 
     def run_subcommand(self, subcommand: str) -> None:
         """Run; of an image that could not be painted no folder is left."""
+        self._begun = time.perf_counter()
         try:
             super().run_subcommand(subcommand)
         finally:
@@ -169,7 +171,8 @@ class InstantCommand(PredictCommand):
         self.result = Result(
             self._kept.image, path, folder, True, alpha=self._kept.alpha, settings=self.writer.settings_text()
         )
-        _log.info("picture: %s (painted in one pass; without --instant it is optimized, which takes longer)", path)
+        how = "painted in one pass; without --instant it is optimized, which takes longer"
+        _log.info("picture: %s (%.1f s, %s)", path, time.perf_counter() - self._begun, how)
 
 
 class _LastPrediction(Callback):

@@ -431,6 +431,8 @@ def _refusal(target: str, error: Exception, doing: str) -> UserError | None:
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         what = f"make {bucket}, or choose another place" if doing == "write" else "check the address"
         return UserError(f"cannot {doing} {target} ({one_line(error)[:200]}); {what}")
+    if type(error).__name__ == "TooManyRedirects":  # aiohttp's, which may not be installed
+        return UserError(f"cannot {doing} {target}, its server sends from one address to the next; check the address")
     if isinstance(error, _PERMANENT) or (status is not None and 400 <= status < 500 and status not in (408, 429)):
         return UserError(f"cannot {doing} {target} ({one_line(error)[:200]}); check the address")
     return None

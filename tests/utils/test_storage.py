@@ -301,11 +301,18 @@ def test_a_missing_package_is_named_with_its_extra(protocol, monkeypatch):
 
 
 class Server(SimpleHTTPRequestHandler):
-    """Files of a folder; one path is forbidden, another fails twice."""
+    """Files of a folder; one path is forbidden, one leads to itself, another fails twice."""
 
     failures = 0
+    requests = 0
 
     def send_head(self):
+        Server.requests += 1
+        if "circle" in self.path:
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+            return None
         if "forbidden" in self.path:
             self.send_error(403)
             return None
@@ -326,6 +333,15 @@ def server(tmp_path):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}", tmp_path / "site"
         running.shutdown()
+
+
+def test_a_redirection_to_itself_is_followed_once(server):
+    Server.requests = 0
+    with pytest.raises(
+        UserError, match=r"circle\.png, its server sends from one address to the next; check the address"
+    ):
+        read_image(f"{server[0]}/circle.png")
+    assert Server.requests < 50
 
 
 def test_a_web_server_is_read(server):
