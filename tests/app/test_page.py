@@ -51,22 +51,24 @@ def visit(browser: Browser, page: Served) -> Iterator[Callable[..., Page]]:
     contexts: list[Any] = []
     elsewhere: list[str] = []
     errors: list[str] = []
+    addresses = [page.address]
 
-    def open_page(width: int = 1280, height: int = 900, **look: Any) -> Page:
+    def open_page(width: int = 1280, height: int = 900, address: str = page.address, **look: Any) -> Page:
+        addresses.append(address)
         context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **look)
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(PATIENCE)
         tab.on("request", lambda request: elsewhere.append(request.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(page.address)
+        tab.goto(address)
         playwright.expect(tab.locator("#paint")).to_be_enabled()
         return tab
 
     yield open_page
     for context in contexts:
         context.close()
-    assert {url for url in elsewhere if not url.startswith((page.address, "blob:"))} == set()
+    assert {url for url in elsewhere if not url.startswith((*addresses, "blob:"))} == set()
     assert errors == []
 
 
@@ -100,39 +102,40 @@ def download(tab: Page) -> tuple[str, Image.Image]:
 
 
 def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_path: Path) -> None:
-    tab = visit()
-    tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
-    playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
-    tab.get_by_role("button", name="Mosaic").click()
-    tab.locator(".more summary").click()
-    tab.locator("#start").select_option("content")
-    start(tab, "Fine")
-    assert len(set(paintings(tab, 2))) == 2
-    tab.get_by_role("button", name="Stop here").click()
-    say(tab, "Stopped")
-    name, early = download(tab)
-    assert name == "me-mosaic.png"
-    assert early.size == (64, 43)
-    tab.get_by_text("The command, and numbers").click()
-    playwright.expect(tab.locator("#command")).to_contain_text("nst fit --config configs/quality.yaml")
-    playwright.expect(tab.locator("#command")).to_contain_text("--data.content me.png --data.style sample:mosaic")
-    tab.reload()  # what there is, is still there
-    say(tab, "Stopped")
-    tab.get_by_role("button", name="Continue").click()
-    say(tab, "Finished")
-    _, late = download(tab)
-    assert late.size == early.size
-    assert late.tobytes() != early.tobytes()
-    tab.get_by_role("button", name="Town").click()
-    say(tab, "Painted at once")
-    tab.get_by_role("button", name="me.png × mosaic, complete").click()  # it has not gone: it is in the list
-    say(tab, "Finished")
-    playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")  # nor what it was painted from
-    tab.get_by_role("button", name="Time-lapse").click()
-    playwright.expect(tab.locator("#painting")).to_have_attribute("src", re.compile("/frames/"))
-    tab.get_by_role("button", name="Close").click()
-    tab.get_by_role("button", name="Delete me.png × mosaic").click()
-    playwright.expect(tab.locator("#recent")).to_be_hidden()
+    with served(Limits(size=128), tmp_path / "server") as larger:  # which is not done before it was looked at
+        tab = visit(address=larger.address)
+        tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
+        playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
+        tab.get_by_role("button", name="Mosaic").click()
+        tab.locator(".more summary").click()
+        tab.locator("#start").select_option("content")
+        start(tab, "Fine")
+        assert len(set(paintings(tab, 2))) == 2
+        tab.get_by_role("button", name="Stop here").click()
+        say(tab, "Stopped")
+        name, early = download(tab)
+        assert name == "me-mosaic.png"
+        assert early.size == (128, 85)
+        tab.get_by_text("The command, and numbers").click()
+        playwright.expect(tab.locator("#command")).to_contain_text("nst fit --config configs/quality.yaml")
+        playwright.expect(tab.locator("#command")).to_contain_text("--data.content me.png --data.style sample:mosaic")
+        tab.reload()  # what there is, is still there
+        say(tab, "Stopped")
+        tab.get_by_role("button", name="Continue").click()
+        say(tab, "Finished")
+        _, late = download(tab)
+        assert late.size == early.size
+        assert late.tobytes() != early.tobytes()
+        tab.get_by_role("button", name="Town").click()
+        say(tab, "Painted at once")
+        tab.get_by_role("button", name="me.png × mosaic, complete").click()  # it has not gone: it is in the list
+        say(tab, "Finished")
+        playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")  # nor what it was painted from
+        tab.get_by_role("button", name="Time-lapse").click()
+        playwright.expect(tab.locator("#painting")).to_have_attribute("src", re.compile("/frames/"))
+        tab.get_by_role("button", name="Close").click()
+        tab.get_by_role("button", name="Delete me.png × mosaic").click()
+        playwright.expect(tab.locator("#recent")).to_be_hidden()
 
 
 def test_an_answer_that_is_cut_off_is_none(visit: Callable[..., Page]) -> None:
