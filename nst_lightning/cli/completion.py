@@ -14,12 +14,12 @@ from nst_lightning.errors import UserError, check_choice
 _OWN_PARSERS = ("sweep", "batch", "predict", "video", "export", "compare", "app")
 _TAKE_FIT_OPTIONS = ("sweep", "batch", "video")
 _CONFIG_OPTIONS = ("--config", "-c")
-_BOTH_NAMES = (  # the command is called nst-lightning as well: shell, what names it, what names both
+_BOTH_NAMES = {  # the command is called nst-lightning as well: what names it in a script, and what names both
     # A first word that is no command is a picture: readline's own completion of file names.
-    ("bash", r"^complete (.*) nst$", r"complete -o default \1 nst nst-lightning"),
-    ("zsh", r"^(#compdef|  compdef .*) nst$", r"\1 nst nst-lightning"),
-    ("fish", r"\Z", "complete --command nst-lightning --wraps nst\n"),
-)
+    "bash": (r"^complete (.*) nst$", r"complete -o default \1 nst nst-lightning"),
+    "zsh": (r"^(#compdef|  compdef .*) nst$", r"\1 nst nst-lightning"),
+    "fish": (r"\Z", "complete --command nst-lightning --wraps nst\n"),
+}
 
 
 def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
@@ -52,10 +52,7 @@ def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
             setattr(command.add_argument(option), "complete", shtab.FILE)  # noqa: B010 - no attribute of argparse's
         setattr(command.add_argument("files", nargs="*"), "complete", shtab.FILE)  # noqa: B010
     script: str = shtab.complete(parser, shell)
-    for shell_name, line, both in _BOTH_NAMES:
-        if shell == shell_name:
-            script = re.sub(line, both, script, flags=re.MULTILINE)
-    return script
+    return re.sub(*_BOTH_NAMES[shell], script, flags=re.MULTILINE) if shell in _BOTH_NAMES else script
 
 
 def _plain(text: str) -> str:

@@ -439,9 +439,8 @@ def check_answers(address: str) -> None:
         address: As in `ClusterRequest`.
 
     Raises:
-        UserError: If there is nothing, or Ray is not installed.
+        UserError: If there is nothing.
     """
-    import_ray()
     named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     host, _, port = named.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

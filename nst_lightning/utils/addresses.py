@@ -64,7 +64,8 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     if is_spelled and all(len(os.fsencode(part)) <= _LONGEST_PART for part in name.split("/")):
         return _mirror() / protocol / name
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    last = re.split(r"[?#]" if is_verbatim else "$", name)[0].rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
+    file = re.split(r"[?#]", name)[0] if is_verbatim else name
+    last = file.rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
     path = _mirror() / protocol / name.partition("/")[0][:_LONGEST_PART] / digest / (last or "file")
     _named[str(path)] = f"{protocol}://{rest if is_verbatim else name}"
     return path

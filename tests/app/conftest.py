@@ -77,8 +77,12 @@ class Served:
     state: AppState
     address: str
 
+    @property
+    def port(self) -> int:
+        return int(self.address.rstrip("/").rpartition(":")[2])
+
     def client(self) -> Client:
-        return Client(int(self.address.rstrip("/").rpartition(":")[2])).enter()
+        return Client(self.port).enter()
 
 
 @contextmanager

@@ -233,12 +233,17 @@ def at_once(tab: Page, before: str | None = None) -> str:
     return str(painting.get_attribute("src"))
 
 
+def bring_style(tab: Page, folder: Path) -> str:
+    """Bring a painting; return the address of what is painted at once in its style."""
+    tab.get_by_label("Style file").set_input_files(make_image(folder / "it.png", 60, 40, seed=2))
+    return at_once(tab)
+
+
 def test_any_painting_is_painted_at_once_again_while_the_slider_is_moved_and_refined(
     visit: Callable[..., Page], tmp_path: Path
 ) -> None:
     tab = visit()
-    tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
-    first = at_once(tab)
+    first = bring_style(tab, tmp_path)
     strong = tab.locator("#canvas").screenshot()
     slider = tab.locator("#strength")
     for value in ("-1", "-2", "-3"):
@@ -296,47 +301,36 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
 
 
 def test_what_was_brought_before_the_page_was_loaded_is_brought_to_the_next_program(
-    browser: Browser, tmp_path: Path
+    visit: Callable[..., Page], tmp_path: Path
 ) -> None:
     limits = Limits(size=64)
     with served(limits, tmp_path / "one") as first:
-        context = browser.new_context()
-        tab = context.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(first.address)
-        tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
-        at_once(tab)
-        port = int(first.address.rstrip("/").rpartition(":")[2])
+        tab = visit(address=first.address)
+        bring_style(tab, tmp_path)
         with tab.expect_response(re.compile("/file$")) as answer:
             tab.reload()
         answer.value.finished()
         tab.wait_for_timeout(500)
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
-    with served(limits, tmp_path / "two", port):
+    with served(limits, tmp_path / "two", first.port):
         playwright.expect(tab.locator("#lost")).to_be_hidden()
         playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
         playwright.expect(tab.locator("#problem")).to_be_hidden()
         tab.get_by_role("button", name="Still life").click()
         at_once(tab)
         playwright.expect(tab.locator("#command")).to_contain_text("--data.style it.png")
-        context.close()
 
 
 def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
-    browser: Browser, tmp_path: Path
+    visit: Callable[..., Page], tmp_path: Path
 ) -> None:
     limits = Limits(size=64)
     with served(limits, tmp_path / "one") as first:
-        context = browser.new_context()
-        tab = context.new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(first.address)
-        tab.get_by_label("Style file").set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=2))
-        at_once(tab)
+        tab = visit(address=first.address)
+        bring_style(tab, tmp_path)
         tab.get_by_role("button", name="Keep", exact=True).click()
         say(tab, "Kept")
         playwright.expect(tab.locator("#lost")).to_be_hidden()
-        port = int(first.address.rstrip("/").rpartition(":")[2])
         tab.wait_for_timeout(1000)  # the copies come
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
     playwright.expect(tab.get_by_role("button", name="Paint", exact=True)).to_be_disabled()
@@ -346,14 +340,13 @@ def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
         playwright.expect(tab.locator("#lost")).to_be_in_viewport(ratio=1)
     assert tab.locator("#painting").evaluate("image => image.naturalWidth") == 64
     assert download(tab)[1].size == (64, 48)
-    with served(limits, tmp_path / "two", port):
+    with served(limits, tmp_path / "two", first.port):
         playwright.expect(tab.locator("#lost")).to_be_hidden()
         name, picture = download(tab)  # of what the first had painted
         assert (name, picture.size) == ("town-it.png", (64, 48))
         tab.get_by_role("button", name="Still life").click()
         at_once(tab)  # in the style that was brought to the first
         assert download(tab)[0] == "still-life-it.png"
-        context.close()
 
 
 LOOKS: dict[str, dict[str, Any]] = {

@@ -3,8 +3,7 @@ export const find = (id) => document.getElementById(id);
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const server = { limits: {}, steps: {}, paces: {} }; // what the server said about itself
 
-// What the visitor has chosen; a picture is {id, name, label, url, tile, shape, file}, the file only of those brought since
-// the page was loaded.
+// What the visitor has chosen; a picture is {id, name, label, url, tile, shape, file}, the file of those that were brought.
 export const choice = { content: null, styles: [], weights: {} };
 
 // The parts tell each other of what happened, and do not import each other for it:
