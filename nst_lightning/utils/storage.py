@@ -193,7 +193,7 @@ def put(file: Path, path: Path) -> None:
 def growing(path: Path) -> Iterator[None]:
     """Leave a file that this process alone appends to as it is here, whatever the store has, until the body ends.
 
-    It begins with what is in the store, where the folder has been looked into.
+    Nor is it dropped for want of room. It begins with what is in the store, where the folder has been looked into.
 
     Raises:
         UserError: If what is in the store can't be had.
@@ -219,8 +219,6 @@ def push(folder: Path) -> None:
             try:
                 shutil.copy2(path, copy)
                 put(copy, path)
-                with _lock:
-                    _used.pop(path, None)  # who writes to it has it open: it is not dropped for want of room
             finally:
                 copy.unlink(missing_ok=True)
 
@@ -554,10 +552,11 @@ def _keep(path: Path, file: Path | None = None) -> None:
         _used[path] = stamp[0]
         _used.move_to_end(path)
         total = sum(_used.values())
-        while total > _bound() and len(_used) > 1:
-            oldest, size = _used.popitem(last=False)
+        for oldest in [each for each in _used if each != path and each not in _growing]:
+            if total <= _bound():
+                break
             dropped.append(oldest)
-            total -= size
+            total -= _used.pop(oldest)
     for oldest in dropped:
         with suppress(OSError):
             _empty(oldest, *_local_stamp(oldest))
