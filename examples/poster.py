@@ -3,7 +3,7 @@
     python examples/poster.py
 
 Loss and gradient of the tiles are those of the whole image. `auto` picks the largest tiles that fit. A run that is
-stopped goes on with `nst fit --config lightning_logs/starry/version_N/config.yaml --name starry --ckpt_path last`.
+stopped goes on with `nst fit --config lightning_logs/town-starry/version_N/config.yaml --ckpt_path last`.
 """
 
 from __future__ import annotations

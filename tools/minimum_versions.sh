@@ -29,7 +29,7 @@ else
 fi
 
 # Each "NAME>=X" of the dependencies and the extras as "NAME==X".
-sed -nE 's/^ +"([A-Za-z0-9_.-]+)(\[[a-z,]+\])?>=([0-9.]+)[",].*/\1==\3/p' pyproject.toml >"$folder/constraints.txt"
+sed -nE 's/^ +"([A-Za-z0-9_.-]+)(\[[a-z0-9,]+\])?>=([0-9.]+)[",].*/\1==\3/p' pyproject.toml >"$folder/constraints.txt"
 [ "$(grep -c '>=' <(sed -n '/^dependencies/,/^\[project.scripts\]/p' pyproject.toml))" = "$(wc -l <"$folder/constraints.txt")" ] || {
   echo "a lower bound in pyproject.toml was not understood; see $folder/constraints.txt" >&2
   exit 2

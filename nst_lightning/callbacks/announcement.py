@@ -40,7 +40,7 @@ class Announcement(Callback):
             with trainer.precision_plugin.train_step_context():
                 estimate = f", {approximate(pixels * _seconds_per_pixel(pl_module.objectives.at(finest), side))}"
         _log.info(
-            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s, %s on %s%s",
+            "painting %d×%d pixels in %d steps over %d levels with %s, learning rate %g; encoder %s, %s%s",
             finest.width,
             finest.height,
             schedule.total_steps,
@@ -48,10 +48,15 @@ class Announcement(Callback):
             settings["optimizer"],
             settings["learning_rate"],
             settings["encoder"],
-            _PRECISIONS.get(str(trainer.precision), str(trainer.precision)),
-            trainer.strategy.root_device.type,
+            precision_and_device(trainer),
             estimate,
         )
+
+
+def precision_and_device(trainer: Trainer) -> str:
+    """Return what a trainer computes with, in words such as "bfloat16 on cpu"."""
+    precision = str(trainer.precision)
+    return f"{_PRECISIONS.get(precision, precision)} on {trainer.strategy.root_device.type}"
 
 
 def _seconds_per_pixel(objective: Objective, side: int) -> float:

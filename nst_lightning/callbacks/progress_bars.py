@@ -181,7 +181,7 @@ class TransferProgressBar(SingleBar):
         level, finest = batch.size, batch.schedule.levels[-1]
         work_rate = rate * (level.height * level.width) / (finest.height * finest.width)
         left = tqdm.format_interval(batch.schedule.remaining_work(done, int(self.bar.total)) / work_rate)
-        loss, speed = f", loss {float(pl_module.loss):.4g}", f", {rate:.1f} steps/s"
+        loss, speed = f", loss {float(pl_module.loss):.4g}", f", {rate:.{1 if rate >= 1 else 2}f} steps/s"
         self.bar.parts = {"loss": loss, "speed": speed, "left": f", {left} left"}
         self.bar.n = done
         self.bar.refresh()
@@ -198,7 +198,7 @@ class TrainingProgressBar(SingleBar):
         if self._is_enabled:
             steps = trainer.estimated_stepping_batches
             total = None if steps == float("inf") else int(steps)
-            texts = ("training", "{postfix}", ", {rate_fmt}", ", {remaining} left")
+            texts = ("training", "{postfix}", ", {rate_noinv_fmt}", ", {remaining} left")
             self.bar = self._open(*texts, total=total, initial=trainer.global_step, unit=" steps")
 
     def on_train_batch_end(
@@ -223,7 +223,7 @@ class PredictProgressBar(SingleBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         if self._is_enabled:
-            texts = ("painting", "", ", {rate_fmt}", ", {remaining} left")
+            texts = ("painting", "", ", {rate_noinv_fmt}", ", {remaining} left")
             total = _expected(trainer)
             self.bar = self._open(*texts, total=total, unit=" pictures", mininterval=self._interval)
 

@@ -136,10 +136,9 @@ def _references(images: Sequence[ImageSource], places: Sequence[Path | None]) ->
     shown = {image.file for image in images}
     found: list[tuple[str, str]] = []
     for name in _REFERENCES:
-        given = [data.get(name) for data in datas]
-        if given and all(value == given[0] for value in given):
-            files = given[0] if isinstance(given[0], list) else [given[0]]
-            found += [(name, file) for file in files if isinstance(file, str) and file not in shown]
+        given = [_files(data, name) for data in datas]
+        if given and all(files == given[0] for files in given):
+            found += [(name, file) for file in given[0] if file not in shown]
     return found[:_MOST_REFERENCES]
 
 
@@ -147,6 +146,15 @@ def _data(config: dict[str, Any]) -> dict[str, Any]:
     data = config.get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
     return arguments if isinstance(arguments, dict) else {}
+
+
+def _files(data: dict[str, Any], name: str) -> list[str]:
+    value = data.get(name)
+    if name == "content" and value is None:  # of nst predict, whose images are contents; of many it can't be told which
+        images = data.get("images")
+        value = images if not isinstance(images, list) or len(images) == 1 else None
+    values = value if isinstance(value, list) else [value]
+    return [file for file in values if isinstance(file, str)]
 
 
 def _readable(references: Sequence[tuple[str, str]], size: int) -> list[tuple[str, Tensor]]:

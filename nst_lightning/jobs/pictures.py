@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from nst_lightning.images.files import is_held
 from nst_lightning.utils.yaml_texts import to_yaml
 
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
@@ -76,10 +77,10 @@ def run_name(content: str, styles: Sequence[str]) -> str:
     """Return the name of a run after its images, such as `golden_gate-great_wave`, which is a folder's name anywhere.
 
     Args:
-        content: File of the photo, or `sample:NAME`.
+        content: File of the photo, `sample:NAME`, or an image of Python's under its name of `held_images`.
         styles: Files of the paintings, likewise.
     """
-    stems = [Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
+    stems = ["image" if is_held(name) else Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
     stems = [re.sub(r"[^\w.+-]", "_", stem).strip(".-")[:_LONGEST] or "_" for stem in stems]
     more = [f"{len(stems) - _NAMED}_more"] if len(stems) > _NAMED else []
     return "-".join([*stems[:_NAMED], *more])

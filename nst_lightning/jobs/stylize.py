@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from nst_lightning.errors import UserError, check_choice
 from nst_lightning.images.files import ImageLike, held_images
 from nst_lightning.jobs.grid import option_args
-from nst_lightning.jobs.pictures import QUALITIES, fit_args, instant_args
+from nst_lightning.jobs.pictures import QUALITIES, fit_args, instant_args, run_name
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.predict_command import InstantCommand
 from nst_lightning.runs.result import Result
@@ -33,8 +33,8 @@ def stylize(
 ) -> Result:
     """Paint a photo in the manner of a painting, as `nst PHOTO PAINTING` does, to the byte.
 
-    The run lives in `lightning_logs/NAME`, by the name of the quality's config (`starry`, `quick`, `quality`), or
-    `instant`. The state of the random generators is left alone.
+    The run is named after the images, `lightning_logs/me-painting`, or `instant`, unless a `name` is among the options.
+    The state of the random generators is left alone.
 
     Args:
         content: Photo: a path, `sample:NAME`, an image of Pillow's, an array `(H, W, 3)`, or a tensor `(3, H, W)` or
@@ -76,6 +76,7 @@ def stylize(
         if instant:
             args = instant_args(photo, paintings, size=size, output=output)
             return run_to_the_end(InstantCommand, ["predict", *args, *option_args(options)]).result
+        options = {"name": run_name(photo, paintings), **options}
         args = fit_args(photo, paintings, size=size, quality=quality, output=output)
         command = run_to_the_end(NSTCommand, ["fit", *args, *option_args(options)])
     assert isinstance(command.model, StyleTransfer)  # as in each of the configs

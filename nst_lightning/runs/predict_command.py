@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from nst_lightning._compat import allow_idle_ranks, callbacks_of
+from nst_lightning.callbacks.announcement import precision_and_device
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.callbacks.prediction_writer import PredictionWriter
 from nst_lightning.callbacks.run_folder import RunFolder
@@ -98,7 +99,7 @@ class PredictCommand(NSTCommand):
             names = self.model.styles if images is None else images.names
             weights = self.model.weights_of(images).tolist()
             styles = [f"{name} {weight:.3g}" for name, weight in zip(names, weights, strict=True)]
-            _log.info("style: %s", ", ".join(styles))
+            _log.info("in one pass, %s; style: %s", precision_and_device(self.trainer), ", ".join(styles))
 
     def after_predict(self) -> None:
         """Add up over all processes, and log where the results are."""

@@ -284,6 +284,12 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
     tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
     tab.mouse.up()
     tab.get_by_role("button", name="Done").click()
+    playwright.expect(tab.locator("#start")).to_have_value("content")  # with masks nothing starts from one pass
+    playwright.expect(tab.locator("#start option[value=instant]")).to_have_attribute("disabled", "")
+    tab.get_by_role("button", name="Still life").click()
+    playwright.expect(tab.locator("#start")).to_have_value("instant")
+    tab.get_by_role("button", name="Town", exact=True).click()
+    playwright.expect(tab.locator("#start")).to_have_value("content")
     tab.reload()  # what was brushed is still there
     playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
     tab.get_by_role("button", name="Still life").click()  # which nobody has brushed over
@@ -298,6 +304,48 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
     assert pixels.getpixel((pixels.width // 4, pixels.height // 4)) == 255
     assert pixels.getpixel((pixels.width - 9, pixels.height - 9)) == 0
     assert Image.open(io.BytesIO(mask.body())).size == (512, 384)
+
+
+def test_what_was_brushed_is_kept_for_the_next_program(visit: Callable[..., Page], tmp_path: Path) -> None:
+    limits = Limits(size=64)
+    with served(limits, tmp_path / "one") as first:
+        tab = visit(address=first.address)
+        tab.locator("#blend").check()
+        bring_style(tab, tmp_path)
+        tab.get_by_role("button", name="Brush", exact=True).click()
+        tab.locator("#brushes").get_by_role("radio", name="it.png").check(force=True)
+        tab.get_by_role("button", name="Fill").click()
+        tab.get_by_role("button", name="Paint", exact=True).click()
+        playwright.expect(tab.locator("#problem")).to_contain_text("Nothing is left for starry: clear some")
+        tab.get_by_role("button", name="Clear").click()
+        box = tab.locator("#mask").bounding_box()
+        assert box is not None
+        tab.mouse.click(box["x"] + 40, box["y"] + 40)
+        tab.get_by_role("button", name="Done").click()
+        playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+    playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
+    with served(limits, tmp_path / "two", first.port):
+        playwright.expect(tab.locator("#lost")).to_be_hidden()
+        start(tab, "Draft")  # in the style that has another number there
+        say(tab, "Finished")
+        playwright.expect(tab.locator("#command")).to_contain_text("--data.guides")
+
+
+def test_a_painting_is_painted_larger_in_two_sizes(visit: Callable[..., Page], tmp_path: Path) -> None:
+    with served(Limits(size=2048), tmp_path / "server") as page:
+        tab = visit(address=page.address)
+        tab.get_by_role("radio", name="256").check(force=True)
+        at_once(tab)
+        tab.get_by_role("button", name="Keep", exact=True).click()
+        say(tab, "Kept")
+        small = tab.get_by_role("button", name="town × starry, complete").last  # the earliest
+        for size in (1024, 2048):
+            tab.get_by_role("button", name=f"Paint this larger: {size}").click()
+            playwright.expect(tab.locator("#command")).to_contain_text(f"--data.size {size}")
+            say(tab, "Finished")
+            assert download(tab)[1].size == (size, size * 3 // 4)
+            small.click()
+            say(tab, "Kept")
 
 
 def test_what_was_brought_before_the_page_was_loaded_is_brought_to_the_next_program(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+from unittest.mock import Mock
 
 import pytest
 
-from nst_lightning.callbacks.progress_bars import FittedBar, _ways
+from nst_lightning.callbacks.progress_bars import FittedBar, PredictProgressBar, _ways
 from nst_lightning.cli.main import _MessageHandler
 
 
@@ -32,6 +33,17 @@ def test_a_narrow_bar_keeps_the_count_and_then_the_time_left(columns: int) -> No
 def test_where_there_is_no_terminal_all_of_it_is_shown() -> None:
     assert drawn(None) == drawn(500)
     assert "| 336/800 [01:23, loss 1.234, 12.3 steps/s, 01:23 left]" in drawn(None)
+
+
+def test_a_rate_below_one_is_still_one_of_pictures_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    progress = PredictProgressBar()
+    progress.on_predict_start(Mock(num_predict_batches=[4]), Mock())
+    assert progress.bar is not None
+    shown = {**progress.bar.format_dict, "n": 1, "elapsed": 10.0, "ncols": None}
+    assert "1/4 [00:10,  0.10 pictures/s, 00:30 left]" in progress.bar.format_meter(**shown)
+    progress.bar.close()
 
 
 def test_a_message_stands_on_a_line_of_its_own() -> None:

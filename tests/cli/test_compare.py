@@ -246,6 +246,14 @@ def test_what_all_were_painted_from_stands_beside_them(monkeypatch: pytest.Monke
     assert [label for label, _ in corners[-1]] == ["content"]  # the styles differ
     run_compare(["compare", "me.jpg", *runs, "--size", "32"])
     assert corners[-1] == []  # it is there already
+    predicted = {"seed_everything": 0, "data": {"init_args": {"images": ["me.jpg"], "style": "b.jpg"}}}
+    run("lightning_logs/instant/version_0", config=predicted)
+    run_compare(["compare", runs[2], "lightning_logs/instant/version_0", "--size", "32"])
+    assert [label for label, _ in corners[-1]] == ["content"]  # of one pass and of optimization
+    predicted["data"]["init_args"]["images"] = ["me.jpg", "b.jpg"]
+    run("lightning_logs/instant/version_0", config=predicted)
+    run_compare(["compare", runs[2], "lightning_logs/instant/version_0", "--size", "32"])
+    assert corners[-1] == []  # which of them this is can't be told
     before = Path("me.jpg").read_bytes()
     with pytest.raises(UserError, match=r"--output me\.jpg"):
         run_compare(["compare", *runs, "--size", "32", "--output", "me.jpg"])

@@ -62,7 +62,7 @@ def test_it_is_the_command_to_the_byte(
     assert Path("python.png").read_bytes() == Path("command.png").read_bytes()
     result.save("saved.png")
     assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
-    assert result.folder == Path("lightning_logs/starry/version_0")
+    assert result.folder == Path(f"lightning_logs/{Path(content).stem}-{Path(style).stem}/version_0")
 
 
 def test_instant_is_the_command_to_the_byte(
@@ -79,6 +79,8 @@ def test_instant_is_the_command_to_the_byte(
     words = ["--instant", "--size", "36", "-o", "command.png"]
     options = [f"--{name}={value}" for name, value in network.items()]
     assert main([content, style, content, *words, *options]) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == f"in one pass, float32 on cpu; style: {Path(style).name} 0.5, {Path(content).name} 0.5"
     assert result.path.read_bytes() == Path("command.png").read_bytes()
     result.save("saved.png")
     assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
@@ -104,14 +106,19 @@ def test_images_are_paths_or_objects_of_any_kind(painted: Callable[..., Result],
     ]
     for given in chosen:
         assert torch.equal(painted(Image.open(content), given, progress=False).tensor, expected)
-    blended = painted(content, [style, Image.open(content)], progress=False).tensor
+    mixture = painted(content, [style, Image.open(content)], progress=False)
+    assert mixture.folder == Path(f"lightning_logs/{Path(content).stem}-{Path(style).stem}-image/version_0")
+    blended = mixture.tensor
+    named = painted(Image.open(content), array, progress=False, name="portrait")
+    assert named.folder == Path("lightning_logs/portrait/version_0")
     assert torch.equal(painted(content, (array, content), progress=False).tensor, blended)
     assert not torch.equal(blended, expected)
 
 
 def test_the_result_is_an_image_in_a_notebook(painted: Callable[..., Result], content: str, style: str) -> None:
     result = painted(content, style, progress=False)
-    assert repr(result) == "Result(34×26, complete, lightning_logs/starry/version_0/stylized.png)"
+    run = f"lightning_logs/{Path(content).stem}-{Path(style).stem}/version_0"
+    assert repr(result) == f"Result(34×26, complete, {run}/stylized.png)"
     assert result.picture is result.tensor
     assert result.tensor.shape == (1, 3, 26, 34)
     assert result.path is not None

@@ -1,22 +1,23 @@
 // The brush: which style is where, and which part of the photo is left as it is. Drawn with finger, pen or mouse.
 import { ask, choice, element, find, tell } from "./common.js";
+import { allowInstantStart } from "./options.js";
 
 const LONGEST = 512; // pixels of a mask's long side
 const KEPT = "kept"; // layer of what stays the photo
 const COLORS = ["#b07cff", "#ff5a4f", "#3fa7ff", "#4fd18b", "#f4c95d"]; // of the photo, and of the second style and further
 const drawn = new WeakMap(); // photo: its layers
-let brush = KEPT; // id of what is drawn; "" for the first style, which has what the others leave
+let brush = KEPT; // layer that is drawn into; "" for the first style, which has what the others leave
 let width = 0.08; // of the long side
 let last = null; // the pointer's last place
 
-// Returns the chosen photo's layers by the id of a style, or KEPT: canvases whose opacity is the mask.
+// Returns the chosen photo's layers by style, or KEPT: canvases whose opacity is the mask.
 function layersOfPhoto() {
   const photo = choice.content || drawn;
   if (!drawn.has(photo)) drawn.set(photo, new Map());
   return drawn.get(photo);
 }
 
-const names = () => [KEPT, ...choice.styles.slice(1).map((style) => style.id)];
+const names = () => [KEPT, ...choice.styles.slice(1)];
 const used = () => names().filter((name) => layersOfPhoto().get(name)?.isDrawn);
 export const hasMasks = () => used().length > 0;
 export const isBrushing = () => !find("brushes").hidden;
@@ -39,7 +40,7 @@ function open(isOpen) {
 }
 
 function offerBrushes() {
-  const kinds = [["Keep the photo", KEPT, COLORS[0]], ...choice.styles.map((style, index) => [style.name, index ? style.id : "", index ? COLORS[index] : ""])];
+  const kinds = [["Keep the photo", KEPT, COLORS[0]], ...choice.styles.map((style, index) => [style.name, index ? style : "", index ? COLORS[index] : ""])];
   if (!kinds.some(([, name]) => name === brush)) brush = KEPT;
   const chips = kinds.map(([label, name, color]) => {
     const input = element("input", { type: "radio", name: "brush", checked: name === brush });
@@ -102,6 +103,7 @@ function showMask() {
   const shown = find("mask");
   shown.hidden = !isBrushing();
   find("mask-state").textContent = hasMasks() ? "brushed" : "";
+  allowInstantStart(!hasMasks());
   if (shown.hidden) return;
   const { width: wide, height: high } = layer(KEPT);
   Object.assign(shown, { width: wide, height: high });
@@ -116,13 +118,13 @@ function showMask() {
   });
 }
 
-// Returns a mask's file: white where the style at this index is to be.
+// Returns a mask's file: white where the style at this index is to be, which is somewhere.
 async function maskOf(index) {
   const { width: wide, height: high } = layer(KEPT);
-  const canvas = element("canvas", { width: wide, height: high }), pen = canvas.getContext("2d");
+  const canvas = element("canvas", { width: wide, height: high }), pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.fillStyle = index ? "#000" : "#fff";
   pen.fillRect(0, 0, wide, high);
-  for (const name of index ? [choice.styles[index].id] : names()) {
+  for (const name of index ? [choice.styles[index]] : names()) {
     const ink = element("canvas", { width: wide, height: high }), inks = ink.getContext("2d");
     inks.drawImage(layer(name), 0, 0, wide, high);
     inks.globalCompositeOperation = "source-in";
@@ -130,18 +132,22 @@ async function maskOf(index) {
     inks.fillRect(0, 0, wide, high);
     pen.drawImage(ink, 0, 0);
   }
+  if (!pen.getImageData(0, 0, wide, high).data.some((value, at) => at % 4 === 0 && value > 127)) {
+    const { name } = choice.styles[index];
+    const remedy = choice.styles.length > 1 ? "or take it out of the blend" : "so that something is painted";
+    throw new Error(index ? `brush over where ${name} is to be, ${remedy}.` : `nothing is left for ${name}: clear some of the brush, ${remedy}.`);
+  }
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
 // Sends the masks and returns their ids, or null if there are none.
 export async function sendMasks() {
   if (!hasMasks()) return null;
-  const bare = choice.styles.slice(1).find((style) => !layersOfPhoto().get(style.id)?.isDrawn);
-  if (bare) throw new Error(`brush over where ${bare.name} is to be, or take it out of the blend.`);
+  const files = await Promise.all(choice.styles.map((_, index) => maskOf(index)));
   const ids = [];
-  for (const index of choice.styles.keys()) {
+  for (const [index, file] of files.entries()) {
     const headers = { "x-name": `mask-${index + 1}.png`, "x-role": "mask" };
-    ids.push((await ask("PUT", "api/pictures", await maskOf(index), headers)).id);
+    ids.push((await ask("PUT", "api/pictures", file, headers)).id);
   }
   return ids;
 }
@@ -153,7 +159,7 @@ export async function setMasks(ids) {
     const images = ids.map((id) => Object.assign(new Image(), { src: `api/pictures/${id}/file` }));
     await Promise.all(images.map((image) => image.decode())).catch(() => (images.length = 0));
     images.forEach((image, index) => {
-      if (index) fromMask(choice.styles[index].id, image);
+      if (index) fromMask(choice.styles[index], image);
     });
     if (images.length) fromMask(KEPT, ...images);
   }
@@ -175,10 +181,12 @@ function fromMask(name, ...images) {
   layersOfPhoto().set(name, canvas);
 }
 
-export const keptMasks = () => used().map((name) => [name, layersOfPhoto().get(name).toDataURL()]);
+export const keptMasks = () => used().map((name) => [name.id ?? name, layersOfPhoto().get(name).toDataURL()]);
 
 export async function restoreMasks(kept) {
-  for (const [name, address] of kept || []) {
+  for (const [id, address] of kept || []) {
+    const name = names().find((each) => (each.id ?? each) === id);
+    if (!name) continue;
     const bytes = Uint8Array.from(atob(address.split(",")[1]), (letter) => letter.charCodeAt(0));
     const image = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     const canvas = element("canvas", { width: image.width, height: image.height, isDrawn: true });

@@ -23,9 +23,7 @@ export async function paint(event) {
   find("paint").disabled = true;
   try {
     const masks = await sendMasks();
-    const given = { ...settings(), ...sources(), masks };
-    if (masks) given.start = given.start === "instant" ? "content" : given.start; // what is kept must be the photo's
-    start(await ask("POST", "api/jobs", given), choice.content);
+    start(await ask("POST", "api/jobs", { ...settings(), ...sources(), masks }), choice.content);
     if (matchMedia("(max-width: 900px)").matches) find("frame").scrollIntoView({ behavior: "smooth", block: "center" });
   } catch (error) {
     complain(error);

@@ -31,11 +31,23 @@ export function setSettings(given) {
   }
   find("keep_colors").checked = Boolean(given.keep_colors);
   find("start").value = given.start ?? "instant";
+  find("start").dataset.before = given.start ?? "instant";
   find("seed").value = given.seed ?? 0;
   for (const [id, kind] of Object.entries(SLIDERS)) {
     if (given[id] !== undefined) find(id).value = kind.write(given[id]);
     showValue(id);
   }
+  showEstimate();
+}
+
+// With masks nothing starts from what is painted at once: what is kept must be the photo's. The choice says so.
+export function allowInstantStart(isAllowed) {
+  const start = find("start"), option = start.querySelector("[value=instant]");
+  if (option.disabled === !isAllowed) return;
+  option.disabled = !isAllowed;
+  option.textContent = `what is painted at once${isAllowed ? "" : " (not with masks)"}`;
+  if (!isAllowed) start.dataset.before = start.value;
+  if (start.dataset.before === "instant") start.value = isAllowed ? "instant" : "content";
   showEstimate();
 }
 
@@ -77,6 +89,7 @@ export function offerControls() {
     find(id).addEventListener("input", () => tell("chosen", { isMoving: true }));
     find(id).addEventListener("change", () => tell("chosen"));
   }
+  find("start").addEventListener("change", () => (find("start").dataset.before = find("start").value));
   find("controls").addEventListener("change", () => tell("changed"));
   find("dice").addEventListener("click", () => {
     find("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
