@@ -70,6 +70,22 @@ def test_every_bound_of_the_documentation_has_its_reason() -> None:
         assert re.fullmatch(r' +"[\w.-]+>=[\d.]+(,<\d+)?", +# .+', line), line
 
 
+def test_the_lowest_versions_are_understood(tmp_path: Path) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+    script = ROOT / "tools" / "minimum_versions.sh"
+    environment = {**os.environ, "PYTHON": "false"}  # with which it ends before anything is installed
+    done = subprocess.run([script, tmp_path], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = dict(line.split("==") for line in (tmp_path / "constraints.txt").read_text(encoding="utf-8").splitlines())
+    project = tomllib.loads(PYPROJECT)["project"]
+    bounds = [
+        bound for group in (project["dependencies"], *project["optional-dependencies"].values()) for bound in group
+    ]
+    parsed = [re.fullmatch(r"([\w.-]+)(?:\[[^]]*\])?>=([\d.]+)(?:,.*)?", bound) for bound in bounds if ">=" in bound]
+    assert found == {match[1]: match[2] for match in parsed if match}
+    assert all(parsed)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wheel and sdist, the wheel built from the sdist as `python -m build` does."""
