@@ -90,6 +90,7 @@ class LevelObjectives(nn.Module):
         return ", ".join([names[0], *(f"{n} ({s})" for n, s in zip(names[1:], self.sizes[1:], strict=True))])
 
 
+_LEAST_LR_FACTOR = 0.25  # of the coarsest levels, whose steps would be too short to leave where the image begins
 _KEY = "style_transfer"  # of what a checkpoint holds beside Lightning's own
 
 
@@ -137,6 +138,9 @@ class StyleTransfer(ImageOptimization):
         clamp: Point in a step at which the image is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
         encoder_by_size: Networks that take the encoder's place from a level's long side on, pixels: with `{512: …}` a
             level of 512 pixels and all finer ones are painted with another network than the coarse ones.
+        full_lr_size: Long side from which on a level has the optimizer's learning rate, pixels; that of coarser ones is
+            in proportion to their long side, but not below a quarter: long steps there make dots of two or three
+            pixels, which every finer level sharpens. `None` for the same rate at all levels.
 
     Attributes:
         level: Index of the present level; `None` before the first step.
@@ -175,10 +179,13 @@ class StyleTransfer(ImageOptimization):
         compile: bool = False,
         clamp: Clamp = "after_step",
         encoder_by_size: dict[int, VGG19] | None = None,
+        full_lr_size: int | None = 512,
     ) -> None:
         super().__init__(average, clamp)
         if not 0 < decay <= 1:
             raise UserError(f"model.decay is above 0 and at most 1, but {decay} was given.")
+        if full_lr_size is not None and full_lr_size < 1:
+            raise UserError(f"model.full_lr_size is at least 1 pixel or null, but {full_lr_size} was given.")
         losses = [loss for loss in (content, style, variation, *(extra_losses or ())) if loss is not None]
         encoder = encoder or default_encoder()
         self.objectives = LevelObjectives(encoder, encoder_by_size or {}, losses, guide_propagation)
@@ -191,6 +198,7 @@ class StyleTransfer(ImageOptimization):
         with_schedule(self._make_optimizer(), lr_scheduler)  # a mistake is told before anything runs
         self.lr_scheduler = lr_scheduler
         self.decay = decay
+        self.full_lr_size = full_lr_size
         self.level: int | None = None
         self.labels: dict[str, str] = {}
         self._images_digest = ""
@@ -209,7 +217,12 @@ class StyleTransfer(ImageOptimization):
         """Return the settings that one compares runs by, as numbers and words."""
         settings = comparable_settings(self.objective, self._make_optimizer())
         settings["encoder"] = self.objectives.description
-        settings |= {"decay": self.decay, "average": self.iterate_average.decay, "clamp": self.clamp}
+        settings |= {
+            "decay": self.decay,
+            "full_lr_size": self.full_lr_size,
+            "average": self.iterate_average.decay,
+            "clamp": self.clamp,
+        }
         return settings | self.labels
 
     def final_terms(self, make_batch: Callable[[int], TransferBatch]) -> dict[str, float]:
@@ -283,10 +296,15 @@ class StyleTransfer(ImageOptimization):
         if self.global_step >= batch.schedule.total_steps:
             self.trainer.should_stop = True
             return -1
-        self._lr_factor = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
+        decayed = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
+        self._lr_factor = decayed * self._lr_factor_at(max(batch.size.height, batch.size.width))
         if batch.level != self.level or self.targets is None:
             self.enter_level(batch)
         return None
+
+    def _lr_factor_at(self, side: int) -> float:
+        """Return the part of the learning rate that a level of a long side in pixels has."""
+        return 1.0 if self.full_lr_size is None else min(1.0, max(_LEAST_LR_FACTOR, side / self.full_lr_size))
 
     def on_train_batch_end(self, outputs: Any, batch: TransferBatch, batch_idx: int) -> None:
         """Stop the Trainer, whatever its `max_epochs`, when all steps are done."""

@@ -47,6 +47,7 @@ def test_each_level_is_that_of_a_run_with_its_encoder_alone(
         encoder_by_size=by_size,
         average=0.0,
         decay=1.0,
+        full_lr_size=None,
         optimizer=lambda params: sgd(params, lr=0.5),
         **losses,
     )

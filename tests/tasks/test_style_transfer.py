@@ -40,6 +40,7 @@ def make_model(encoder_file: str, **changes: Any) -> StyleTransfer:
         "variation": TotalVariationLoss(weight=0.5),
         "optimizer": partial(torch.optim.Adam, lr=0.02, betas=(0.9, 0.99), fused=True),
         "decay": 1.0,
+        "full_lr_size": None,
         "average": 0.99,
     }
     return StyleTransfer(VGG19(encoder_file, padding="replicate"), **{**settings, **changes})
@@ -242,6 +243,7 @@ def test_an_exploding_run_goes_back_to_a_sound_picture(
         ({"content": None, "style": None, "variation": None}, "nothing to optimize"),
         ({"average": 1.0}, "decay from 0"),
         ({"decay": 0.0}, "decay is above 0"),
+        ({"full_lr_size": 0}, "full_lr_size is at least 1 pixel or null, but 0"),
         ({"style": GramStyleLoss(["relu9_1"])}, "did you mean 'relu"),
         ({"style": GramStyleLoss(STYLE_LAYERS, name="content")}, "two losses are named 'content'"),
     ],
@@ -363,19 +365,28 @@ class Slope(Loss):
         return {self.name: features["input"].sum()}
 
 
-def test_the_learning_rate_falls_on_a_line_within_each_level(encoder_file: str, content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("full_lr_size", "factors"), [(None, (1, 1)), (48, (16 / 48, 24 / 48)), (20, (16 / 20, 1)), (999, (1 / 4, 1 / 4))]
+)
+def test_the_learning_rate_falls_on_a_line_within_each_level(
+    encoder_file: str, content: str, tmp_path: Path, full_lr_size: int | None, factors: tuple[float, float]
+) -> None:
     """Plain gradient descent down a plane goes as far as the learning rates add up to; resumed in between, too."""
 
     def paint(**settings: Any) -> Tensor:
         optimizer = partial(torch.optim.SGD, lr=0.01)
-        losses = {"content": None, "style": None, "extra_losses": [Slope(layers=["input"], name="plane")]}
-        model = make_model(
-            encoder_file, optimizer=optimizer, clamp="never", average=0.0, decay=0.25, variation=None, **losses
-        )
+        plane = Slope(layers=["input"], name="plane")
+        losses: dict[str, Any] = {"content": None, "style": None, "extra_losses": [plane]}
+        losses |= {"variation": None, "decay": 0.25, "full_lr_size": full_lr_size}
+        model = make_model(encoder_file, optimizer=optimizer, clamp="never", average=0.0, **losses)
         return run(model, TransferData(content, init="grey", sizes=[16, 24], steps=[4, 5]), tmp_path, **settings)
 
     whole = paint()
-    rates = [1 - 0.75 * step / steps for steps in (4, 5) for step in range(steps)]
+    rates = [
+        factor * (1 - 0.75 * step / steps)
+        for steps, factor in zip((4, 5), factors, strict=True)
+        for step in range(steps)
+    ]
     start = TransferData(content, init="grey", sizes=[16], steps=1).batch(0).initial
     assert start is not None
     expected = F.interpolate(start, (18, 24), mode="bicubic", antialias=True) - 0.01 * sum(rates)
