@@ -16,7 +16,7 @@ _MAIN = {
     "--data.content me.jpg": "the picture whose objects are kept",
     "--data.style painting.jpg": "the picture in whose style it is painted; several: '[a.jpg, b.jpg]'",
     "--data.size 512": "long side of the result, pixels",
-    "--model.style.weight 8.5": "more or less of the style",
+    "--model.style.weight 10": "more or less of the style",
     "--data.steps 36": "optimizer steps at each size after the first, which has --data.first_steps",
     "--output.path me.png": "file of the result",
     "--data.init content": f"what it starts from: {', '.join(INITS)} or a picture",

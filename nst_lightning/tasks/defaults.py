@@ -57,7 +57,7 @@ def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
     is_default = encoder is None or encoder.weights_name == _ENCODER
     return {
         "content": ContentLoss(["relu4_2"], *((2.45e-6, "mean") if is_default else (1.0, "relative"))),
-        "style": GramStyleLoss(_STYLE_LAYERS, 8.5),
+        "style": GramStyleLoss(_STYLE_LAYERS, 10.0),
         "variation": TotalVariationLoss(2.0, "l2", chroma=20.0),
     }
 
