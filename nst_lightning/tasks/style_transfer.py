@@ -138,9 +138,11 @@ class StyleTransfer(ImageOptimization):
         clamp: Point in a step at which the image is cut off to [0, 1]. L-BFGS wants `never`, or `before_evaluation`.
         encoder_by_size: Networks that take the encoder's place from a level's long side on, pixels: with `{512: …}` a
             level of 512 pixels and all finer ones are painted with another network than the coarse ones.
-        full_lr_size: Long side from which on a level has the optimizer's learning rate, pixels; that of coarser ones is
-            in proportion to their long side, but not below a quarter: long steps there make dots of two or three
-            pixels, which every finer level sharpens. `None` for the same rate at all levels.
+        full_lr_size: Long side from which on a level has the optimizer's learning rate, pixels, as has the finest one
+            whatever its size; that of coarser ones is in proportion to their long side, but not below a quarter: long
+            steps there make dots of two or three pixels, which every finer level sharpens. A first level that begins
+            with another image than the content has far to go, and the whole rate. `None` for the same rate at all
+            levels.
 
     Attributes:
         level: Index of the present level; `None` before the first step.
@@ -199,6 +201,7 @@ class StyleTransfer(ImageOptimization):
         self.lr_scheduler = lr_scheduler
         self.decay = decay
         self.full_lr_size = full_lr_size
+        self._begins_afar = False  # the first level, from another image than the content
         self.level: int | None = None
         self.labels: dict[str, str] = {}
         self._images_digest = ""
@@ -296,15 +299,18 @@ class StyleTransfer(ImageOptimization):
         if self.global_step >= batch.schedule.total_steps:
             self.trainer.should_stop = True
             return -1
-        decayed = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
-        self._lr_factor = decayed * self._lr_factor_at(max(batch.size.height, batch.size.width))
         if batch.level != self.level or self.targets is None:
             self.enter_level(batch)
+        decayed = 1 - (1 - self.decay) * batch.schedule.part_done(self.global_step)
+        self._lr_factor = decayed * self._level_factor(batch.schedule.levels, batch.level)
         return None
 
-    def _lr_factor_at(self, side: int) -> float:
-        """Return the part of the learning rate that a level of a long side in pixels has."""
-        return 1.0 if self.full_lr_size is None else min(1.0, max(_LEAST_LR_FACTOR, side / self.full_lr_size))
+    def _level_factor(self, levels: Sequence[Level], level: int) -> float:
+        """Return the part of the learning rate that a level has."""
+        if self.full_lr_size is None or (level == 0 and self._begins_afar):
+            return 1.0
+        sides = [max(each.height, each.width) for each in levels]
+        return min(1.0, max(_LEAST_LR_FACTOR, sides[level] / min(sides[-1], self.full_lr_size)))
 
     def on_train_batch_end(self, outputs: Any, batch: TransferBatch, batch_idx: int) -> None:
         """Stop the Trainer, whatever its `max_epochs`, when all steps are done."""
@@ -334,6 +340,8 @@ class StyleTransfer(ImageOptimization):
             if batch.level != self.level:
                 enlarged = resize_iterate(self._iterate(), size, clamp=self.clamp != "never")
                 self._replace_image(batch.initialize_from_warped(enlarged))
+        if batch.initial is not None:
+            self._begins_afar = batch.content is None or not torch.equal(batch.initial, batch.content)
         self.level = batch.level
         self._images_digest = batch.digest
         self.targets = None  # there may be no room for those of two levels

@@ -366,10 +366,23 @@ class Slope(Loss):
 
 
 @pytest.mark.parametrize(
-    ("full_lr_size", "factors"), [(None, (1, 1)), (48, (16 / 48, 24 / 48)), (20, (16 / 20, 1)), (999, (1 / 4, 1 / 4))]
+    ("full_lr_size", "sizes", "init", "factors"),
+    [
+        (None, [16, 24], "content", (1, 1)),
+        (20, [16, 24], "content", (16 / 20, 1)),
+        (999, [16, 24], "content", (16 / 24, 1)),  # the finest level has the whole rate whatever its size
+        (999, [16, 72], "content", (1 / 4, 1)),
+        (999, [16, 24], "grey", (1, 1)),  # which has far to go
+    ],
 )
 def test_the_learning_rate_falls_on_a_line_within_each_level(
-    encoder_file: str, content: str, tmp_path: Path, full_lr_size: int | None, factors: tuple[float, float]
+    encoder_file: str,
+    content: str,
+    tmp_path: Path,
+    full_lr_size: int | None,
+    sizes: list[int],
+    init: str,
+    factors: tuple[float, float],
 ) -> None:
     """Plain gradient descent down a plane goes as far as the learning rates add up to; resumed in between, too."""
 
@@ -379,7 +392,7 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(
         losses: dict[str, Any] = {"content": None, "style": None, "extra_losses": [plane]}
         losses |= {"variation": None, "decay": 0.25, "full_lr_size": full_lr_size}
         model = make_model(encoder_file, optimizer=optimizer, clamp="never", average=0.0, **losses)
-        return run(model, TransferData(content, init="grey", sizes=[16, 24], steps=[4, 5]), tmp_path, **settings)
+        return run(model, TransferData(content, init=init, sizes=sizes, steps=[4, 5]), tmp_path, **settings)
 
     whole = paint()
     rates = [
@@ -387,10 +400,11 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(
         for steps, factor in zip((4, 5), factors, strict=True)
         for step in range(steps)
     ]
-    start = TransferData(content, init="grey", sizes=[16], steps=1).batch(0).initial
+    data = TransferData(content, init=init, sizes=sizes, steps=1)
+    start, finest = data.batch(0).initial, data.batch(1).size
     assert start is not None
-    expected = F.interpolate(start, (18, 24), mode="bicubic", antialias=True) - 0.01 * sum(rates)
-    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=0)
+    expected = F.interpolate(start, (finest.height, finest.width), mode="bicubic", antialias=True) - 0.01 * sum(rates)
+    torch.testing.assert_close(whole, expected.clamp(0, 1), atol=1e-5, rtol=0)
     paint(name="cut", max_steps=6)
     assert torch.equal(paint(name="cut", ckpt_path="last"), whole)
 
