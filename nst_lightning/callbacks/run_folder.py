@@ -22,6 +22,7 @@ from nst_lightning.utils.storage import claim, look, push, remove
 
 _log = logging.getLogger(__name__)
 
+_ELSEWHERE = "give another --trainer.default_root_dir, in which all runs are"
 _ATTEMPTS = 10_000  # to make a folder: one for each run that is begun at the same moment
 
 
@@ -71,8 +72,8 @@ class RunFolder:
         except OSError as error:
             if refuses(error):
                 raise storage_error(self.group, error) from error
-            raise UserError(f"cannot make a folder in {self.group} ({error.strerror}); give another --name.") from error
-        raise UserError(f"cannot make a folder in {self.group}; give another --name.")
+            raise UserError(f"cannot make a folder in {self.group} ({error.strerror}); {_ELSEWHERE}.") from error
+        raise UserError(f"cannot make a folder in {self.group}; {_ELSEWHERE}.")
 
 
 def numbered_runs(group: Path) -> list[tuple[int, Path]]:

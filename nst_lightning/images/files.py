@@ -305,6 +305,10 @@ def _find(path: str | os.PathLike[str]) -> Path:
         raise UserError(f"expected a picture file, found a folder: {file}; name one of the files in it")
     if not file.exists():
         raise UserError(f"expected a picture file, found nothing at {file}; {_hint(file, name)}")
+    if file.is_fifo():
+        raise UserError(
+            f"expected a picture file, found a pipe: {file}; it is read more than once, so write it to a file"
+        )
     if file.stat().st_size == 0:
         raise UserError(f"expected a picture, found an empty file (0 bytes): {file}; get the file anew")
     return fetch(file)

@@ -34,6 +34,7 @@ SHORT_NAMES = {
 }
 """From the short names of the common axes to the options of `nst fit`."""
 
+_NOTHING = ("null", "~", "")  # in YAML
 _LONGEST_LABEL = 120  # bytes; file systems allow 255 for a name
 
 
@@ -176,8 +177,9 @@ def typed_args(options: Mapping[str, str]) -> list[str]:
 
 def as_arg(value: Any) -> str:
     """Return a value as one would type it on a command line: YAML on one line."""
-    if isinstance(value, str):  # what would be more than a text is marked as one
-        return f"!!str {json.dumps(value)}" if value == "null" or value.startswith(("[", "- ", "!!str ")) else value
+    if isinstance(value, str):  # what would be more than a text, or nothing, is marked as one
+        is_marked = value.lower() in _NOTHING or value.startswith(("[", "- ", "!!str "))
+        return f"!!str {json.dumps(value)}" if is_marked else value
     return to_yaml(value, on_one_line=True)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from nst_lightning.images.files import is_held
+from nst_lightning.jobs.grid import as_arg
 from nst_lightning.utils.yaml_texts import to_yaml
 
 QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
@@ -38,7 +38,7 @@ def fit_args(
         output: File that the image is written to, beside the one in the run's folder.
     """
     args = [] if quality is None else [f"--config=configs/{QUALITIES[quality]}.yaml"]
-    return [*args, f"--data.content={content}", *_common_args(styles, size, output)]
+    return [*args, f"--data.content={as_arg(content)}", *_common_args(styles, size, output)]
 
 
 def instant_args(
@@ -65,7 +65,7 @@ def instant_args(
 
 
 def _common_args(styles: Sequence[str], size: int | None, output: str | os.PathLike[str] | None) -> list[str]:
-    args = [f"--data.style={styles[0] if len(styles) == 1 else path_list(styles)}"]
+    args = [f"--data.style={as_arg(styles[0]) if len(styles) == 1 else path_list(styles)}"]
     if size is not None:
         args.append(f"--data.size={size}")
     if output is not None:
@@ -77,10 +77,10 @@ def run_name(content: str, styles: Sequence[str]) -> str:
     """Return the name of a run after its images, such as `golden_gate-great_wave`, which is a folder's name anywhere.
 
     Args:
-        content: File of the photo, `sample:NAME`, or an image of Python's under its name of `held_images`.
+        content: File of the photo, or `sample:NAME`.
         styles: Files of the paintings, likewise.
     """
-    stems = ["image" if is_held(name) else Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
+    stems = [Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
     stems = [re.sub(r"[^\w.+-]", "_", stem).strip(".-")[:_LONGEST] or "_" for stem in stems]
     more = [f"{len(stems) - _NAMED}_more"] if len(stems) > _NAMED else []
     return "-".join([*stems[:_NAMED], *more])

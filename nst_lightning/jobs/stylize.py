@@ -9,15 +9,18 @@ from typing import Any, cast
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from nst_lightning.errors import UserError, check_choice
-from nst_lightning.images.files import ImageLike, held_images
-from nst_lightning.jobs.grid import option_args
+from nst_lightning.errors import UserError, check_choice, did_you_mean
+from nst_lightning.images.files import ImageLike, held_images, is_held
+from nst_lightning.jobs.grid import SHORT_NAMES, option_args
 from nst_lightning.jobs.pictures import QUALITIES, fit_args, instant_args, run_name
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.predict_command import InstantCommand
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.trainer import result_of
 from nst_lightning.tasks.style_transfer import StyleTransfer
+
+_OWN = ("size", "quality", "instant", "output", "progress")
+_OTHERS = ("name", "ckpt_path", "seed_everything", "weights_only")  # without a dot in nst fit's
 
 
 def stylize(
@@ -70,13 +73,20 @@ def stylize(
     images = [content, *(style if isinstance(style, list | tuple) else [cast(ImageLike, style)])]
     if len(images) == 1:
         raise UserError("expected a painting or several, found an empty list; give one.")
+    known = [*SHORT_NAMES, *_OWN, *_OTHERS]
+    for name in options:
+        if "." not in name and name not in known:
+            dotted = "options of nst fit are dotted: **{'data.preserve_color': 'luminance'}."
+            hint = did_you_mean(name, known, dotted, cutoff=0.75)
+            raise UserError(f"stylize has no option {name}; {hint}")
     if not progress:
         options = {"trainer.enable_progress_bar": False, **options}
     with held_images(images) as (photo, *paintings), isolate_rng(), warnings.catch_warnings():
         if instant:
             args = instant_args(photo, paintings, size=size, output=output)
             return run_to_the_end(InstantCommand, ["predict", *args, *option_args(options)]).result
-        options = {"name": run_name(photo, paintings), **options}
+        shown = ["image" if is_held(name) else name for name in (photo, *paintings)]
+        options = {"name": run_name(shown[0], shown[1:]), **options}
         args = fit_args(photo, paintings, size=size, quality=quality, output=output)
         command = run_to_the_end(NSTCommand, ["fit", *args, *option_args(options)])
     assert isinstance(command.model, StyleTransfer)  # as in each of the configs

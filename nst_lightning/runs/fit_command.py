@@ -153,7 +153,12 @@ class NSTCommand(CLIHooks, LightningCLI):
         config.name = expand_name(config.name or config_name(config.config), root)
         self.folder = RunFolder(root, config.name)
         if self.config_keeper is not None:
-            check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
+            try:
+                check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
+            except UserError as error:
+                if type(error) is not UserError:  # the store's, which tells what to do
+                    raise
+                raise UserError(f"{error}: --trainer.default_root_dir says where runs are") from error
         if config.ckpt_path is not None:
             checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)
             config.ckpt_path = str(checkpoint)
@@ -284,7 +289,7 @@ class NSTCommand(CLIHooks, LightningCLI):
         parts = [f"{time.monotonic() - self._began:.0f} s", f"run: {result.folder}"]
         if result.complete:
             *earlier, last = (level.steps for level in self.datamodule.schedule.levels)
-            parts.append(f"more steps: --ckpt_path last --data.steps '{[*earlier, 2 * last]}'")
+            parts.append(f"more steps: the same command with --ckpt_path last --data.steps '{[*earlier, 2 * last]}'")
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):
             parts.append(f"charts: tensorboard --logdir {self.folder.root}")
         return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,13 @@ def test_a_run_is_named_after_its_pictures_unless_it_has_a_name(given: str, name
 
 
 def test_names_with_quotes_commas_and_blanks_stay_what_they_are() -> None:
-    names = ["it's.png", "a, b.png", "[c].png"]
+    names = ["it's.png", "a, b.png", "[c].png", "null"]
     words, is_opened = read_pictures(["me.png", *names, "--open"])
     assert resolve_settings(words)["data"]["init_args"]["style"] == names
     assert is_opened
+    for name in (*names, "NULL", "~"):  # alone
+        data = resolve_settings(read_pictures([name, name])[0])["data"]["init_args"]
+        assert (data["content"], data["style"]) == (name, name)
 
 
 def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
@@ -93,6 +97,13 @@ def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
         ("fitt", "there is no command 'fitt'; did you mean fit?; the commands are fit, sweep"),
         ("Compare a.png b.png", "there is no command 'Compare'; did you mean compare?; the commands are fit, sweep"),
         ("me.jpg", "expected a photo and a painting, found me.jpg alone; give both, such as nst me.jpg painting.jpg"),
+        (
+            "me.jpg --data.steps 3 there.jpg",
+            "if there.jpg is one, it stands before the options of nst fit",
+        ),
+        ("- b.jpg", "a picture is read from a file, not from standard input"),
+        ("-- -b.jpg c.jpg", "a picture whose name begins with a dash is given as ./-name.jpg"),
+        ("pipe sample:starry", "found a pipe: pipe; it is read more than once, so write it to a file"),
         ("me.jpg b.jpg --siez 3", "there is no option --siez; did you mean --size?"),
         ("me.jpg b.jpg --size big", "size: expected int, but big was given"),
         ("me.jpg b.jpg --quality best", "--quality: expected one of draft, standard, fine, found 'best'"),
@@ -118,6 +129,8 @@ def test_mistakes_are_one_line(
     words: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("there.jpg").touch()
+    os.mkfifo("pipe")
     assert main(words.split()) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -68,6 +68,9 @@ def test_steps_that_do_not_fit(steps, first, said):
     with pytest.raises(UserError, match=said) as caught:
         steps_per_level(steps, first, 3)
     assert "\n" not in str(caught.value)
+    if isinstance(steps, int):  # also where the first level, which has its own number, is the only one
+        with pytest.raises(UserError, match=said):
+            steps_per_level(steps, 5 if first is None else first, 1)
 
 
 def test_the_level_of_each_step():

@@ -88,7 +88,24 @@ def test_labels_are_unique_stable_and_short() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1, 0.02, 2.5e-8, 1e22, True, None, "1e-3", "sample:town", [0.9, 0.99], ["relu1_1"], {"relu1_1": 1e-4}]
+    "value",
+    [
+        1,
+        0.02,
+        2.5e-8,
+        1e22,
+        True,
+        None,
+        "1e-3",
+        "null",
+        "Null",
+        "~",
+        "",
+        "sample:town",
+        [0.9, 0.99],
+        ["relu1_1"],
+        {"relu1_1": 1e-4},
+    ],
 )
 def test_words_are_read_back_as_the_value(value: object) -> None:
     assert "\n" not in as_arg(value)

@@ -90,6 +90,10 @@ def test_instant_is_the_command_to_the_byte(
         stylize(content, style, instant=True, quality="fine")
     with pytest.raises(UserError, match="found nothing at gone"):
         stylize(content, "gone.png", instant=True)
+    with pytest.raises(UserError, match=r"^stylize has no option strenght; options of nst fit are dotted"):
+        stylize(content, style, strenght=3)
+    with pytest.raises(UserError, match=r"^stylize has no option syle_weight; did you mean style_weight\?$"):
+        stylize(content, style, syle_weight=3)
 
 
 @pytest.mark.slow

@@ -166,7 +166,8 @@ def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys
     said = capsys.readouterr()
     assert said.out == "me.png\n"
     assert re.fullmatch(
-        rf"picture: me\.png \(\d+ s; run: {RUN}; more steps: --ckpt_path last --data\.steps '\[4, 6\]'; "
+        rf"picture: me\.png \(\d+ s; run: {RUN}; "
+        r"more steps: the same command with --ckpt_path last --data\.steps '\[4, 6\]'; "
         r"charts: tensorboard --logdir lightning_logs\)",
         said.err.splitlines()[-1],
     )
