@@ -15,11 +15,29 @@ _OWN_PARSERS = ("sweep", "batch", "predict", "video", "export", "compare", "app"
 _TAKE_FIT_OPTIONS = ("sweep", "batch", "video")
 _CONFIG_OPTIONS = ("--config", "-c")
 _BOTH_NAMES = {  # the command is called nst-lightning as well: what names it in a script, and what names both
-    # A first word that is no command is a picture: readline's own completion of file names.
-    "bash": (r"^complete (.*) nst$", r"complete -o default \1 nst nst-lightning"),
+    "bash": (r"^complete (.*) -F _shtab_nst nst$", r"complete -o default \1 -F _nst nst nst-lightning"),
     "zsh": (r"^(#compdef|  compdef .*) nst$", r"\1 nst nst-lightning"),
     "fish": (r"\Z", "complete --command nst-lightning --wraps nst\n"),
 }
+
+_PICTURES = "PHOTO"  # parser of the command lines that begin with a picture; no command is called so
+_BASH = f"""
+# A first word that is no command is a picture, and what follows are pictures and the options of nst fit.
+_nst() {{
+  local first="${{COMP_WORDS[1]}}" line
+  if (( COMP_CWORD > 1 )) && [[ $first != -* && $first != {_PICTURES} && " COMMANDS " != *" $first "* ]]; then
+    COMP_WORDS[1]={_PICTURES}
+  fi
+  _shtab_nst
+  (( COMP_CWORD == 1 )) || return 0
+  local words=("${{COMPREPLY[@]}}")
+  COMPREPLY=()
+  for line in "${{words[@]}}"; do [[ $line == {_PICTURES} ]] || COMPREPLY+=("$line"); done
+  [[ $first == -* ]] && return 0
+  compopt -o filenames 2>/dev/null || :
+  while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "$first")
+}}
+"""
 
 
 def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
@@ -46,12 +64,18 @@ def completion_script(shell: str, summaries: Mapping[str, str]) -> str:
     for name in _OWN_PARSERS:
         more = fit_options if name in _TAKE_FIT_OPTIONS else options.get(name, ())
         options[name] = list(dict.fromkeys([*_own_parser(name).names, *more]))
-    for name, summary in summaries.items():
+    lines = dict(summaries)
+    if shell == "bash":
+        lines[_PICTURES] = "pictures"
+        options[_PICTURES] = list(dict.fromkeys([*_own_parser("pictures").names, *fit_options]))
+    for name, summary in lines.items():
         command = commands.add_parser(name, help=_plain(summary), add_help=False)
         for option in options[name]:
             setattr(command.add_argument(option), "complete", shtab.FILE)  # noqa: B010 - no attribute of argparse's
         setattr(command.add_argument("files", nargs="*"), "complete", shtab.FILE)  # noqa: B010
     script: str = shtab.complete(parser, shell)
+    if shell == "bash":
+        script = script.replace("\ncomplete ", f"{_BASH.replace('COMMANDS', ' '.join(summaries))}\ncomplete ")
     return re.sub(*_BOTH_NAMES[shell], script, flags=re.MULTILINE) if shell in _BOTH_NAMES else script
 
 

@@ -27,7 +27,7 @@ def completed(script: str, *words: str, folder: Path) -> set[str]:
     """Return what bash offers for the last word."""
     program = (
         f"source {script}; COMP_WORDS=(nst {' '.join(map(repr, words))}); COMP_CWORD={len(words)}; "
-        "_shtab_nst; printf '%s\\n' \"${COMPREPLY[@]}\""
+        "_nst; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True, cwd=folder)
     return set(done.stdout.split())
@@ -37,8 +37,13 @@ def completed(script: str, *words: str, folder: Path) -> set[str]:
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_bash_completes_commands_options_and_files(script: str, tmp_path: Path) -> None:
     (tmp_path / "photo.png").touch()
-    assert set(COMMANDS) <= completed(script, "", folder=tmp_path)
+    assert completed(script, "", folder=tmp_path) == {*COMMANDS, "photo.png"}  # or a picture
     assert completed(script, "sw", folder=tmp_path) == {"sweep"}
+    assert completed(script, "pho", folder=tmp_path) == {"photo.png"}
+    assert completed(script, "photo.png", "", folder=tmp_path) == {"photo.png"}  # no command comes after one
+    assert completed(script, "photo.png", "s", folder=tmp_path) == set()
+    assert completed(script, "photo.png", "photo.png", "--data.siz", folder=tmp_path) == {"--data.size", "--data.sizes"}
+    assert completed(script, "photo.png", "photo.png", "--qual", folder=tmp_path) == {"--quality"}
     assert completed(script, "fit", "--data.siz", folder=tmp_path) == {"--data.size", "--data.sizes"}
     assert "--model.style.weight" in completed(script, "batch", "--model.style.", folder=tmp_path)
     assert {"--trainer.max_steps", "--trainer.max_time"} <= completed(script, "fit", "--trainer.max_", folder=tmp_path)
