@@ -112,7 +112,7 @@ async function begin() {
     choice.weights = kept.weights || {};
     if (kept.settings) setSettings(kept.settings);
     showChosen();
-    await restoreMasks(kept.masks).catch(() => {});
+    if (choice.content.id === kept.content) await restoreMasks(kept.masks).catch(() => {});
     for (const job of state.jobs) take(job);
     const last = state.jobs.find((job) => job.id === kept.shown) || (kept.content ? null : state.jobs.at(-1));
     if (last) follow(last.id);
