@@ -221,6 +221,7 @@ async def _state(state: AppState, request: Request) -> Response:
     session, limits = state.session(request), state.limits
     return JSONResponse(
         {
+            "session": session.name,
             "limits": {
                 "bytes": limits.upload_bytes,
                 "pixels": limits.pixels,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ class Session:
     Attributes:
         token: Value of its cookie.
         seen: Time when it last asked for something, by `time.monotonic`.
+        instant: Its painting in one pass.
+        name: What its pages know it by, no secret: whether this is the session that they had.
         uploads: Images that were brought, by id, oldest first.
         jobs: Jobs by id, oldest first.
         arriving: Number of images that are on their way here.
@@ -94,6 +97,7 @@ class Session:
     token: str
     seen: float
     instant: Instant
+    name: str = field(default_factory=partial(secrets.token_urlsafe, 8))
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     arriving: int = 0

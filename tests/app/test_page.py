@@ -155,6 +155,87 @@ def test_an_answer_that_is_cut_off_is_none(visit: Callable[..., Page]) -> None:
     say(tab, "Painted at once")
 
 
+def delay(tab: Page, path: str, milliseconds: int) -> None:
+    """Let the page wait longer for what it asks of an address."""
+    tab.evaluate(
+        """([path, milliseconds]) => {
+            const real = window.fetch;
+            window.fetch = async (...given) => {
+                const answer = await real(...given);
+                if (String(given[0]) === path) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+                return answer;
+            };
+        }""",
+        [path, milliseconds],
+    )
+
+
+def test_what_is_painted_at_once_comes_too_late_for_who_turned_to_another_picture(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    shelf = tab.locator("#jobs li > button:first-child")
+    for style in ("Mosaic", "Woodcut"):
+        tab.get_by_role("button", name=style).click()
+        at_once(tab)
+        tab.get_by_role("button", name="Keep", exact=True).click()
+        say(tab, "Kept")
+    delay(tab, "api/instant", 600)
+    for turn, word in ((shelf.first.click, "Kept"), (lambda: start(tab, "Draft"), "Finished")):
+        tab.get_by_role("button", name="Still life").click()
+        playwright.expect(tab.locator("#headline")).not_to_have_text("Kept")
+        turn()
+        say(tab, word)
+        tab.wait_for_timeout(1000)
+        playwright.expect(tab.locator("#headline")).to_have_text(word)
+        playwright.expect(tab.locator("#keep")).to_be_hidden()
+        playwright.expect(tab.locator("#download")).to_have_attribute("href", re.compile("api/jobs/"))
+    tab.get_by_role("button", name="Town", exact=True).click()
+    at_once(tab)
+    delay(tab, "api/instant/keep", 600)  # nor is a job shown that is there after one has turned to another
+    tab.get_by_role("button", name="Keep", exact=True).click()
+    shelf.last.click()
+    playwright.expect(shelf).to_have_count(4)
+    playwright.expect(shelf.last).to_have_attribute("aria-current", "true")
+
+
+def test_what_another_tab_deletes_and_paints_is_known(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    start(tab, "Draft")
+    say(tab, "Finished")
+    other = tab.context.new_page()
+    other.goto(tab.url)
+    shelves = [each.locator("#jobs li") for each in (tab, other)]
+    playwright.expect(shelves[1]).to_have_count(1)
+    start(tab, "Draft")
+    say(tab, "Finished")
+    other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    playwright.expect(shelves[1]).to_have_count(2)
+    id = tab.locator("#jobs img").first.evaluate("(image) => image.src.split('/').at(-2)")
+    assert tab.request.post(f"{tab.url}api/jobs/{id}/delete", headers={"origin": tab.url.rstrip("/")}).status == 200
+    for left in (1, 0):  # of the first no tab was told: it is gone, and that is what was wanted
+        shelves[0].first.locator(".remove").click()
+        for shelf in shelves:
+            playwright.expect(shelf).to_have_count(left)
+    playwright.expect(tab.locator("#problem")).to_be_hidden()
+
+
+def test_a_file_that_is_brought_twice_is_one_picture(visit: Callable[..., Page], tmp_path: Path) -> None:
+    tab = visit()
+    file = make_image(tmp_path / "it.png", 60, 40, seed=2)
+    bring, own = tab.get_by_label("Style file"), tab.locator("#style-tiles button[title='It.png']")
+    for _ in range(2):
+        bring.set_input_files(file)
+    playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
+    tab.reload()
+    tab.locator("#blend").check()
+    tab.get_by_role("button", name="Mosaic").click()
+    bring.set_input_files(file)
+    at_once(tab)
+    playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40 + sample: mosaic")  # it is not taken out
+    playwright.expect(own).to_have_count(1)
+    bring.set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=3))  # another one of that name
+    playwright.expect(own).to_have_count(2)
+
+
 def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> None:
     tab = visit()
     problem, content = tab.locator("#problem"), tab.get_by_label("Photo file")
@@ -323,12 +404,68 @@ def test_what_was_brushed_is_kept_for_the_next_program(visit: Callable[..., Page
         tab.mouse.click(box["x"] + 40, box["y"] + 40)
         tab.get_by_role("button", name="Done").click()
         playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+        tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
+        playwright.expect(tab.locator("#mask-state")).to_have_text("")
+        tab.get_by_role("button", name="Brush", exact=True).click()
+        tab.locator("#brushes").get_by_role("radio", name="it.png").check(force=True)
+        tab.locator("#mask").click(position={"x": 40, "y": 40})
+        start(tab, "Draft")
+        say(tab, "Finished")
+        tab.wait_for_timeout(500)  # the copies come
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
     with served(limits, tmp_path / "two", first.port):
+        delay(tab, "api/pictures", 1500)
         playwright.expect(tab.locator("#lost")).to_be_hidden()
+        for _ in range(2):  # before the photo is there, and when it has another number there
+            tab.get_by_role("button", name="Town", exact=True).click()
+            tab.get_by_role("button", name="me.png × starry × it.png, complete").click()
+            playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
+            playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+            tab.get_by_role("button", name="Paint", exact=True).click()
+            playwright.expect(tab.locator("#command")).to_contain_text("--data.content me.png")
+            playwright.expect(tab.locator("#command")).to_contain_text("--data.guides")
+            tab.get_by_role("button", name=re.compile("Cancel|Stop here")).click()
+            say(tab, "Stopped")
+        tab.get_by_role("button", name="Town", exact=True).click()
         start(tab, "Draft")  # in the style that has another number there
         say(tab, "Finished")
         playwright.expect(tab.locator("#command")).to_contain_text("--data.guides")
+
+
+def test_the_brush_is_used_by_keyboard_and_on_a_phone_and_comes_back_with_a_picture(
+    visit: Callable[..., Page],
+) -> None:
+    tab = visit(390, 844)
+    tab.locator("#blend").check()
+    tab.get_by_role("button", name="Woodcut").click()
+    at_once(tab)
+    tab.get_by_role("button", name="Brush", exact=True).press("Enter")
+    for seen in ("#mask", "#brushes"):
+        playwright.expect(tab.locator(seen)).to_be_in_viewport(ratio=1)
+    tab.locator("#brushes").get_by_role("radio", name="woodcut").press("Space")
+    mask = tab.locator("#mask")
+    mask.focus()
+    for key in ("ArrowLeft", "ArrowUp", "ArrowUp", "Space"):
+        tab.keyboard.press(key)
+    playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+    mask.press("Escape")
+    playwright.expect(tab.locator("#brushes")).to_be_hidden()
+    playwright.expect(tab.locator("#brush-open")).to_be_focused()
+    playwright.expect(tab.locator("#brush-open")).to_be_in_viewport(ratio=1)
+    start(tab, "Draft")
+    say(tab, "Finished")
+    playwright.expect(tab.locator("#frame")).to_be_in_viewport(ratio=0.9)
+    sent = tab.request.get(str(tab.locator("#masks-note a").nth(1).evaluate("link => link.href")))
+    pixels = Image.open(io.BytesIO(sent.body())).convert("L")
+    x, y = round(256 - 0.04 * 512), round(192 - 2 * 0.04 * 512)  # half of the brush's width at a time
+    assert pixels.getpixel((x, y)) == pixels.getpixel((x - 15, y)) == pixels.getpixel((x, y + 15)) == 255
+    assert pixels.getpixel((x - 25, y)) == pixels.getpixel((x, y + 25)) == 0
+    tab.get_by_role("button", name="Still life").click()
+    at_once(tab)
+    tab.locator("#jobs button").first.click()
+    playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
+    tab.reload()
+    playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
 
 
 def test_a_painting_is_painted_larger_in_two_sizes(visit: Callable[..., Page], tmp_path: Path) -> None:

@@ -210,6 +210,13 @@ def test_a_page_that_was_open_gets_in_again_and_foreign_ones_do_not(page: Served
     stranger.cookie = stranger.ask("POST", "/api/session")[2].headers["set-cookie"].partition(";")[0]
     assert stranger.ask("GET", "/api/alive")[1] == {"is_known": True}
     assert "set-cookie" not in stranger.ask("POST", "/api/session")[2].headers
+    session = stranger.ask("GET", "/api/state")[1]["session"]  # by which its pages know that it is the same
+    assert (
+        session
+        == stranger.ask("GET", "/api/state")[1]["session"]
+        != page.client().ask("GET", "/api/state")[1]["session"]
+    )
+    assert session not in stranger.cookie
     assert b"MIT" in stranger.ask("GET", "/license")[1]
 
 

@@ -1,13 +1,13 @@
 // The page: pictures and settings go to the server, events come back. Nothing is fetched from anywhere else.
-import { ask, choice, complain, element, find, listen, server } from "./common.js";
+import { ask, choice, complain, element, find, hold, listen, server } from "./common.js";
 import { isBrushing, keptMasks, listenForBrush, restoreMasks } from "./brush.js";
 import { watchConnection } from "./connection.js";
 import { divide, listenForDivider } from "./divider.js";
 import { repaint } from "./instant.js";
-import { catchUp, follow, leave, loseAll, paint, shownJob, take, useCopies } from "./jobs.js";
+import { catchUp, follow, jobIds, leave, paint, shownJob, take, useCopies } from "./jobs.js";
 import { offerControls, setSettings, settings, showEstimate } from "./options.js";
 import { addSample, addUpload, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
-import { closeLapse, listenForResult, offerLapses } from "./result.js";
+import { listenForResult, offerLapses } from "./result.js";
 import { show } from "./viewer.js";
 
 const STORE = "nst-page"; // what a page that is loaded again goes on with
@@ -38,22 +38,23 @@ function stored() {
 
 function onChosen(detail) {
   find("paint").disabled = document.body.classList.contains("gone") || !(choice.content && choice.styles.length);
-  closeLapse();
   leave();
   showEstimate();
   repaint(Boolean(detail?.isMoving));
   if (!detail?.isMoving) store();
 }
 
-async function onReturned({ is_known }) {
-  complain(null);
-  if (is_known) {
-    catchUp((await ask("GET", "api/state")).jobs);
-    return;
-  }
-  loseAll();
+// Asks what there is: another tab may have started and deleted something, or the program was started again.
+async function lookAgain() {
+  if (!server.session) return; // the page itself is not there yet
+  const had = jobIds();
+  const { session, jobs } = await ask("GET", "api/state");
+  catchUp(jobs, had);
+  if (session === server.session) return;
+  server.session = session;
   await bringAgain();
-  if (!shownJob() && document.body.dataset.view !== "first") repaint();
+  store();
+  if (document.body.dataset.view !== "first") repaint();
 }
 
 // What is seen first: the samples, and what became of them.
@@ -89,12 +90,15 @@ async function begin() {
     store();
   });
   listen("gone", useCopies);
-  listen("returned", onReturned);
+  listen("visible", () => hold(lookAgain()).catch(() => {})); // what has ended meanwhile is told elsewhere
+  listen("returned", () => {
+    complain(null);
+    hold(lookAgain()).catch(complain);
+  });
   find("controls").addEventListener("submit", (event) => paint(event).then(store));
-  find("recent").addEventListener("click", () => setTimeout(store));
   try {
     const state = await ask("GET", "api/state");
-    Object.assign(server, { limits: state.limits, steps: state.steps, paces: state.paces });
+    Object.assign(server, { session: state.session, limits: state.limits, steps: state.steps, paces: state.paces });
     showLinks(state.links);
     offerControls();
     offerLapses(state.lapses);
@@ -108,7 +112,7 @@ async function begin() {
     choice.weights = kept.weights || {};
     if (kept.settings) setSettings(kept.settings);
     showChosen();
-    await restoreMasks(kept.masks).catch(() => {});
+    if (choice.content.id === kept.content) await restoreMasks(kept.masks).catch(() => {});
     for (const job of state.jobs) take(job);
     const last = state.jobs.find((job) => job.id === kept.shown) || (kept.content ? null : state.jobs.at(-1));
     if (last) follow(last.id);

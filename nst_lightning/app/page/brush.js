@@ -1,14 +1,18 @@
 // The brush: which style is where, and which part of the photo is left as it is. Drawn with finger, pen or mouse.
 import { ask, choice, element, find, tell } from "./common.js";
 import { allowInstantStart } from "./options.js";
+import { bringIntoView } from "./viewer.js";
 
 const LONGEST = 512; // pixels of a mask's long side
 const KEPT = "kept"; // layer of what stays the photo
 const COLORS = ["#b07cff", "#ff5a4f", "#3fa7ff", "#4fd18b", "#f4c95d"]; // of the photo, and of the second style and further
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const drawn = new WeakMap(); // photo: its layers
+const files = new Map(); // id of a mask: its file, which the next program does not have
 let brush = KEPT; // layer that is drawn into; "" for the first style, which has what the others leave
 let width = 0.08; // of the long side
 let last = null; // the pointer's last place
+let cursor = [0.5, 0.5]; // where the keyboard paints
 
 // Returns the chosen photo's layers by style, or KEPT: canvases whose opacity is the mask.
 function layersOfPhoto() {
@@ -37,6 +41,10 @@ function open(isOpen) {
   document.body.classList.toggle("brushing", isOpen);
   if (isOpen) offerBrushes();
   showMask();
+  if (isOpen) {
+    find("mask").focus({ preventScroll: true });
+    bringIntoView();
+  } else find("brush-open").focus();
 }
 
 function offerBrushes() {
@@ -57,10 +65,7 @@ function offerBrushes() {
   const clear = element("button", { type: "button", className: "quiet", textContent: "Clear" });
   clear.addEventListener("click", clearMasks);
   const done = element("button", { type: "button", className: "quiet", textContent: "Done" });
-  done.addEventListener("click", () => {
-    open(false);
-    find("brush-open").focus();
-  });
+  done.addEventListener("click", () => open(false));
   find("brushes").replaceChildren(element("div", { className: "chips" }, ...chips), size, all, clear, done);
 }
 
@@ -86,7 +91,29 @@ function draw(put) {
 
 function stroke(event) {
   const box = find("stage").getBoundingClientRect();
-  const at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  strokeTo([(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height]);
+}
+
+function endStroke() {
+  last = null;
+  tell("chosen");
+}
+
+function onKey(event) {
+  const by = ARROWS[event.key], isDab = [" ", "Enter"].includes(event.key);
+  if ((!by && !isDab) || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  if (by) {
+    const sides = [find("mask").width, find("mask").height];
+    cursor = cursor.map((at, axis) => Math.min(1, Math.max(0, at + (by[axis] * width * LONGEST) / 2 / sides[axis]))); // half its width
+    showMask();
+  } else if (!event.repeat) {
+    strokeTo(cursor);
+    endStroke();
+  }
+}
+
+function strokeTo(at) {
   const from = last || at;
   last = at;
   draw((pen, canvas) => {
@@ -116,6 +143,14 @@ function showMask() {
     ink.fillRect(0, 0, wide, high);
     pen.drawImage(tint, 0, 0);
   });
+  if (!shown.matches(":focus-visible")) return;
+  for (const [color, wider] of [["#000", 0], ["#fff", 2]]) {
+    pen.beginPath();
+    pen.arc(cursor[0] * wide, cursor[1] * high, (width * LONGEST) / 2 + wider, 0, 7);
+    pen.lineWidth = 2;
+    pen.strokeStyle = color;
+    pen.stroke();
+  }
 }
 
 // Returns a mask's file: white where the style at this index is to be, which is somewhere.
@@ -143,31 +178,45 @@ async function maskOf(index) {
 // Sends the masks and returns their ids, or null if there are none.
 export async function sendMasks() {
   if (!hasMasks()) return null;
-  const files = await Promise.all(choice.styles.map((_, index) => maskOf(index)));
+  const masks = await Promise.all(choice.styles.map((_, index) => maskOf(index)));
   const ids = [];
-  for (const [index, file] of files.entries()) {
+  for (const [index, file] of masks.entries()) {
     const headers = { "x-name": `mask-${index + 1}.png`, "x-role": "mask" };
-    ids.push((await ask("PUT", "api/pictures", file, headers)).id);
+    const { id } = await ask("PUT", "api/pictures", file, headers);
+    files.set(id, file);
+    ids.push(id);
   }
   return ids;
 }
 
-// Takes a job's masks for what was brushed, so that they can be changed.
-export async function setMasks(ids) {
-  layersOfPhoto().clear();
-  if (ids?.length) {
-    const images = ids.map((id) => Object.assign(new Image(), { src: `api/pictures/${id}/file` }));
-    await Promise.all(images.map((image) => image.decode())).catch(() => (images.length = 0));
-    images.forEach((image, index) => {
-      if (index) fromMask(choice.styles[index], image);
-    });
-    if (images.length) fromMask(KEPT, ...images);
+export const keepMasks = (ids) => ids?.forEach(fileOf);
+
+function fileOf(id) {
+  if (!files.has(id)) {
+    const file = fetch(`api/pictures/${id}/file`).then((answer) => (answer.ok ? answer.blob() : Promise.reject(answer)));
+    file.catch(() => files.delete(id));
+    files.set(id, file);
   }
-  showMask();
+  return files.get(id);
 }
 
-function fromMask(name, ...images) {
-  const { naturalWidth: wide, naturalHeight: high } = images[0];
+// Takes a job's masks for what was brushed, so that they can be changed.
+export async function setMasks(ids) {
+  const layers = layersOfPhoto(), styles = choice.styles;
+  layers.asked = ids;
+  const images = await Promise.all((ids || []).map(async (id) => createImageBitmap(await fileOf(id)))).catch(() => null);
+  if (layers.asked !== ids) return; // other ones were asked for meanwhile
+  layers.clear();
+  images?.forEach((image, index) => {
+    if (index) fromMask(layers, styles[index], image);
+  });
+  if (images?.length) fromMask(layers, KEPT, ...images);
+  showMask();
+  if (!images) throw new Error("what was brushed for this picture is not there any more; brush it again.");
+}
+
+function fromMask(layers, name, ...images) {
+  const { width: wide, height: high } = images[0];
   const canvas = element("canvas", { width: wide, height: high }), pen = canvas.getContext("2d");
   pen.globalCompositeOperation = "lighter";
   for (const image of images) pen.drawImage(image, 0, 0, wide, high);
@@ -178,7 +227,7 @@ function fromMask(name, ...images) {
     canvas.isDrawn ||= value > 127;
   }
   pen.putImageData(pixels, 0, 0);
-  layersOfPhoto().set(name, canvas);
+  layers.set(name, canvas);
 }
 
 export const keptMasks = () => used().map((name) => [name.id ?? name, layersOfPhoto().get(name).toDataURL()]);
@@ -208,9 +257,13 @@ export function listenForBrush() {
   canvas.addEventListener("pointermove", (event) => {
     if (canvas.hasPointerCapture(event.pointerId)) for (const each of event.getCoalescedEvents?.() || [event]) stroke(each);
   });
-  canvas.addEventListener("pointerup", () => {
-    last = null;
-    tell("chosen");
+  canvas.addEventListener("pointerup", endStroke);
+  canvas.addEventListener("keydown", onKey);
+  for (const kind of ["focus", "blur"]) canvas.addEventListener(kind, showMask);
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !isBrushing()) return;
+    event.stopPropagation();
+    open(false);
   });
   document.addEventListener("chosen", () => {
     if (isBrushing() && !document.activeElement?.closest("#brushes")) offerBrushes();

@@ -9,9 +9,20 @@ export const choice = { content: null, styles: [], weights: {} };
 // The parts tell each other of what happened, and do not import each other for it:
 //   chosen    other pictures, weights or settings; its detail says whether the change is still going on
 //   gone      the server can't be reached
-//   returned  the server is there again, and does not know what it knew
+//   visible   the page is looked at again; another tab may have done something meanwhile
+//   returned  the server is there again, and may not know what it knew
+//   turned    the viewer is about to turn to another job, or to what is painted at once
 export const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 export const listen = (name, act) => document.addEventListener(name, (event) => act(event.detail));
+
+// What is to be painted waits for what is on its way: masks that are brought back, pictures that a program that was
+// started again is given.
+let coming = Promise.resolve();
+export const ready = () => coming;
+export function hold(work) {
+  coming = Promise.all([coming, work.catch(() => {})]);
+  return work;
+}
 
 export const Unreachable = class extends Error {};
 

@@ -5,13 +5,14 @@ const INTERVAL = 2000; // ms
 const PATIENCE = 1800;
 let isGone = false;
 
-async function look() {
+async function look(event) {
   if (document.hidden) return;
   try {
     const answer = await fetch("api/alive", { signal: AbortSignal.timeout(PATIENCE) });
     const { is_known } = await answer.json();
     if (!is_known) await ask("POST", "api/session");
-    if (isGone || !is_known) tell("returned", { is_known });
+    if (isGone || !is_known) tell("returned");
+    else if (event) tell("visible");
     show(false);
   } catch {
     show(true);
@@ -30,5 +31,6 @@ function show(gone) {
 export function watchConnection() {
   setInterval(look, INTERVAL);
   document.addEventListener("visibilitychange", look);
+  addEventListener("focus", look); // of windows side by side none is hidden
   listen("unreachable", () => show(true));
 }

@@ -1,7 +1,9 @@
 // What is painted at once, in one pass, whenever something else is chosen.
-import { ask, choice, complain, find, server, Unreachable } from "./common.js";
+import { ask, choice, complain, ready, server, Unreachable } from "./common.js";
 import { hasMasks } from "./brush.js";
+import { shownJob } from "./jobs.js";
 import { settings } from "./options.js";
+import { sources } from "./pictures.js";
 import { show } from "./viewer.js";
 
 const NAME = "instant"; // of its complaints
@@ -10,11 +12,9 @@ let painted = null; // what the server painted last, and of what
 let coming = null; // {controller, isDraft} of the request that is under way
 let next = null; // {isMoving} of what has to follow it
 
-export const sources = () => ({ content: choice.content.id, style: choice.styles.map((style) => style.id) });
-
-// Shows what is painted at once of what is chosen, as soon as it is there.
+// Shows what is painted at once of what is chosen, as soon as it is there, and as long as no job is shown.
 export function repaint(isMoving = false) {
-  if (!choice.content || !choice.styles.length) return;
+  if (shownJob() || !choice.content || !choice.styles.length) return;
   if (hasMasks()) {
     painted = null;
     showInstant();
@@ -32,16 +32,17 @@ export function repaint(isMoving = false) {
 async function request(isMoving) {
   const given = settings(), controller = new AbortController(), began = performance.now();
   if (isMoving) given.size = Math.min(given.size, DRAFT);
-  const photo = choice.content;
   coming = { controller, isDraft: isMoving };
   if (!isMoving) showInstant(true);
   try {
+    await ready();
+    const photo = choice.content;
     const answer = await ask("POST", "api/instant", { ...given, ...sources() }, {}, controller.signal);
     painted = { ...answer, photo, isDraft: isMoving, seconds: (performance.now() - began) / 1000, size: Math.max(answer.width, answer.height) };
     complain(null, NAME);
     showInstant(Boolean(next));
   } catch (error) {
-    if (error.name !== "AbortError" && error.status !== 409 && !(error instanceof Unreachable)) complain(error, NAME);
+    if (!shownJob() && error.name !== "AbortError" && error.status !== 409 && !(error instanceof Unreachable)) complain(error, NAME);
   } finally {
     coming = null;
     if (next) {
@@ -52,7 +53,8 @@ async function request(isMoving) {
   }
 }
 
-export function showInstant(isComing = false) {
+function showInstant(isComing = false) {
+  if (shownJob()) return; // the visitor has turned to it
   const photo = choice.content;
   if (hasMasks()) {
     show({ kind: "idle", photo, painting: "", headline: "Ready", detail: "What you brushed counts when you paint." });

@@ -1,20 +1,26 @@
 // The visitor's jobs: started, followed by the server's events, kept on the shelf, brought back.
-import { ask, choice, complain, element, find, server } from "./common.js";
-import { sendMasks, setMasks } from "./brush.js";
+import { ask, choice, complain, element, find, hold, ready, server, tell } from "./common.js";
+import { keepMasks, sendMasks, setMasks } from "./brush.js";
 import { isActive, word } from "./messages.js";
-import { findPicture, showChosen } from "./pictures.js";
+import { findPicture, showChosen, sources } from "./pictures.js";
 import { setSettings, settings, showEstimate } from "./options.js";
-import { sources } from "./instant.js";
-import { showJob } from "./viewer.js";
+import { bringIntoView, showJob } from "./viewer.js";
 
 const jobs = new Map(); // id: what the server sent last, and the photo it was painted from
 let shown = null; // id of the job in the viewer
 let events = null;
+const others = new BroadcastChannel("jobs"); // the page's other tabs: they tell each other of what was deleted
 
 export const shownJob = () => jobs.get(shown);
-export function leave() {
-  shown = null;
+export const jobIds = () => [...jobs.keys()];
+export const leave = () => turnTo(null);
+
+function turnTo(id) {
+  if (id !== shown) tell("turned");
+  if (id !== shown && jobs.get(shown)?.is_deleted) jobs.delete(shown);
+  shown = id;
   listJobs();
+  listenIfNeeded();
 }
 
 export async function paint(event) {
@@ -22,9 +28,8 @@ export async function paint(event) {
   complain(null);
   find("paint").disabled = true;
   try {
-    const masks = await sendMasks();
-    start(await ask("POST", "api/jobs", { ...settings(), ...sources(), masks }), choice.content);
-    if (matchMedia("(max-width: 900px)").matches) find("frame").scrollIntoView({ behavior: "smooth", block: "center" });
+    await start(request(), choice.content);
+    bringIntoView();
   } catch (error) {
     complain(error);
   } finally {
@@ -32,9 +37,19 @@ export async function paint(event) {
   }
 }
 
-export function start(job, photo) {
+async function request() {
+  await ready();
+  const given = { ...settings(), ...sources() }; // not what may be chosen while the masks are sent
+  return ask("POST", "api/jobs", { ...given, masks: await sendMasks() });
+}
+
+// Shows a job as soon as it is there, unless the visitor has turned to something else meanwhile.
+export async function start(asked, photo) {
+  const before = shown;
+  const job = await asked;
   take(job, photo);
-  follow(job.id);
+  if (shown === before) follow(job.id);
+  else turnTo(shown);
 }
 
 export function take(job, photo) {
@@ -46,6 +61,7 @@ export function take(job, photo) {
     server.paces[job.settings.quality] = 1e6 / (pace * job.progress.width * job.progress.height);
     showEstimate();
   }
+  keepMasks(job.sources?.masks);
   if (job.picture && before?.copied !== job.preview) keepCopies(jobs.get(job.id));
   // The server forgets the oldest finished ones as well.
   const finished = [...jobs.values()].filter((one) => !isActive(one) && one.id !== job.id);
@@ -65,14 +81,12 @@ async function keepCopies(job) {
 }
 
 export function follow(id) {
-  shown = id;
+  turnTo(id);
   showJob(jobs.get(id));
-  listJobs();
-  if (!events && [...jobs.values()].some(isActive)) listenForEvents();
 }
 
 // Brings back a job's picture with its pictures and settings.
-function bringBack(id) {
+async function bringBack(id) {
   const job = jobs.get(id);
   complain(null);
   const styles = [].concat(job.sources.style).map((style) => findPicture("style", style));
@@ -82,14 +96,23 @@ function bringBack(id) {
     choice.styles = styles;
     find("blend").checked = styles.length > 1;
     styles.forEach((style, index) => (choice.weights[style.id] = job.settings.weights[index] ?? 1));
-    setMasks(job.sources.masks);
   }
   setSettings(job.settings);
   showChosen();
   follow(id);
+  if (content && styles.every(Boolean)) await hold(setMasks(job.sources.masks)).catch(complain);
+  tell("changed");
 }
 
 // One stream is for all jobs; the server ends it when none is active.
+function listenIfNeeded() {
+  const isNeeded = [...jobs.values()].some(isActive);
+  if (isNeeded && !events) listenForEvents();
+  if (isNeeded || !events) return;
+  events.close();
+  events = null;
+}
+
 function listenForEvents() {
   events = new EventSource("api/events");
   events.onmessage = (message) => {
@@ -98,9 +121,7 @@ function listenForEvents() {
     take(update);
     if (shown === update.id) showJob(jobs.get(update.id));
     if (before?.status !== update.status || before?.preview !== update.preview) listJobs();
-    if ([...jobs.values()].some(isActive)) return;
-    events.close();
-    events = null;
+    listenIfNeeded();
   };
   events.onerror = () => {
     if (events?.readyState === EventSource.CLOSED) events = null; // else it tries again by itself
@@ -109,10 +130,11 @@ function listenForEvents() {
 
 export async function act(what, body) {
   complain(null);
-  const from = jobs.get(shown);
+  const { id, photo } = shownJob();
   try {
-    start(await ask("POST", `api/jobs/${shown}/${what}`, body), from.photo);
+    await start(ask("POST", `api/jobs/${id}/${what}`, body), photo);
   } catch (error) {
+    if (error.status === 404) drop(id); // deleted in another tab
     complain(error);
   }
 }
@@ -121,13 +143,24 @@ async function remove(id) {
   complain(null);
   try {
     if (!jobs.get(id).is_lost) await ask("POST", `api/jobs/${id}/delete`);
-    jobs.delete(id);
-    if (shown === id) document.dispatchEvent(new CustomEvent("chosen"));
-    listJobs();
   } catch (error) {
-    complain(error);
+    if (error.status !== 404) return complain(error);
   }
+  drop(id);
+  others.postMessage(id);
 }
+
+function drop(id) {
+  jobs.delete(id);
+  if (shown === id) tell("chosen");
+  listJobs();
+}
+
+others.onmessage = ({ data: id }) => {
+  if (id !== shown) jobs.delete(id);
+  else lose([Object.assign(jobs.get(id), { is_deleted: true })]); // it is seen until something else is
+  listJobs();
+};
 
 // The server has ended: what was copied is shown and downloaded from here.
 export function useCopies() {
@@ -136,23 +169,25 @@ export function useCopies() {
   listJobs();
 }
 
-// The server was started again and has none of them: what was painted is shown from what is here.
-export function loseAll() {
-  events?.close();
-  events = null;
-  for (const job of jobs.values()) Object.assign(job, { is_lost: true, kept: job.copies || {}, picture: Boolean(job.copies) });
-  for (const [id, job] of jobs) if (!job.copies && id !== shown) jobs.delete(id);
-  if (shown && jobs.has(shown)) showJob(jobs.get(shown));
-  listJobs();
+// The server was started again, or has them no more: what was painted is shown from what is here.
+function lose(gone) {
+  for (const job of gone) {
+    Object.assign(job, { is_lost: true, kept: job.copies || {}, picture: Boolean(job.copies) });
+    if (!job.copies && job.id !== shown) jobs.delete(job.id);
+  }
+  if (shownJob()) showJob(shownJob());
 }
 
-export function catchUp(known) {
+// Takes the server's word for what there is; `had` are the ids of what was here when it was asked.
+export function catchUp(known, had) {
+  lose(had.filter((id) => jobs.has(id) && !known.some((job) => job.id === id)).map((id) => jobs.get(id)));
   for (const job of known) take(job);
-  if (shown && jobs.has(shown)) follow(shown);
+  if (shownJob()) follow(shown);
+  else turnTo(shown);
 }
 
 function listJobs() {
-  const list = [...jobs.values()].reverse();
+  const list = [...jobs.values()].filter((job) => !job.is_deleted).reverse();
   find("recent").hidden = !list.length;
   find("jobs").replaceChildren(...list.map(item));
 }

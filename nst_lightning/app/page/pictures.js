@@ -1,14 +1,16 @@
 // The walls of photos and styles: samples, and what the visitor brings by file, drop or clipboard.
-import { ask, capital, choice, complain, element, find, server, tell } from "./common.js";
+import { ask, capital, choice, complain, element, find, server, tell, Unreachable } from "./common.js";
 
 const CANVAS = 16e6; // pixels that a canvas has in any browser
 const ROLES = ["content", "style"];
-const walls = { content: new Map(), style: new Map() }; // id: picture
+const walls = { content: new Map(), style: new Map() }; // id: picture, also under ids that earlier programs gave it
+let bringing = Promise.resolve();
 
 const isChosen = (role, id) => (role === "content" ? choice.content?.id === id : choice.styles.some((one) => one.id === id));
 const asLabel = (names) => names.join(" + ");
 
 export const findPicture = (role, id) => walls[role].get(id);
+export const sources = () => ({ content: choice.content.id, style: choice.styles.map((style) => style.id) });
 
 export function choose(role, picture, isAdded = role === "style" && find("blend").checked) {
   if (role === "content") choice.content = picture;
@@ -87,7 +89,7 @@ export function addUpload(upload, file, isDrawnAnew = false) {
     shape: upload.width / upload.height,
     file,
   };
-  if (!file) keepFile(picture);
+  if (!file) picture.keeping = keepFile(picture);
   return addPicture(upload.role, picture);
 }
 
@@ -130,14 +132,37 @@ export async function send(role, file) {
   return ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name), "x-role": role });
 }
 
-async function bring(role, file) {
+// Returns the picture that has this file already.
+async function findSame(role, file) {
+  const bytes = async (one) => new Uint8Array(await one.arrayBuffer());
+  for (const picture of new Set(walls[role].values())) {
+    if (picture.name !== file.name) continue;
+    await picture.keeping;
+    if (picture.file?.size !== file.size) continue;
+    const [own, other] = await Promise.all([bytes(picture.file), bytes(file)]).catch(() => [[], []]); // changed on the disk
+    if (own.length && own.every((byte, at) => byte === other[at])) return picture;
+  }
+  return null;
+}
+
+// One after the other: what is brought twice is compared with the first.
+const bring = (role, file) => (bringing = bringing.then(() => bringNext(role, file)));
+
+async function bringNext(role, file) {
   complain(null);
   if (!file) return;
   const add = find(`${role}-tiles`).firstElementChild;
   add.classList.add("busy");
   try {
     const fitted = await fitting(file);
-    choose(role, addUpload(await send(role, fitted), fitted, fitted !== file));
+    const same = await findSame(role, fitted);
+    if (!same) choose(role, addUpload(await send(role, fitted), fitted, fitted !== file));
+    else {
+      const { pictures } = await ask("GET", "api/state");
+      if (!pictures.some(({ id }) => id === same.id)) renew(role, same, await send(role, fitted)); // long unused ones are deleted
+      if (isChosen(role, same.id)) tell("chosen");
+      else choose(role, same);
+    }
   } catch (error) {
     complain(error);
   } finally {
@@ -145,23 +170,28 @@ async function bring(role, file) {
   }
 }
 
+// Takes a picture's new id; by the one before it is found still.
+function renew(role, picture, { id }) {
+  find(`${role}-tiles`).querySelector(`[data-id="${CSS.escape(picture.id)}"]`).dataset.id = id;
+  if (picture.id in choice.weights) choice.weights[id] = choice.weights[picture.id];
+  Object.assign(picture, { id, url: `api/pictures/${id}` });
+  walls[role].set(id, picture);
+}
+
 // The server was started again: it is given what the visitor brought once more.
 export async function bringAgain() {
   const lost = [];
   for (const role of ROLES) {
-    for (const picture of [...walls[role].values()]) {
+    for (const picture of new Set(walls[role].values())) {
       if (picture.id.startsWith("sample:")) continue;
-      const tile = find(`${role}-tiles`).querySelector(`[data-id="${CSS.escape(picture.id)}"]`);
-      walls[role].delete(picture.id);
       try {
+        await picture.keeping;
         if (!picture.file) throw new Error("brought before the page was loaded");
-        const { id } = await send(role, picture.file);
-        if (picture.id in choice.weights) choice.weights[id] = choice.weights[picture.id];
-        Object.assign(picture, { id, url: `api/pictures/${id}` });
-        walls[role].set(id, picture);
-        tile.dataset.id = id;
-      } catch {
-        tile.remove();
+        renew(role, picture, await send(role, picture.file));
+      } catch (error) {
+        if (error instanceof Unreachable) continue; // it has ended again: the next one is given them
+        find(`${role}-tiles`).querySelector(`[data-id="${CSS.escape(picture.id)}"]`).remove();
+        for (const [id, one] of walls[role]) if (one === picture) walls[role].delete(id);
         lost.push(picture.name);
       }
     }

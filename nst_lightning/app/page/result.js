@@ -1,5 +1,5 @@
 // What can be done with a finished picture: copied, painted larger, and watched as it came about.
-import { ask, choice, complain, element, find } from "./common.js";
+import { ask, choice, complain, element, find, listen } from "./common.js";
 import { act, shownJob, start } from "./jobs.js";
 
 async function copyText() {
@@ -44,6 +44,7 @@ async function openLapse() {
   for (const link of find("lapse-save").children) link.href = `api/jobs/${job.id}/time-lapse.${link.dataset.format}`;
   frames = job.frames.map((number) => Object.assign(new Image(), { src: `api/jobs/${job.id}/frames/${number}` }));
   await Promise.all(frames.map((image) => image.decode().catch(() => {})));
+  if (shownJob()?.id !== job.id) return;
   find("lapse-at").max = frames.length - 1;
   find("lapse").hidden = false;
   document.body.classList.add("lapsing");
@@ -72,7 +73,7 @@ function pause() {
   find("lapse-play").textContent = "Play";
 }
 
-export function closeLapse() {
+function closeLapse() {
   if (find("lapse").hidden) return;
   pause();
   find("lapse").hidden = true;
@@ -87,7 +88,7 @@ export function listenForResult() {
   for (const button of [find("larger"), find("largest")]) button.addEventListener("click", () => act("larger", { size: Number(button.value) }));
   find("keep").addEventListener("click", async () => {
     try {
-      start(await ask("POST", "api/instant/keep"), choice.content);
+      await start(ask("POST", "api/instant/keep"), choice.content);
     } catch (error) {
       complain(error);
     }
@@ -96,6 +97,7 @@ export function listenForResult() {
   find("copy-picture").addEventListener("click", copyPicture);
   find("time-lapse").addEventListener("click", openLapse);
   find("lapse-close").addEventListener("click", closeLapse);
+  listen("turned", closeLapse);
   find("lapse-play").addEventListener("click", () => (timer ? pause() : play()));
   find("lapse-at").addEventListener("input", () => {
     pause();

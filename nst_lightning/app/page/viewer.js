@@ -65,6 +65,13 @@ export function showJob(job) {
   });
 }
 
+// On a narrow screen the viewer is above the settings, out of sight from where most of them are.
+export function bringIntoView() {
+  if (!matchMedia("(max-width: 900px), (max-height: 599px)").matches) return;
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  find("frame").scrollIntoView({ behavior: isCalm ? "instant" : "smooth", block: "start" });
+}
+
 function largerThan(given) {
   const size = given?.settings?.size ?? given?.size;
   return [1024, 2048].filter((each) => each > size && each <= server.limits.size);
