@@ -44,7 +44,7 @@ def stylize(
             `(1, 3, H, W)`; of 8 bits or of floats in [0, 1].
         style: Painting, given likewise; or a list of several, which are blended.
         size: Long side of the result, pixels; `None` for 512.
-        quality: `draft`, `standard` or `fine`: about a quarter, one and one and a half times the time; `None` for `standard`.
+        quality: `draft`, `standard` or `fine`: about a quarter, one and 1.5 times the time; `None` for `standard`.
         instant: Whether to paint in one pass, by the network of any style; options are then those of `nst predict`.
         output: File that the image is written to, beside the one in the run's folder.
         progress: Whether to show a progress bar.
