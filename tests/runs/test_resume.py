@@ -230,8 +230,8 @@ def test_a_signal_during_the_last_step_finds_a_complete_run(
     "longer", [["--data.steps", "[4, 9]"], ["--data.sizes", "[24, 34, 48]", "--data.steps", "[4, 3, 2]"]]
 )
 def test_a_finished_run_can_be_continued_under_a_longer_schedule(longer: list[str], nst: Callable[..., int]) -> None:
-    """As if it had been longer from the start, if the learning rate does not depend on a level's length."""
-    even = ["--model.decay", "1.0"]
+    """As if it had been longer from the start, where the learning rate knows neither a level's length nor the finest."""
+    even = ["--model.decay", "1.0", "--model.full_lr_size", "null"]
     assert nst("--name", "whole", *even, *longer) == 0
     assert nst("--name", "grown", *even) == 0
     assert nst("--name", "grown", *even, *longer, "--ckpt_path", "last") == 0
