@@ -230,7 +230,7 @@ def test_a_signal_during_the_last_step_finds_a_complete_run(
     "longer", [["--data.steps", "[4, 9]"], ["--data.sizes", "[24, 34, 48]", "--data.steps", "[4, 3, 2]"]]
 )
 def test_a_finished_run_can_be_continued_under_a_longer_schedule(longer: list[str], nst: Callable[..., int]) -> None:
-    """As if it had been longer from the start, where the learning rate knows neither a level's length nor the finest."""
+    """As if it had been longer from the start, where the rate depends neither on a level's length nor on the finest."""
     even = ["--model.decay", "1.0", "--model.full_lr_size", "null"]
     assert nst("--name", "whole", *even, *longer) == 0
     assert nst("--name", "grown", *even) == 0
