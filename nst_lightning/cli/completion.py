@@ -15,7 +15,7 @@ _OWN_PARSERS = ("sweep", "batch", "predict", "video", "export", "compare", "app"
 _TAKE_FIT_OPTIONS = ("sweep", "batch", "video")
 _CONFIG_OPTIONS = ("--config", "-c")
 _BOTH_NAMES = {  # the command is called nst-lightning as well: what names it in a script, and what names both
-    "bash": (r"^complete (.*) -F _shtab_nst nst$", r"complete -o default \1 -F _nst nst nst-lightning"),
+    "bash": (r"^complete (.*)-F _shtab_nst nst$", r"complete -o default \1-F _nst nst nst-lightning"),
     "zsh": (r"^(#compdef|  compdef .*) nst$", r"\1 nst nst-lightning"),
     "fish": (r"\Z", "complete --command nst-lightning --wraps nst\n"),
 }
