@@ -91,6 +91,15 @@ def did_you_mean(
 
 
 @contextmanager
+def named_in_errors(subject: str) -> Iterator[None]:
+    """Begin the message of a `UserError` with what it is about: an option, or a line of a file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{subject}: {error}") from error
+
+
+@contextmanager
 def missing_packages_named() -> Iterator[None]:
     """Raise a `UserError` with the `pip install` that helps where a package is missing, our own modules apart.
 

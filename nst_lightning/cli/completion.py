@@ -25,7 +25,7 @@ _BASH = f"""
 # A first word that is no command is a picture, and what follows are pictures and the options of nst fit.
 _nst() {{
   local first="${{COMP_WORDS[1]}}" line
-  if (( COMP_CWORD > 1 )) && [[ $first != -* && $first != {_PICTURES} && " COMMANDS " != *" $first "* ]]; then
+  if (( COMP_CWORD > 1 )) && [[ $first != -* && " COMMANDS " != *" $first "* ]]; then
     COMP_WORDS[1]={_PICTURES}
   fi
   _shtab_nst

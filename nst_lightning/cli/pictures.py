@@ -76,12 +76,12 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
         raise UserError("a picture is read from a file, not from standard input; write it to one first.")
     if names[:1] == ["--"]:
         raise UserError("nst has no --; a picture whose name begins with a dash is given as ./-name.jpg.")
-    later = next((arg for arg in options if names_picture(arg) and Path(arg).is_file()), None)
     if not pictures:
         raise UserError(
             f"a command comes first, such as nst fit {names[0]} …, or two pictures: nst me.jpg painting.jpg {names[0]}"
         )
     if len(pictures) == 1:
+        later = next((arg for arg in options if names_picture(arg) and Path(arg).is_file()), None)
         remedy = (
             f"give both, such as nst {pictures[0]} painting.jpg (sample:starry is a painting that ships)"
             if later is None

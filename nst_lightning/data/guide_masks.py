@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import UserError, named_in_errors, user_path
 from nst_lightning.images.files import LoadedImage, is_image_file
 from nst_lightning.images.guides import ALPHA, Guides, read_guide, rest_of
 from nst_lightning.images.resize import resize
@@ -168,15 +167,6 @@ def check_rest(names: Sequence[str]) -> None:
 def _read(option: str, mask: str, image: LoadedImage | None, max_pixels: int) -> Tensor:
     with named_in_errors(option):
         return read_guide(mask, image, max_pixels=max_pixels)
-
-
-@contextmanager
-def named_in_errors(option: str) -> Iterator[None]:
-    """Begin the message of a `UserError` with the option that it is about."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{option}: {error}") from error
 
 
 def _check_count(masks: Sequence[str | None] | None, styles: Sequence[LoadedImage], option: str) -> None:

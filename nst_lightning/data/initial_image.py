@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nst_lightning.data.guide_masks import named_in_errors
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, named_in_errors
 from nst_lightning.images.files import read_image
 from nst_lightning.images.guides import Guides, read_guide
 from nst_lightning.images.resize import cover, resize

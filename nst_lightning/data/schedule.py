@@ -74,17 +74,13 @@ def steps_per_level(steps: int | Sequence[int] | None, first_steps: int | None, 
     """
     if steps is None:
         steps, first_steps = STEPS, FIRST_STEPS if first_steps is None else first_steps
-    # A number that no level has, as where there is one level only, is looked at too.
-    given = [steps] if isinstance(steps, int) else list(steps)
-    lowest = min([*given, *([] if first_steps is None else [first_steps])], default=1)
+    counts = [steps] * levels if isinstance(steps, int) else list(steps)
+    # The number that the first level's takes the place of is looked at too.
+    lowest = min([*counts, *([] if first_steps is None else [first_steps])], default=1)
     if lowest < 1:
         raise UserError(f"data.steps and data.first_steps must be at least 1, but {lowest} was given.")
-    if isinstance(steps, int):
-        counts = [steps] * levels
-        if first_steps is not None:
-            counts[0] = first_steps
-    else:
-        counts = list(steps)
+    if isinstance(steps, int) and first_steps is not None:
+        counts[0] = first_steps
     if len(counts) != levels:
         raise UserError(f"data.steps lists {len(counts)} numbers for {levels} levels; give one number for each level.")
     return counts

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
 from nst_lightning.callbacks.image_writer import FILE_NAME
 from nst_lightning.encoders.encoder_weights import weights_kept
-from nst_lightning.errors import StorageError, UserError, user_path
+from nst_lightning.errors import StorageError, UserError, named_in_errors, user_path
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.cluster import ClusterRequest, ClusterRunner, Task, check_answers, check_one_device
 from nst_lightning.jobs.grid import SHORT_NAMES, typed_args
@@ -492,10 +492,8 @@ def _check_values(rows: Sequence[tuple[str, Pair]], shared: Sequence[str]) -> No
             continue
         seen |= new
         checked += 1
-        try:
+        with named_in_errors(where):
             resolve_settings([*shared, *typed_args(pair.options)])
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from error
 
 
 def keep_settings(folder: Path, settings: Mapping[str, Any]) -> KeptSettings:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from nst_lightning.errors import UserError, did_you_mean, user_path
+from nst_lightning.errors import UserError, did_you_mean, named_in_errors, user_path
 from nst_lightning.images.files import IMAGE_SUFFIXES, check_output, is_image_file, visible_files
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import SHORT_NAMES
@@ -105,10 +105,8 @@ def find_sample(given: str, where: str) -> Source:
         UserError: If no built-in image has this name.
     """
     name = given.removeprefix(SAMPLE)
-    try:
+    with named_in_errors(where):
         sample_path(name)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
     return Source(given, PurePosixPath(name))
 
 
@@ -283,11 +281,9 @@ def _row_pair(where: str, row: dict[str, str], header: Sequence[str], inputs: Pa
     given = {name: cell.strip() for name, cell in row.items()}
     content, style = (_cell_source(where, name, row[name], inputs) for name in ("content", "style"))
     output = given.get("output") or f"{content.name}_{style.name}.png"
-    try:
+    with named_in_errors(where):
         path = user_path(output, folder)
         check_output(path)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
     options = {name: cell for name, cell in given.items() if name not in _COLUMNS and cell}
     return Pair(content, style, _label_of(path, folder), path, options)
 
@@ -299,10 +295,8 @@ def _cell_source(where: str, name: str, cell: str, inputs: Path) -> Source:
         raise UserError(f"{where} names no {name}; give a picture or sample:NAME.")
     if cell.startswith(SAMPLE):
         return find_sample(cell, where)
-    try:
+    with named_in_errors(where):
         path = user_path(cell, inputs)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
     if not path.is_file():
         encoding = "" if cell.isprintable() else " and that the manifest is UTF-8"
         raise UserError(f"{where} names the {name} {cell}, but there is no file {path}; check the path{encoding}.")

@@ -41,7 +41,7 @@ from nst_lightning.data.fast_transfer_data import FastTransferData
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
-from nst_lightning.errors import UserError, missing_packages_named, one_line, user_path
+from nst_lightning.errors import StorageError, UserError, missing_packages_named, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, check_further_arguments, config_name, find_configs
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
@@ -155,9 +155,9 @@ class NSTCommand(CLIHooks, LightningCLI):
         if self.config_keeper is not None:
             try:
                 check_writable(self.folder.root / config.name / "version_0" / "config.yaml")
+            except StorageError:  # tells what to do
+                raise
             except UserError as error:
-                if type(error) is not UserError:  # the store's, which tells what to do
-                    raise
                 raise UserError(f"{error}: --trainer.default_root_dir says where runs are") from error
         if config.ckpt_path is not None:
             checkpoint, self.folder = find_checkpoint(str(config.ckpt_path), self.folder)

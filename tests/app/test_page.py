@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,6 +321,18 @@ def bring_style(tab: Page, folder: Path) -> str:
     return at_once(tab)
 
 
+SMALL = Limits(size=64)
+
+
+@contextmanager
+def next_program(tab: Page, first: Served, folder: Path) -> Iterator[None]:
+    """Wait until the page says that its program has ended, start the next one, and wait until the page knows."""
+    playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
+    with served(SMALL, folder / "two", first.port):
+        playwright.expect(tab.locator("#lost")).to_be_hidden()
+        yield
+
+
 def test_any_painting_is_painted_at_once_again_while_the_slider_is_moved_and_refined(
     visit: Callable[..., Page], tmp_path: Path
 ) -> None:
@@ -388,8 +401,7 @@ def test_styles_are_blended_and_brushed(visit: Callable[..., Page]) -> None:
 
 
 def test_what_was_brushed_is_kept_for_the_next_program(visit: Callable[..., Page], tmp_path: Path) -> None:
-    limits = Limits(size=64)
-    with served(limits, tmp_path / "one") as first:
+    with served(SMALL, tmp_path / "one") as first:
         tab = visit(address=first.address)
         tab.locator("#blend").check()
         bring_style(tab, tmp_path)
@@ -413,7 +425,7 @@ def test_what_was_brushed_is_kept_for_the_next_program(visit: Callable[..., Page
         say(tab, "Finished")
         tab.wait_for_timeout(500)  # the copies come
     playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
-    with served(limits, tmp_path / "two", first.port):
+    with served(SMALL, tmp_path / "two", first.port):
         delay(tab, "api/pictures", 1500)
         playwright.expect(tab.locator("#lost")).to_be_hidden()
         for _ in range(2):  # before the photo is there, and when it has another number there
@@ -488,17 +500,14 @@ def test_a_painting_is_painted_larger_in_two_sizes(visit: Callable[..., Page], t
 def test_what_was_brought_before_the_page_was_loaded_is_brought_to_the_next_program(
     visit: Callable[..., Page], tmp_path: Path
 ) -> None:
-    limits = Limits(size=64)
-    with served(limits, tmp_path / "one") as first:
+    with served(SMALL, tmp_path / "one") as first:
         tab = visit(address=first.address)
         bring_style(tab, tmp_path)
         with tab.expect_response(re.compile("/file$")) as answer:
             tab.reload()
         answer.value.finished()
         tab.wait_for_timeout(500)
-    playwright.expect(tab.locator("#lost")).to_contain_text("has ended", timeout=5000)
-    with served(limits, tmp_path / "two", first.port):
-        playwright.expect(tab.locator("#lost")).to_be_hidden()
+    with next_program(tab, first, tmp_path):
         playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
         playwright.expect(tab.locator("#problem")).to_be_hidden()
         tab.get_by_role("button", name="Still life").click()
@@ -509,8 +518,7 @@ def test_what_was_brought_before_the_page_was_loaded_is_brought_to_the_next_prog
 def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
     visit: Callable[..., Page], tmp_path: Path
 ) -> None:
-    limits = Limits(size=64)
-    with served(limits, tmp_path / "one") as first:
+    with served(SMALL, tmp_path / "one") as first:
         tab = visit(address=first.address)
         bring_style(tab, tmp_path)
         tab.get_by_role("button", name="Keep", exact=True).click()
@@ -525,8 +533,7 @@ def test_when_the_program_has_ended_the_page_says_so_and_goes_on_with_the_next(
         playwright.expect(tab.locator("#lost")).to_be_in_viewport(ratio=1)
     assert tab.locator("#painting").evaluate("image => image.naturalWidth") == 64
     assert download(tab)[1].size == (64, 48)
-    with served(limits, tmp_path / "two", first.port):
-        playwright.expect(tab.locator("#lost")).to_be_hidden()
+    with next_program(tab, first, tmp_path):
         name, picture = download(tab)  # of what the first had painted
         assert (name, picture.size) == ("town-it.png", (64, 48))
         tab.get_by_role("button", name="Still life").click()

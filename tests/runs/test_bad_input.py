@@ -85,6 +85,7 @@ MISTAKES = {
     "seed below 0": (["--seed_everything", "-1"], "seed_everything: -1 is not in bounds"),
     "name that leads out": (["--name", "../../x"], "leads out of lightning_logs"),
     "folder that is a file": (["--trainer.default_root_dir", "text.jpg"], "can be written to"),
+    "runs below a file": (["--trainer.default_root_dir", "text.jpg/a"], "_root_dir says where runs are"),
     "group's name alone is alike": (["--trainer.nosuch", "3"], "there is no option --trainer.nosuch$"),
     "fast_dev_run": (["--trainer.fast_dev_run", "true"], "set data.steps to 1"),
     "no step": (["--trainer.max_steps", "0"], "not a step was done"),
