@@ -40,7 +40,7 @@ LOCAL = "local"
 
 _NAMESPACE = "nst-lightning"
 _ATTEMPTS = 6  # at a job whose worker is lost each time
-_FAILED_STARTS = 5  # of workers, before one has started
+_FAILED_STARTS = 5  # of workers that were asked for one after another, before one has started
 _POLL_INTERVAL = 0.2  # seconds
 _REPORT_INTERVAL = 1.0
 _GROW_INTERVAL = 2.0
@@ -539,11 +539,11 @@ class _Dealer:
     runner: ClusterRunner
     _waiting: deque[Task] = field(default_factory=deque)
     _busy: list[Task] = field(default_factory=list)  # where other processes are at the job
-    _starting: dict[Any, Any] = field(default_factory=dict)  # what `prepare` will return: the worker
+    _starting: dict[Any, tuple[Any, float]] = field(default_factory=dict)  # what `prepare` returns: worker, asked at
     _idle: list[Any] = field(default_factory=list)
     _running: dict[Any, tuple[Any, Task]] = field(default_factory=dict)  # the reply: worker and job
     _attempts: dict[str, int] = field(default_factory=dict)
-    _failed_starts: int = 0
+    _failed_starts: set[float] = field(default_factory=set)  # when the workers were asked for
     _has_started: bool = False
     _is_cancelled: bool = False
 
@@ -573,7 +573,9 @@ class _Dealer:
                     self._waiting.extend(self._busy)
                     self._busy.clear()
         finally:
-            for worker in [*self._starting.values(), *self._idle, *(worker for worker, _ in self._running.values())]:
+            for worker, _ in (*self._starting.values(), *self._running.values()):
+                self._end(worker)
+            for worker in self._idle:
                 self._end(worker)
 
     def _is_wanted(self) -> bool:
@@ -593,7 +595,7 @@ class _Dealer:
         have = len(self._starting) + len(self._idle) + len(self._running)
         for _ in range(min(asked, left) - have):
             worker = self._worker.remote(self.surroundings)
-            self._starting[worker.prepare.remote()] = worker
+            self._starting[worker.prepare.remote()] = worker, self._grown_at
 
     def _deal(self) -> None:
         while self._idle and self._waiting and not self._is_cancelled:
@@ -621,14 +623,14 @@ class _Dealer:
                 self._hear_reply(ref)
 
     def _hear_start(self, ref: Any) -> None:
-        worker = self._starting.pop(ref)
+        worker, asked_at = self._starting.pop(ref)
         try:
             problem = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:
             self._end(worker)
-            self._failed_starts += 1
-            is_lost = isinstance(error, self.ray.exceptions.RayActorError)  # with a node, where one has started before
-            if not is_lost or (self._failed_starts >= _FAILED_STARTS and not self._has_started):
+            self._failed_starts.add(asked_at)  # once for all that go with one node
+            is_lost = isinstance(error, self.ray.exceptions.RayActorError)
+            if not is_lost or (len(self._failed_starts) >= _FAILED_STARTS and not self._has_started):
                 reason = f"workers can't be started: {_reason(error)}"
                 raise UserError(f"{reason}; is nst-lightning installed on all nodes?") from error
             return

@@ -429,3 +429,29 @@ def test_an_address_where_nothing_is_is_told_in_a_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(UserError, match=r"^--cluster auto: Could not find any running.* start one \(ray start --head"):
         cluster.connected("auto").__enter__()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("deaths", [9, 1000])
+def test_workers_that_go_with_their_node_are_asked_for_again_but_not_for_ever(
+    nodes: Any, deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FragileWorker(cluster.JobWorker):  # of this function, so that Ray sends the class itself
+        def prepare(self) -> str | None:
+            with (tmp_path / "deaths").open("ab") as file:
+                file.write(b".")
+            if (tmp_path / "deaths").stat().st_size <= deaths:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().prepare()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cluster, "JobWorker", FragileWorker)
+    tasks = [Task(Job(f"look {n}", (), tmp_path), look_around) for n in range(12)]
+    runner = ClusterRunner(ClusterRequest(nodes.address), tmp_path, [tmp_path], "cpu", lambda *_: None)
+    if deaths == 9:  # all that are asked for at first
+        runner.run(tasks)
+        assert {outcome.status for outcome in runner.outcomes.values()} == {"complete"}
+    else:
+        with pytest.raises(UserError, match=r"workers can't be started: .* is nst-lightning installed on all nodes\?"):
+            runner.run(tasks)
