@@ -19,7 +19,7 @@ from nst_lightning.optim import OpponentAdam
 P = ParamSpec("P")
 
 _ENCODER = "vgg19"
-_STYLE_LAYERS = {"relu1_1": 0.4, "relu2_1": 0.3, "relu3_1": 0.3, "relu4_1": 0.15, "relu5_1": 0.05}
+_STYLE_LAYERS = {"relu1_1": 0.4, "relu2_1": 0.3, "relu3_1": 0.5, "relu4_1": 0.15, "relu5_1": 0.03}
 
 
 def default_encoder() -> VGG19:
@@ -56,7 +56,7 @@ def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
     """
     is_default = encoder is None or encoder.weights_name == _ENCODER
     return {
-        "content": ContentLoss(["relu4_2"], *((2.45e-6, "mean") if is_default else (1.0, "relative"))),
+        "content": ContentLoss(["relu4_2"], *((2.8e-6, "mean") if is_default else (1.0, "relative"))),
         "style": GramStyleLoss(_STYLE_LAYERS, 10.0),
         "variation": TotalVariationLoss(2.0, "l2", chroma=20.0),
     }
@@ -64,4 +64,4 @@ def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
 
 def default_optimizer(params: Any) -> Optimizer:
     """Make the optimizer of the image."""
-    return OpponentAdam(params, lr=0.035, betas=(0.9, 0.9), chroma=0.25)
+    return OpponentAdam(params, lr=0.035, betas=(0.9, 0.9))

@@ -265,7 +265,7 @@ def test_python_api_does_the_same_as_the_command(
         ContentLoss(),
         GramStyleLoss(weight=20.0),
         TotalVariationLoss(weight=2.0, chroma=20.0),
-        optimizer=partial(nst_lightning.OpponentAdam, lr=0.035, betas=(0.9, 0.9), chroma=0.25),
+        optimizer=partial(nst_lightning.OpponentAdam, lr=0.035, betas=(0.9, 0.9)),
         decay=0.05,
         average=0.0,
     )
