@@ -91,6 +91,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> _Command:
         return _Command("--trainer.max_steps=1", "--seed_everything=7", "--ckpt_path=nowhere.ckpt")
 
 
+@pytest.mark.slow
 def test_no_packages_for_stores_are_imported_for_local_files(monkeypatch: pytest.MonkeyPatch) -> None:
     from fsspec.implementations.local import LocalFileSystem
     from lightning.fabric.utilities import cloud_io
@@ -418,6 +419,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_is_peer_failure(tmp_path: Path) -> None:
     """What this torch's gloo says when the other process ends; other messages are in tests/runs/test_processes.py."""
@@ -472,6 +474,7 @@ def test_hold_pixels(tmp_path: Path) -> None:
         assert written.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nHost: loc"])
 def test_http_protocol_with_deadline(head: bytes) -> None:
     uvicorn = pytest.importorskip("uvicorn")
@@ -538,6 +541,7 @@ def test_what_cant_be_restored_is_told_from_other_errors(tmp_path: Path) -> None
     assert not _compat.is_about_checkpoint(KeyError("x"))
 
 
+@pytest.mark.slow
 def test_bound_yaml() -> None:
     """In a process of its own: the loader is jsonargparse's for good."""
     program = """

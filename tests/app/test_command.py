@@ -70,6 +70,7 @@ def test_who_else_can_reach_it_is_told(
     assert not is_told or re.match(r"everybody who can reach this machine at port \d+ .* no password", said[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "display", "terminal", "is_opened"),
     [

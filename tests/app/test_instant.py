@@ -41,6 +41,7 @@ def painted_by_command(request: JobRequest, content: str) -> bytes:
     return Path("painted/content.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_job_is_the_command_to_the_byte(
     request_of: JobRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_picture_that_is_no_longer_wanted_is_not_painted_and_mistakes_are_told
         painter.close()
 
 
+@pytest.mark.slow
 def test_it_is_painted_again_and_kept_on_the_shelf(page: Served) -> None:
     client = page.client()
     assert client.ask("POST", "/api/instant/keep")[0] == 404
@@ -121,6 +123,7 @@ def test_it_is_painted_again_and_kept_on_the_shelf(page: Served) -> None:
     assert other.ask("POST", "/api/instant", {**asked, "content": "nothing"})[0] == 404
 
 
+@pytest.mark.slow
 def test_paintings_that_were_overtaken_are_left_out(page: Served) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -86,6 +86,7 @@ def test_a_picture_that_was_stopped_is_a_command_that_stops_there() -> None:
     assert second[second.index("--trainer.max_steps") + 1] == "33"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", QUALITIES)
 @pytest.mark.parametrize("levels", [1, 4])
 def test_the_steps_are_those_that_the_command_has(quality: str, levels: int) -> None:
@@ -96,6 +97,7 @@ def test_the_steps_are_those_that_the_command_has(quality: str, levels: int) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -150,6 +152,7 @@ def without_checkpoint(words: list[str]) -> list[str]:
     return [word for word in words if word not in ("--ckpt_path", "last")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

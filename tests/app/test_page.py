@@ -32,6 +32,7 @@ ARGUMENTS = [
 PATIENCE = 60_000  # ms, for a machine that is busy with other things
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need /usr/bin/chromium (Debian: chromium)"),
 ]

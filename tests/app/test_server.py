@@ -220,6 +220,7 @@ def test_a_page_that_was_open_gets_in_again_and_foreign_ones_do_not(page: Served
     assert b"MIT" in stranger.ask("GET", "/license")[1]
 
 
+@pytest.mark.slow
 def test_events_tell_each_change_until_the_end(page: Served) -> None:
     client = page.client()
     client.ask("POST", "/api/jobs", TINY)
@@ -235,6 +236,7 @@ def test_events_tell_each_change_until_the_end(page: Served) -> None:
     assert fractions[-1] == 1
 
 
+@pytest.mark.slow
 def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
     client = page.client()
     session = page.state.sessions.find(client.cookie.partition("=")[2])
@@ -397,6 +399,7 @@ def test_no_path_leads_to_the_file_system(page: Served, path: str) -> None:
     assert set(told) == {"error"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../../tmp/evil.png", "..\\..\\evil.png", "/etc/passwd", "\0\n.png", "a" * 900])
 def test_names_are_shown_and_never_used(page: Served, name: str) -> None:
     client = page.client()
@@ -410,6 +413,7 @@ def test_names_are_shown_and_never_used(page: Served, name: str) -> None:
     assert all(len(file.stem) == 32 for file in new)
 
 
+@pytest.mark.slow
 def test_what_is_no_picture_is_refused_and_deleted(page: Served) -> None:
     client = page.client()
     before = set(page.state.root.rglob("*"))
@@ -491,6 +495,7 @@ def test_20_starts_at_once_get_a_clear_answer(page: Served) -> None:
     assert all(client.ended(id)["status"] == "complete" for id in started)
 
 
+@pytest.mark.slow
 def test_the_queue_has_an_end_and_a_place_in_it_is_told(page: Served) -> None:
     others = [page.client() for _ in range(12)]
     started = [(other, *other.ask("POST", "/api/jobs", TINY)[:2]) for other in others for _ in range(3)]

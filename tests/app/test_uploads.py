@@ -59,6 +59,7 @@ def arrive(file: Path, parts: int, bytes_each: int, seconds_each: float) -> int:
     return anyio.run(uploads.receive, request, file, Limits())
 
 
+@pytest.mark.slow
 def test_a_picture_may_take_as_long_as_the_least_rate_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "UPLOAD_TIMEOUT", 0.3)
     monkeypatch.setattr(uploads, "LEAST_RATE", 1000.0)

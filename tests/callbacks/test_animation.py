@@ -173,6 +173,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
         Animation(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

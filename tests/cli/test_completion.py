@@ -63,6 +63,7 @@ def test_bash_completes_by_both_names(name: str, script: str) -> None:
     assert "-o default" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "tcsh", "powershell"])
 def test_there_is_a_script_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"--print_completion={shell}"]) == 0

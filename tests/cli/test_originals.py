@@ -92,6 +92,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_original_is_not_written_over(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = files()
@@ -108,6 +109,7 @@ def test_other_names_are_written() -> None:
     assert Path("sheet.png").exists()
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_sweep_holds_nothing_that_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
     """The sheet of an earlier sweep would be painted from, and drawn anew."""
     sheet = Path("lightning_logs/mine/sheet.png")
@@ -119,6 +121,7 @@ def test_the_folder_of_a_sweep_holds_nothing_that_it_reads(capsys: pytest.Captur
     assert sheet.read_bytes() == Path("me.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_does_not_write_over_what_it_reads(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *FIT, "--trainer.max_steps", "1"]) == 0
     run = Path("lightning_logs/starry/version_0")
@@ -133,6 +136,7 @@ def test_a_run_that_goes_on_does_not_write_over_what_it_reads(capsys: pytest.Cap
     assert (run / "stylized.png").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_frames_of_a_video_are_not_painted_over_its_style(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("av")
     from nst_lightning.video.writing import VideoWriter
@@ -162,6 +166,7 @@ def test_a_network_is_not_written_over_the_weights_it_learns_from() -> None:
                  "--model.encoder.weights", "tiny.safetensors", "--model.output", "tiny.safetensors"]) == 2  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["me.png", "nope/../me.png", "hard.png", "soft.png", "mask.png"])
 @pytest.mark.parametrize("animated", [False, True])
 def test_from_python_neither(written: str, animated: bool) -> None:

@@ -24,6 +24,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "meant"),
     [
@@ -71,6 +72,7 @@ def test_a_run_is_named_after_its_pictures_unless_it_has_a_name(given: str, name
     assert named_after_pictures(["fit"], given.split()) == ["fit", *([] if name is None else [f"--name={name}"])]
 
 
+@pytest.mark.slow
 def test_names_with_quotes_commas_and_blanks_stay_what_they_are() -> None:
     names = ["it's.png", "a, b.png", "[c].png", "null"]
     words, is_opened = read_pictures(["me.png", *names, "--open"])
@@ -91,6 +93,7 @@ def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
     assert all(map(names_picture, ["./fit", "a/fit", "sample:x", "~/me", "me.jpg"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -139,6 +142,7 @@ def test_mistakes_are_one_line(
     assert expected in said.err
 
 
+@pytest.mark.slow
 def test_it_paints_the_bytes_of_nst_fit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,6 +165,7 @@ def test_it_paints_the_bytes_of_nst_fit(
     assert shown == [(tmp_path / "short.png").as_uri()]
 
 
+@pytest.mark.slow
 def test_instant_is_nst_predict_of_one_picture(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -184,6 +189,7 @@ def test_instant_is_nst_predict_of_one_picture(
     assert read_settings("painted/content.png") is None
 
 
+@pytest.mark.slow
 def test_instant_without_a_file_is_in_a_run_folder(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -208,6 +214,7 @@ def test_instant_without_a_file_is_in_a_run_folder(
     assert sorted(path.name for path in runs.iterdir()) == ["version_0", "version_1"]
 
 
+@pytest.mark.slow
 def test_a_picture_is_painted_again_by_the_command_that_painted_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

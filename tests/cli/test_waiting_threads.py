@@ -13,6 +13,7 @@ MAIN = "from nst_lightning.cli.main import main; main(['--version']); "
 TORCH = "import torch; "
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP says what it does")
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_a_run_with_the_temporal_loss_alone_ends_at_the_picture_where_it_is_trus
     torch.testing.assert_close(picture[..., 21:], read_image(content).pixels[..., 21:], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_level_begins_with_the_warped_picture_where_it_is_trusted(
     content: str, style: str, warped: str, trusted: str, encoder_file: str, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_what_goes_away_says_so(name, caplog):
     assert f"model.encoder.weights {name}, which version 0.1 painted with, goes" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["max", "avg"])
 def test_compact_caffe_is_the_wide_network_at_caffes_scale(pooling, tmp_path):
     image = torch.rand(1, 3, 40, 36, generator=torch.Generator().manual_seed(0))

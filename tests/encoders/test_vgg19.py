@@ -66,6 +66,7 @@ def reference(encoder, image, *, padding_mode="zeros", layers="all", pooling=Non
     return maps
 
 
+@pytest.mark.slow
 def test_all_taps_equal_torchvisions(torchvision_stack, torchvision_file):
     image = picture()
     expected = stack_maps(torchvision_stack, normalized(image))

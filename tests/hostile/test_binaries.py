@@ -109,6 +109,7 @@ def test_weights_are_a_line(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert not Path("harm").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["harm.pth", "nan.pth", "long-header.safetensors"])
 def test_so_they_are_for_the_command(name: str, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(WEIGHTS[name])
@@ -141,6 +142,7 @@ DAMAGE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_checkpoint_is_a_line(name: str, checkpoint: bytes, refused: Refused, tmp_path: Path) -> None:
     file = tmp_path / "x.ckpt"

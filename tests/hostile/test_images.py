@@ -59,6 +59,7 @@ def test_an_upload_of_it_is_refused(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["upload"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "name"),
     [
@@ -117,6 +118,7 @@ def test_what_does_not_fit_into_the_memory_fails_alone(
     assert sorted(path.name for path in Path("painted").iterdir()) == ["a.png", "c.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "options"), [("png", {"compress_level": 1}), ("jpg", {}), ("tiff", {})])
 def test_reading_takes_no_more_memory_than_is_said(suffix: str, options: dict[str, int], tmp_path: Path) -> None:
     if not Path("/proc/self/clear_refs").exists():

@@ -140,6 +140,7 @@ def test_a_sweep_is_a_line(name: str, refused: Refused, tmp_path: Path) -> None:
     refused("sweep", "--config", str(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_manifest_is_a_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -156,6 +157,7 @@ def test_a_manifest_is_a_line(
     assert not list(Path().rglob("*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VALUES)
 def test_a_value_is_a_line(name: str, refused: Refused) -> None:
     refused("fit", "FIT", *VALUES[name])

@@ -148,6 +148,7 @@ def test_our_own_profile_changes_no_pixel():
     np.testing.assert_array_equal(colour, np.asarray(image) / np.float32(255))
 
 
+@pytest.mark.slow
 def test_our_profile_is_srgb_and_does_not_depend_on_the_clock():
     first = profiles.srgb_profile()
     time.sleep(1.1)  # the time in a profile is in whole seconds

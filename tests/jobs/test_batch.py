@@ -130,6 +130,7 @@ def test_started_again_it_paints_only_what_is_missing(
     assert [(row["seed"], row["style_weight"]) for row in table()] == [("3", ""), ("3", ""), ("4", "5")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cell"),
     [
@@ -154,6 +155,7 @@ def test_a_manifest_names_no_classes(
     assert "line 3 of pairs.csv" in said[0]
 
 
+@pytest.mark.slow
 def test_a_manifest_sets_numbers_of_the_classes_of_the_config(batch: Callable[..., int]) -> None:
     Path("pairs.csv").write_text(f"content,style,lr,model.style.init_args.weight,encoder\n{ROW},0.1,3,\n")
     assert batch("--manifest", "pairs.csv", "--model.optimizer", "torch.optim.Adam") == 0
@@ -242,6 +244,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_told_before_anything_is_written(
     mistake: str, batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
@@ -260,6 +263,7 @@ def test_without_a_style_it_asks_for_one(pictures: Path, capsys: pytest.CaptureF
     assert sorted(path.name for path in pictures.iterdir()) == ["paintings", "photos"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are text")
 @pytest.mark.usefixtures("pictures")
 def test_a_file_whose_name_is_no_text_is_painted_like_the_others(batch_words: list[str]) -> None:
@@ -272,6 +276,7 @@ def test_a_file_whose_name_is_no_text_is_painted_like_the_others(batch_words: li
     assert "photos/\\udcff.png" in {row["content"] for row in table()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_after_the_step_in_progress(
     number: signal.Signals, batch: Callable[..., int], capsys: pytest.CaptureFixture[str]

@@ -168,6 +168,7 @@ def test_a_node_has_room_for_whole_jobs(needs: Needs, resources: dict[str, float
     assert needs.fit(resources) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "sizes"), [(3, {3}), (40, {16, 8}), (20_000, {78, 32}), (200_000, {256, 64})])
 def test_shares_hold_each_file_once_and_videos_come_first(images: int, sizes: set[int]) -> None:
     names = [f"{number}.png" for number in range(images)] + ["a.mp4", "b.mkv"]
@@ -186,6 +187,7 @@ def test_a_job_that_another_process_is_at_is_left_to_it(tmp_path: Path) -> None:
         assert again
 
 
+@pytest.mark.slow
 def test_without_a_cluster_ray_is_not_imported() -> None:
     code = (
         "import sys; from nst_lightning.cli.main import main\n"
@@ -392,6 +394,7 @@ def test_a_second_driver_waits_and_is_refused(nodes: Any, tmp_path: Path, monkey
         cluster._claim_name(ray, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["batch", "sweep", "predict"])
 def test_a_refused_cluster_leaves_nothing_behind(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

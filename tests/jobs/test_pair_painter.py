@@ -30,6 +30,7 @@ def painter(*base: str) -> PairPainter:
     return PairPainter(read_batch_request(["--name", "many", *base]), {"trainer": {}}, Rank())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--data=data.yaml", '--data.init_args={"content": "x.png", "style": ["x.png"]}'])
 def test_no_option_for_all_pairs_replaces_the_pictures_of_one(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,6 +80,7 @@ def test_a_warning_of_a_run_is_shown_with_the_pair_and_its_chatter_is_not(
     assert (place.folder / LOG).read_text() == "painting\ntoo small\n"
 
 
+@pytest.mark.slow
 def test_the_log_of_a_pair_that_fails_ends_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -46,6 +46,7 @@ def pixels(path: str | Path) -> np.ndarray:
         return np.asarray(image)
 
 
+@pytest.mark.slow
 def test_it_is_the_command_to_the_byte(
     painted: Callable[..., Result],
     encoder_file: str,
@@ -65,6 +66,7 @@ def test_it_is_the_command_to_the_byte(
     assert result.folder == Path(f"lightning_logs/{Path(content).stem}-{Path(style).stem}/version_0")
 
 
+@pytest.mark.slow
 def test_instant_is_the_command_to_the_byte(
     painted: Callable[..., Result], any_style_file: str, content: str, style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +121,7 @@ def test_images_are_paths_or_objects_of_any_kind(painted: Callable[..., Result],
     assert not torch.equal(blended, expected)
 
 
+@pytest.mark.slow
 def test_the_result_is_an_image_in_a_notebook(painted: Callable[..., Result], content: str, style: str) -> None:
     result = painted(content, style, progress=False)
     run = f"lightning_logs/{Path(content).stem}-{Path(style).stem}/version_0"
@@ -181,6 +184,7 @@ def test_mistakes_are_one_line(given: Any, message: str, painted: Callable[..., 
         painted(content, content, quality="drafty")
 
 
+@pytest.mark.slow
 def test_alpha_is_kept_if_asked(painted: Callable[..., Result], content: str, style: str) -> None:
     photo = np.dstack([pixels(content), np.full((30, 40), 128, np.uint8)])
     result = painted(photo, style, progress=False, **{"data.keep_alpha": True})

@@ -210,6 +210,7 @@ def test_runs_are_in_one_place(sweep: Callable[..., int], capsys: pytest.Capture
     assert not list(Path().iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_worker_stops_when_the_sweep_is_gone(sweep_words: list[str], tmp_path: Path) -> None:
     """The pipe of a process that is killed is closed by the system."""

@@ -229,6 +229,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_told_before_anything_is_written(
     mistake: str, video: Callable[..., int], capsys: pytest.CaptureFixture[str]

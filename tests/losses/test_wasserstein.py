@@ -62,6 +62,7 @@ def test_relative_is_free_of_scale(picture):
         torch.testing.assert_close(evaluate(loss, *scaled), reference, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", FORMULAS)
 def test_gradient(convention, picture):
     style = picture(6, 6, seed=2, dtype=torch.float64)

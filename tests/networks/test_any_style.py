@@ -104,6 +104,7 @@ def test_flat_pictures_and_flat_styles(color: float, network: AnyStyleNet) -> No
         assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "tile_size"),
     [((9, 11), 1), ((9, 11), 50), ((41, 34), 16), ((97, 64), 50), ((97, 64), 500), ((60, 213), 104), ((200, 30), 104)],

@@ -84,6 +84,7 @@ def test_a_region_that_is_empty_here_is_left_out(network: AnyStyleNet) -> None:
     torch.testing.assert_close(found, network(image, [styles[1]], torch.ones(1), whole), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [16, 40])
 def test_tiles_make_no_difference(tile_size: int, network: AnyStyleNet) -> None:
     """Regions end inside tiles, and tiles lie outside of regions."""

@@ -143,6 +143,7 @@ def bad_files(nst: Callable[..., int]) -> None:
         Path(name).write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bad_files")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line(mistake: str, nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "value", "message"), REFUSED.values(), ids=REFUSED)
 def test_nothing_of_another_kind_is_called(
     nst: Callable[..., int], capsys: pytest.CaptureFixture[str], option: str, value: Any, message: str
@@ -103,6 +104,7 @@ def test_nothing_of_another_kind_is_called(
     assert not MARK.exists()
 
 
+@pytest.mark.slow
 def test_nothing_is_called_from_a_file_a_grid_or_beside_other_arguments(
     nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +120,7 @@ def test_nothing_is_called_from_a_file_a_grid_or_beside_other_arguments(
     assert not MARK.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "value"),
     [

@@ -67,6 +67,7 @@ def test_the_distillation_config_parses_and_its_class_trains(tmp_path: Path, mon
     assert VGG19("made.safetensors")(torch.rand(1, 3, 32, 32), ["relu5_4"])["relu5_4"].shape == (1, 4, 2, 2)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_terms_pictures_and_settings(nst: Callable[..., int]) -> None:
     assert nst("--trainer.log_every_n_steps", "2", "--tensorboard.every_n_steps", "3") == 0
     events = EventAccumulator(str(RUN)).Reload()
@@ -124,6 +125,7 @@ def test_gain_and_offset_change_the_files_alone(nst: Callable[..., int]) -> None
     np.testing.assert_allclose(changed, expected, atol=1 / 255)  # each is rounded once
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], content: str) -> None:
     mask = Image.new("L", (40, 30))
     mask.paste(255, (0, 0, 20, 30))
@@ -143,6 +145,7 @@ def test_tensorboard_shows_guides_and_the_config(nst: Callable[..., int], conten
     assert "output.path" in head
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst_lightning.callbacks.tensorboard.LARGEST_SIDE", 20)
     assert nst() == 0
@@ -152,6 +155,7 @@ def test_tensorboard_shows_huge_pictures_smaller(nst: Callable[..., int], monkey
     assert Image.open(RUN / "stylized.png").size == (34, 26)
 
 
+@pytest.mark.slow
 def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
     assert nst("--output.path", "out/me.jpg", "--output.every_n_steps", "3", "--output.bits", "16") == 0
     assert Image.open("out/me.jpg").format == "JPEG"
@@ -160,6 +164,7 @@ def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
     assert (RUN / "stylized.png").read_bytes()[24] == 16  # bit depth in the PNG header
 
 
+@pytest.mark.slow
 def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """Standard output has nothing but its path: `p=$(nst …)` works."""
     assert nst("--output.path", "me.png") == 0
@@ -177,6 +182,7 @@ def test_the_last_line_says_where_the_picture_is(nst: Callable[..., int], capsys
     assert "tensorboard" not in said.err
 
 
+@pytest.mark.slow
 def test_a_stopped_run_says_how_it_goes_on(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert nst("--trainer.max_steps", "5") == 0
     *_, advice, last = capsys.readouterr().err.splitlines()
@@ -185,6 +191,7 @@ def test_a_stopped_run_says_how_it_goes_on(nst: Callable[..., int], capsys: pyte
     assert "more steps" not in last
 
 
+@pytest.mark.slow
 def test_the_first_line_says_device_precision_and_time(
     nst: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +221,7 @@ def test_progress_bar_tells_level_size_loss_speed_and_time(
         assert "1/7" not in bar
 
 
+@pytest.mark.slow
 def test_keep_alpha(nst: Callable[..., int], content: str) -> None:
     picture = Image.open(content).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
@@ -249,6 +257,7 @@ def test_a_loss_of_the_users_own_from_yaml(nst: Callable[..., int], monkeypatch:
     assert means[1] > means[0] + 40
 
 
+@pytest.mark.slow
 def test_options_win_wherever_they_stand(nst: Callable[..., int]) -> None:
     """The fixture's options say 34 pixels; the config that is named after them must not undo that."""
     Path("more.yaml").write_text("data:\n  init_args:\n    sizes: [30, 40]\n")
@@ -256,6 +265,7 @@ def test_options_win_wherever_they_stand(nst: Callable[..., int]) -> None:
     assert Image.open(RUN / "stylized.png").size == (34, 26)
 
 
+@pytest.mark.slow
 def test_python_api_does_the_same_as_the_command(
     nst: Callable[..., int], encoder_file: str, content: str, style: str
 ) -> None:
@@ -314,6 +324,7 @@ def test_lower_floors_do_not_import_lightning() -> None:
     assert not offenders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(400, 20), (20, 400)])
 def test_a_panorama_is_painted(
     width: int, height: int, nst: Callable[..., int], caplog: pytest.LogCaptureFixture

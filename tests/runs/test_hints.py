@@ -38,6 +38,7 @@ HINTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", HINTS)
 def test_a_mistake_is_told_what_helps(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -25,6 +25,7 @@ def settings_of(path: str) -> dict[str, Any]:
     return settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.webp", "out.tif"])
 def test_it_is_painted_again_to_the_byte(name: str, nst: Callable[..., int]) -> None:
     assert (
@@ -48,6 +49,7 @@ def test_one_that_was_stopped_is_painted_as_far(nst: Callable[..., int]) -> None
     assert Path("again.png").read_bytes() == Path("rest.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_options_win_over_the_settings_and_the_image_may_be_written_to(nst: Callable[..., int]) -> None:
     assert nst("--output.path", "out.png") == 0
     told = settings_of("out.png")
@@ -74,6 +76,7 @@ def test_it_can_be_switched_off(nst: Callable[..., int]) -> None:
     assert read_settings("out.png") is None
 
 
+@pytest.mark.slow
 def test_the_image_in_the_runs_folder_is_the_same_file(nst: Callable[..., int]) -> None:
     assert nst("--output.path", "out.png") == 0
     assert (RUN / "stylized.png").read_bytes() == Path("out.png").read_bytes()

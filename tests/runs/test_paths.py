@@ -19,6 +19,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.mark.slow
 def test_a_run_is_found_again_where_it_was_written(nst: Callable[..., int], home: Path) -> None:
     (home / "mine.yaml").write_text("trainer: {default_root_dir: ~/runs}\nname: $PROJECT-1\n")
     options = ("--config=~/mine.yaml", "--output.path", "$HOME/${PROJECT}.png")
@@ -32,6 +33,7 @@ def test_a_run_is_found_again_where_it_was_written(nst: Callable[..., int], home
     assert not list(Path().glob("*"))  # nothing in the working folder
 
 
+@pytest.mark.slow
 def test_loggers_and_callbacks_find_home_too(nst: Callable[..., int], home: Path) -> None:
     logger = "{class_path: CSVLogger, init_args: {save_dir: ~/logs, name: $PROJECT}}"
     assert nst("--trainer.logger", logger, "--trainer.log_every_n_steps", "1") == 0
@@ -39,6 +41,7 @@ def test_loggers_and_callbacks_find_home_too(nst: Callable[..., int], home: Path
     assert not Path("~").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_dollar_sign_in_its_name_is_what_it_is(nst: Callable[..., int], home: Path) -> None:
     Path("$PROJECT").mkdir()
     assert nst("--trainer.default_root_dir", "$PROJECT", "--output.path", "$PROJECT/out.png") == 0
@@ -55,6 +58,7 @@ def test_a_name_stays_below_the_folder_of_runs(home: Path) -> None:
             expand_name(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", ["--model.extra_losses+=own.Tint", "--model own.Task", "--trainer.callbacks+=own.Bell"]
 )

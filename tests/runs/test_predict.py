@@ -58,6 +58,7 @@ def test_every_picture_is_painted_under_its_name(predict: Callable[..., int]) ->
     assert not Path("lightning_logs").exists()
 
 
+@pytest.mark.slow
 def test_tiles_change_no_pixel_by_more_than_a_level(predict: Callable[..., int]) -> None:
     assert predict("--model.tile_size", "null") == 0
     assert predict("--model.tile_size", "8", "--output.folder", "tiled") == 0
@@ -94,6 +95,7 @@ def test_standard_output_has_the_path_of_one_picture(
     assert capsys.readouterr().out == "painted/b.png\n"
 
 
+@pytest.mark.slow
 def test_a_restart_paints_what_is_missing(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert predict() == 0
     first = written()
@@ -147,6 +149,7 @@ def test_a_file_system_that_refuses_ends_the_run(
     assert not written()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

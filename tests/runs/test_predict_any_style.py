@@ -85,6 +85,7 @@ def test_strength_0_gives_the_photograph(predict: Callable[..., int]) -> None:
     assert torch.equal(painted("a.png"), read_image("in/a.png").pixels)
 
 
+@pytest.mark.slow
 def test_tiles_make_no_difference(predict: Callable[..., int]) -> None:
     assert predict("--data.style", "one.png") == 0
     assert predict("--data.style", "one.png", "--model.tile_size", "16", "--output.folder", "tiled") == 0
@@ -100,6 +101,7 @@ def test_styles_are_measured_once(predict: Callable[..., int], monkeypatch: pyte
     assert len(counted) == 2
 
 
+@pytest.mark.slow
 def test_colors_are_kept(predict: Callable[..., int]) -> None:
     assert predict("--data.style", "one.png", "--data.preserve_color", "luminance") == 0
     assert predict("--data.style", "one.png", "--data.preserve_color", "cholesky", "--output.folder", "other") == 0
@@ -113,6 +115,7 @@ def test_colors_are_kept(predict: Callable[..., int]) -> None:
         assert differs(painted(name, "other"), plain) > 2
 
 
+@pytest.mark.slow
 def test_the_same_again_and_by_two_processes(predict: Callable[..., int]) -> None:
     assert predict("--data.style", "one.png") == 0
     before = {path.name: path.read_bytes() for path in Path("painted").iterdir()}
@@ -128,6 +131,7 @@ def clip(path: str, exposures: list[float]) -> list[torch.Tensor]:
     return [frame.pixels for frame in read_frames(Path(path))]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_frame_is_painted_by_statistics_of_those_before(predict: Callable[..., int]) -> None:
     pytest.importorskip("av")
@@ -165,6 +169,7 @@ def test_a_video_painted_again_or_after_another_is_the_same(predict: Callable[..
     assert {path.name: path.read_bytes() for path in Path("painted").iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_two_processes_share_the_folder(predict: Callable[..., int]) -> None:
     pytest.importorskip("av")
@@ -177,6 +182,7 @@ def test_two_processes_share_the_folder(predict: Callable[..., int]) -> None:
         assert Path("shared", name).read_bytes() == Path("painted", name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -242,6 +248,7 @@ def in_regions(name: str, columns: int, part: torch.Tensor | None = None) -> tor
 BOTH = ["--data.style", "[one.png,two.png]"]
 
 
+@pytest.mark.slow
 def test_a_style_in_each_region(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     """Masks of a folder belong to the images of their names, whatever the suffix; one file belongs to all."""
     mask("masks/a.png", (37, 50), 20)
@@ -263,6 +270,7 @@ def test_a_style_in_each_region(predict: Callable[..., int], capsys: pytest.Capt
     assert "masks/a.png would be painted over a mask that is read" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_image_without_its_mask_is_passed_over(
     predict: Callable[..., int], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +297,7 @@ def test_opacity_is_a_region_of_each_image(predict: Callable[..., int]) -> None:
         assert differs(painted(name)[..., :10], read_image(f"in/{name}").pixels[..., :10]) > 10
 
 
+@pytest.mark.slow
 def test_colors_of_a_region_are_kept(predict: Callable[..., int]) -> None:
     mask("left.png", (37, 50), 20)
     options = ["--data.images", "in/a.png", "--data.guides", "[left.png, rest]"]
@@ -297,6 +306,7 @@ def test_colors_of_a_region_are_kept(predict: Callable[..., int]) -> None:
     assert differs(painted("a.png"), painted("a.png", "plain")) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -100,6 +100,7 @@ def test_frames_are_painted_one_by_one(
         torch.testing.assert_close(frame, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     make_image(Path("in/a.jpg"), 31, 20, seed=1)
     make_clip(Path("in/deep/other.avi"), moving_frames(2), with_sound=False)
@@ -118,6 +119,7 @@ def test_a_mixture_is_painted_once(predict: Callable[..., int], capsys: pytest.C
     assert "painting 1 of 1 picture and 0 of 2 videos; 2 are in painted already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_broken_videos_are_reported_and_the_rest_is_painted(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +139,7 @@ def test_broken_videos_are_reported_and_the_rest_is_painted(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_two_processes_share_the_videos(predict: Callable[..., int]) -> None:
     """The first has a picture and a video, the second a video that breaks off."""

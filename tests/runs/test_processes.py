@@ -29,6 +29,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "LOCAL_RANK": "0", "WORL
 SLURM = {"SLURM_NTASKS": "6", "SLURM_NTASKS_PER_NODE": "3", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "paint"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "options", "message"),
     [
@@ -60,6 +61,7 @@ def test_a_launcher_and_the_devices_have_to_agree(
     assert not Path("lightning_logs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [False, True], ids=["launched", "launched and in a process group"])
 def test_from_python_one_device_asked_for_paints_a_picture_of_its_own(
     group: bool, encoder_file: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -200,6 +200,7 @@ def test_a_signal_ends_the_run_after_its_step_and_it_resumes_exactly(
     assert picture("cut") == picture("whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listens", [False, True], ids=["alone", "within a program that listens"])
 def test_a_signal_during_the_last_step_finds_a_complete_run(
     listens: bool, nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

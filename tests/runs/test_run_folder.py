@@ -63,6 +63,7 @@ def test_a_group_that_is_a_file_is_one_line(tmp_path: Path) -> None:
         RunFolder(tmp_path, "run").claim()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -77,6 +78,7 @@ def test_a_start_that_is_refused_leaves_no_run(options: list[str], nst: Callable
     assert not RUNS.exists()
 
 
+@pytest.mark.slow
 def test_a_refused_start_is_not_the_newest_run(nst: Callable[..., int]) -> None:
     assert nst(*PART) == 0
     assert nst("--trainer.max_steps", "0") == 2
@@ -129,6 +131,7 @@ def test_last_is_the_highest_number_whatever_the_clock(tmp_path: Path) -> None:
     assert folder.version == "version_10"
 
 
+@pytest.mark.slow
 def test_a_newest_run_without_checkpoint_is_not_passed_over(nst: Callable[..., int], capsys: Said) -> None:
     """As `kill -9` before the first checkpoint leaves it."""
     assert nst() == 0
@@ -149,6 +152,7 @@ def test_runs_of_loggers_that_had_other_names_go_on(tmp_path: Path) -> None:
     assert find_checkpoint("last", RunFolder(tmp_path, "run"))[0] == tmp_path / "run" / "a" / LAST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["last", f"lightning_logs/starry/version_0/{LAST}"])
 def test_a_run_that_goes_on_has_one_process(wanted: str, nst: Callable[..., int], capsys: Said) -> None:
     assert nst(*PART) == 0
@@ -200,6 +204,7 @@ def test_the_run_that_goes_on_is_named(nst: Callable[..., int], capsys: Said) ->
     assert line in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_complete_run_says_so_and_keeps_its_settings(nst: Callable[..., int], capsys: Said) -> None:
     assert nst("--model.average", "0.9") == 0
     before = (RUNS / "starry/version_0/stylized.png").read_bytes()
@@ -232,6 +237,7 @@ def test_a_saved_config_starts_anew(nst: Callable[..., int]) -> None:
     assert (run / LAST).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own_may_name_a_checkpoint(nst: Callable[..., int]) -> None:
     assert nst(*PART) == 0
     Path("mine.yaml").write_text("ckpt_path: last\n")
@@ -260,6 +266,7 @@ def test_a_run_goes_on_whatever_its_logger(logger: list[str], nst: Callable[...,
     assert not list((RUNS / "cut/version_0").glob("events*"))
 
 
+@pytest.mark.slow
 def test_with_a_limit_of_time_each_session_makes_steps(nst: Callable[..., int], capsys: Said) -> None:
     long = ["--data.steps", "[4000, 3]", "--trainer.max_time", "00:00:00:01"]
     reached = []
@@ -270,12 +277,14 @@ def test_with_a_limit_of_time_each_session_makes_steps(nst: Callable[..., int], 
     assert 0 < reached[0] < reached[1]
 
 
+@pytest.mark.slow
 def test_a_timer_of_ones_own_counts_all_sessions(nst: Callable[..., int], capsys: Said) -> None:
     timer = ["--trainer.callbacks", "Timer", "--trainer.callbacks.duration", "{seconds: 1}"]
     assert nst("--data.steps", "[4000, 3]", *timer) == 0
     assert "the same command, a longer duration of Timer and --ckpt_path last" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sigterm_before_the_first_step_leaves_no_run(nst: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     from nst_lightning.data import TransferData
 

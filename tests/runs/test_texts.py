@@ -42,6 +42,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, len(NAMES), len(OPTIONS)))
 def test_a_text_is_kept_on_the_command_line_in_configs_and_in_saved_ones(first: int) -> None:
     names = dict(zip(OPTIONS, [*NAMES, *NAMES][first:], strict=False))
@@ -53,6 +54,7 @@ def test_a_text_is_kept_on_the_command_line_in_configs_and_in_saved_ones(first: 
     assert in_two_words["data"]["init_args"]["content"] == NAMES[first]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [

@@ -143,6 +143,7 @@ def test_training_changes_the_decoder_alone(model, data, trainer, tmp_path) -> N
         torch.testing.assert_close(network(image, [network.measure(style)]), expected, atol=0.02, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_training_goes_on_exactly(workers, model, data, trainer, tmp_path) -> None:
     outputs = {name: tmp_path / f"{name}.safetensors" for name in ("whole", "cut")}
@@ -157,6 +158,7 @@ def test_an_interrupted_training_goes_on_exactly(workers, model, data, trainer, 
     assert final[0] == final[1]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network(model, data, trainer, tmp_path, encoder_file) -> None:
     trainer().fit(model(), datamodule=data(2))
     last = str(tmp_path / "run" / "checkpoints" / "last.ckpt")

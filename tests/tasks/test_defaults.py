@@ -26,6 +26,7 @@ def class_defaults(kind: type) -> dict[str, Any]:
     return {name: p.default for name, p in inspect.signature(kind).parameters.items() if p.default is not None}
 
 
+@pytest.mark.slow
 def test_the_page_and_the_short_command_paint_as_the_default_config_does() -> None:
     default = resolve_settings(["fit"])
     assert resolve_settings(read_pictures(PICTURES)[0]) == default

@@ -29,6 +29,7 @@ def model(encoder_file: str, other_file: str, **changes: Any) -> StyleTransfer:
     return make_model(encoder_file, encoder_by_size={34: VGG19(other_file, padding="replicate")}, **changes)
 
 
+@pytest.mark.slow
 def test_each_level_is_that_of_a_run_with_its_encoder_alone(
     encoder_file: str, other_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_resume_is_exact(
     assert torch.equal(run(model(encoder_file, other_file), data, tmp_path, name="cut", ckpt_path="last"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_size", [{}, {48: 1}, {34: 0}])
 def test_other_networks_or_sizes_are_refused_on_resume(
     by_size: dict[int, int],
@@ -96,6 +98,7 @@ def test_other_networks_or_sizes_are_refused_on_resume(
         run(make_model(encoder_file, encoder_by_size=changed), data, tmp_path, name="cut", ckpt_path="last")
 
 
+@pytest.mark.slow
 def test_tiles_give_the_untiled_image_in_float64(
     encoder_file: str, other_file: str, content: str, style: str, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_training_makes_a_network_and_changes_nothing_else(
         torch.testing.assert_close(network(image), task.network(image), atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_training_goes_on_exactly(workers, model, data, trainer, tmp_path) -> None:
     schedule = partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=6)
@@ -195,6 +196,7 @@ class Rates(Callback):
 LINE = torch.optim.lr_scheduler.PolynomialLR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -234,6 +236,7 @@ def test_a_schedule_that_ends_before_the_checkpoint(model, data, trainer, tmp_pa
         trainer().fit(task, datamodule=data(8), ckpt_path=str(tmp_path / "run/checkpoints/last.ckpt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -284,6 +287,7 @@ def test_tensorboard_shows_the_photographs_above_every_style(model, data, traine
             torch.testing.assert_close(torch.stack(cells[1 + number]), expected)
 
 
+@pytest.mark.slow
 def test_as_many_styles_as_the_network_is_made_for(model, data, trainer) -> None:
     with pytest.raises(UserError, match=r"2 pictures.* made for 3 styles; set --model.network.styles 2"):
         trainer().fit(model(styles=3), datamodule=data())

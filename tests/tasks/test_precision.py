@@ -65,6 +65,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize(
     ("changes", "settings", "expected"),
@@ -89,6 +90,7 @@ def test_a_run_without_a_precision_takes_the_default(
     assert model.image.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_a_checkpoints_precision_is_kept_on_another_machine(
     encoder_file: str, content: str, style: str, tmp_path: Path, native: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def objective_by_hand(encoder: VGG19, image: Tensor, batch: TransferBatch) -> Te
     )
 
 
+@pytest.mark.slow
 def test_equals_a_loop_by_hand_over_two_levels(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     """Adam, clamp, average, enlargement of picture and moments: crowsonkb's procedure in twenty lines."""
     data = TransferData(content, style, sizes=[24, 34], steps=[5, 4])
@@ -108,6 +109,7 @@ def test_the_picture_is_the_only_parameter_and_state(encoder_file: str) -> None:
     assert list(model.state_dict()) == ["image"]
 
 
+@pytest.mark.slow
 def test_lbfgs_equals_torch_lbfgs_by_hand(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     lbfgs = partial(torch.optim.LBFGS, lr=1.0, max_iter=1, history_size=5, tolerance_grad=0.0, tolerance_change=0.0)
     data = TransferData(content, style, sizes=[24], steps=6)
@@ -129,6 +131,7 @@ def test_lbfgs_equals_torch_lbfgs_by_hand(encoder_file: str, content: str, style
     torch.testing.assert_close(result, image.detach().clamp(0, 1), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_sgd_schedule_goes_on_across_levels(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     model = make_model(
         encoder_file,
@@ -139,6 +142,7 @@ def test_sgd_schedule_goes_on_across_levels(encoder_file: str, content: str, sty
     assert model.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**3)  # 7 steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["content", "style"])
 def test_texture_synthesis_and_feature_inversion(
     missing: str, encoder_file: str, content: str, style: str, tmp_path: Path
@@ -156,6 +160,7 @@ def test_texture_synthesis_and_feature_inversion(
     assert after < 0.25 * before
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     pictures = []
     for _ in range(2):
@@ -203,6 +208,7 @@ class Poisoned(Loss):
         return {"poison": value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_gradient", [False, True])
 def test_a_non_finite_step_goes_back_and_slows_down(
     in_gradient: bool, encoder_file: str, content: str, style: str, tmp_path: Path
@@ -215,6 +221,7 @@ def test_a_non_finite_step_goes_back_and_slows_down(
     assert float(model.trainer.optimizers[0].state[model.image]["step"]) == 4
 
 
+@pytest.mark.slow
 def test_divergence_without_end_stops_and_keeps_the_picture(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -225,6 +232,7 @@ def test_divergence_without_end_stops_and_keeps_the_picture(
     assert list(tmp_path.rglob("stylized.png"))
 
 
+@pytest.mark.slow
 def test_an_exploding_run_goes_back_to_a_sound_picture(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -254,6 +262,7 @@ def test_mistakes_are_told_in_a_line(changes: dict[str, Any], message: str, enco
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_half_precision_with_lbfgs_is_refused_with_the_remedy(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -265,6 +274,7 @@ def test_half_precision_with_lbfgs_is_refused_with_the_remedy(
         run(model, TransferData(content, style, sizes=[24], steps=2), tmp_path, plugins=[plugin])
 
 
+@pytest.mark.slow
 def test_half_precision_with_tiles_is_refused_with_the_remedy(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -281,6 +291,7 @@ def test_half_precision_with_tiles_is_refused_with_the_remedy(
         )
 
 
+@pytest.mark.slow
 def test_bfloat16_paints_nearly_the_same(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     results = [
         run(
@@ -295,6 +306,7 @@ def test_bfloat16_paints_nearly_the_same(encoder_file: str, content: str, style:
     assert not torch.equal(*results)
 
 
+@pytest.mark.slow
 def test_a_model_can_be_used_again(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     first = TransferData(content, style, sizes=[24], steps=3)
     second = TransferData(style, content, sizes=[24], steps=3)
@@ -303,6 +315,7 @@ def test_a_model_can_be_used_again(encoder_file: str, content: str, style: str, 
     assert torch.equal(run(used, second, tmp_path), run(make_model(encoder_file), second, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_recovered_run_averages_sound_pictures_only(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
@@ -315,12 +328,14 @@ def test_a_recovered_run_averages_sound_pictures_only(
     assert value.abs().max() < 10
 
 
+@pytest.mark.slow
 def test_lbfgs_with_clamping_names_the_remedy(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     model = make_model(encoder_file, optimizer=partial(torch.optim.LBFGS, lr=1.0))
     with pytest.raises(UserError, match=r"model\.clamp to never"):
         run(model, TransferData(content, style, sizes=[24], steps=2), tmp_path)
 
 
+@pytest.mark.slow
 def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     """Its optimiser's settings are not those that were configured: they must not be put back on resume."""
     schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.05, total_steps=20)
@@ -331,6 +346,7 @@ def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, sty
     assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [None, 16])
 def test_a_batch_is_read_and_left_as_it_was(
     tile_size: int | None, encoder_file: str, content: str, style: str, tmp_path: Path
@@ -365,6 +381,7 @@ class Slope(Loss):
         return {self.name: features["input"].sum()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("full_lr_size", "sizes", "init", "factors"),
     [
@@ -409,6 +426,7 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(
     assert torch.equal(paint(name="cut", ckpt_path="last"), whole)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_that_is_logged_is_that_of_the_step(encoder_file: str, content: str, tmp_path: Path) -> None:
     logged = []
 
@@ -421,6 +439,7 @@ def test_the_learning_rate_that_is_logged_is_that_of_the_step(encoder_file: str,
     assert logged == pytest.approx([0.01 * (1 - 0.75 * step / 4) for step in range(4)])
 
 
+@pytest.mark.slow
 def test_signals_are_given_back(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     """Also those that Lightning takes in between: a handler would keep the whole run in memory."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

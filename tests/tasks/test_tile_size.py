@@ -72,6 +72,7 @@ def test_each_process_has_room_for_its_part_and_the_halo_around_it(processes: in
     assert pick_tile_size(height, width, encoder, deep, enough - 2, processes) is not None
 
 
+@pytest.mark.slow
 def test_a_tiled_run_paints_the_untiled_picture(encoder_file: str, content: str, style: str, tmp_path: Path) -> None:
     pictures = []
     for tile_size in (None, 16):

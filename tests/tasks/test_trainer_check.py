@@ -67,6 +67,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNFIT)
 @pytest.mark.parametrize("plain", [True, False], ids=["Trainer", "fit"])
 def test_what_does_not_fit_is_refused_before(name: str, plain: bool, paint: Make) -> None:
@@ -91,6 +92,7 @@ def test_no_run_goes_on_with_another_unasked(paint: Make) -> None:
         fit(*paint(), accelerator="cpu", callbacks=[OnExceptionCheckpoint("x")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_notebook", "ddp_spawn", "ddp_fork"])
 @pytest.mark.parametrize("devices", [1, 2])
 def test_copies_of_a_process_are_refused_before(strategy: str, devices: int, paint: Make) -> None:
@@ -105,6 +107,7 @@ def test_tuners_are_refused(search: str, paint: Make) -> None:
         getattr(Tuner(lightning.Trainer(**QUIET, max_epochs=1)), search)(*paint())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"max_epochs": -1}, {"max_epochs": 3}, {"max_steps": 50}, {"barebones": True, "max_epochs": 2}]
 )
@@ -138,6 +141,7 @@ def test_callbacks_that_look_on_fit(paint: Make) -> None:
     assert fit(*paint(), accelerator="cpu", enable_progress_bar=False, callbacks=callbacks).complete
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_loaded_without_a_trainer(paint: Make, encoder_file: str) -> None:
     """The picture is the run's, whatever the losses and the optimizer that one names to load it."""
     result = fit(*paint(), accelerator="cpu", enable_progress_bar=False)
@@ -153,6 +157,7 @@ def test_a_checkpoint_is_loaded_without_a_trainer(paint: Make, encoder_file: str
     assert torch.equal(StyleTransfer.load_from_checkpoint(checkpoint, encoder=encoder).result(), result.picture)
 
 
+@pytest.mark.slow
 def test_a_loaded_task_paints_anew(paint: Make, encoder_file: str) -> None:
     torch.manual_seed(0)
     result = fit(*paint(), accelerator="cpu", enable_progress_bar=False)

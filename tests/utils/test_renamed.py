@@ -83,6 +83,7 @@ def test_a_kept_config_with_old_paths_is_unchanged() -> None:
     assert changed_settings(before, after) == ["data.size 96 → 128"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["config", "option", "name alone", "mapping"])
 def test_a_run_takes_old_paths(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -104,6 +105,7 @@ def test_a_run_takes_old_paths(form: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert {callback["class_path"] for callback in found["trainer"]["callbacks"]} == {SHOWN}
 
 
+@pytest.mark.slow
 def test_a_nested_class_may_have_an_old_path() -> None:
     teacher = f"{{class_path: {OLD_TEACHER}, init_args: {{model: squeezenet1_1, layers: [features.1]}}}}"
     settings = resolve_settings(["fit", "--config", "distill_compact", "--model.teacher", teacher])

@@ -335,6 +335,7 @@ def server(tmp_path):
         running.shutdown()
 
 
+@pytest.mark.slow
 def test_a_redirection_to_itself_is_followed_once(server):
     Server.requests = 0
     with pytest.raises(
@@ -344,6 +345,7 @@ def test_a_redirection_to_itself_is_followed_once(server):
     assert Server.requests < 50
 
 
+@pytest.mark.slow
 def test_a_web_server_is_read(server):
     address, site = server
     write_image(site / "a.png", PIXELS)
@@ -377,6 +379,7 @@ print([name for name in ("s3fs", "aiobotocore", "botocore", "boto3", "gcsfs", "r
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_without_an_address_no_package_for_stores_is_imported(tmp_path):
     done = subprocess.run([sys.executable, "-c", _LOADED], cwd=tmp_path, capture_output=True, text=True)

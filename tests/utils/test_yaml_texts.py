@@ -14,6 +14,7 @@ from nst_lightning.utils.yaml_texts import read_values, to_yaml
 _CHARACTERS = "aeE.0123_:-+#'\"[]{},&*!|>%@` \n\t\udcff\u0085\u2028\ufeff😀ü~?=<"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_one_line", [False, True])
 def test_any_text_is_read_as_it_was_written(on_one_line: bool) -> None:
     random_generator = random.Random(0)

@@ -132,6 +132,7 @@ def packets(path: Path) -> list[tuple[bytes, Fraction]]:
 LATER = [Fraction(0), Fraction(7, 10), Fraction(-7, 10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("later", LATER)
 @pytest.mark.parametrize(
     ("source", "target", "sound"),

@@ -60,6 +60,7 @@ def evaluate(
     return terms, leaf.grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize(
     ("size", "tile_size", "style"),

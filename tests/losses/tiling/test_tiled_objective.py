@@ -118,6 +118,7 @@ def test_in_float64_the_two_are_one(seed: int, encoder_file: str) -> None:
         assert float(tiled_terms[name]) == pytest.approx(float(term), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_value_terms_and_gradient_are_those_of_the_whole(seed: int, encoder_file: str) -> None:
     objective, tiling, image, references = random_case(seed, encoder_file)
