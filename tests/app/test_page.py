@@ -481,6 +481,33 @@ def test_the_brush_is_used_by_keyboard_and_on_a_phone_and_comes_back_with_a_pict
     playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
 
 
+def test_the_picture_is_brought_into_view_whatever_happens_on_the_way(visit: Callable[..., Page]) -> None:
+    tab = visit(390, 844)
+    playwright.expect(tab.locator("#paint")).to_be_enabled()
+    scroll = """async () => {
+        const { bringIntoView } = await import("./viewer.js");
+        const end = () => new Promise((done) => addEventListener("scrollend", done, { once: true }));
+        scrollTo({ top: 700, behavior: "instant" });
+        bringIntoView();
+        while (scrollY > 600) await new Promise(requestAnimationFrame);
+        const ended = end();
+        HAPPENS;
+        await ended;
+        for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+        return document.getElementById("frame").getBoundingClientRect().top;
+    }"""
+
+    def top_after(happens: str) -> float:
+        return float(tab.evaluate(scroll.replace("HAPPENS", happens)))
+
+    assert abs(top_after("")) <= 1
+    assert abs(top_after("scrollTo({ top: scrollY, behavior: 'instant' })")) <= 1
+    notice = "Object.assign(document.getElementById('lost'), { hidden: false, textContent: 'A notice' })"
+    assert abs(top_after(notice)) <= 1
+    turned = "dispatchEvent(new WheelEvent('wheel')), scrollTo({ top: 500, behavior: 'instant' })"
+    assert top_after(turned) < -300  # the visitor's own scrolling stays
+
+
 def test_a_painting_is_painted_larger_in_two_sizes(visit: Callable[..., Page], tmp_path: Path) -> None:
     with served(Limits(size=2048), tmp_path / "server") as page:
         tab = visit(address=page.address)

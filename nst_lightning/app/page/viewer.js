@@ -70,6 +70,19 @@ export function bringIntoView() {
   if (!matchMedia("(max-width: 900px), (max-height: 599px)").matches) return;
   const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   find("frame").scrollIntoView({ behavior: isCalm ? "instant" : "smooth", block: "start" });
+  if (!isCalm) finishScroll();
+}
+
+// What changes on the page meanwhile may move a smooth scroll's end or stop it on its way: what is missing is done at
+// once, unless the visitor has scrolled.
+function finishScroll() {
+  const visitor = new AbortController();
+  const signal = AbortSignal.any([visitor.signal, AbortSignal.timeout(3000)]);
+  for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, () => visitor.abort(), { signal, passive: true });
+  addEventListener("scrollend", () => {
+    visitor.abort();
+    find("frame").scrollIntoView({ behavior: "instant", block: "start" });
+  }, { signal });
 }
 
 function largerThan(given) {
