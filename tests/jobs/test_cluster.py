@@ -210,14 +210,18 @@ def nodes() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     folder = tempfile.mkdtemp(prefix="nst-ray-", dir="/tmp")  # names of sockets have at most 107 bytes
+    # Where `Cluster` notes its address: in the machine's own folder a cluster in use would be overwritten, and the
+    # oldest Ray doesn't make it.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": folder}
+    Path(folder, "ray").mkdir()
     head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": folder, "object_store_memory": 100 * 2**20}
     made = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(2):
         add_node(made)
     yield made
     made.shutdown()
+    del os.environ["RAY_TMPDIR"]
     shutil.rmtree(folder, ignore_errors=True)
 
 
