@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.errors import UserError, named_in_errors
+from nst_lightning.images.color_matching import match_colors
 from nst_lightning.images.files import read_image
 from nst_lightning.images.guides import Guides, read_guide
 from nst_lightning.images.resize import cover, resize
@@ -20,7 +21,9 @@ ONE_PASS = "one_pass"
 ONE_PASS_SIZE = 512
 """Long side at which the network of any style paints a smaller first level of a larger result, pixels."""
 
-INITS = ("content", "style", "noise", "normal", "grey", "style_stats", ONE_PASS)
+RECOLORED = "recolored"
+
+INITS = ("content", RECOLORED, "style", "noise", "normal", "grey", "style_stats", ONE_PASS)
 """Words that name an initial image; everything else is a file."""
 
 _UNTILED_PIXELS, _TILE = 2**20, 512  # larger images are painted in tiles, which take less memory
@@ -37,6 +40,10 @@ class InitialImage:
             * `one_pass`: the content painted in one pass in the blend of the styles, each region in its own, by the
               network of any style that ships.
             * `content`: the content image; `style`: the first style image, cropped likewise.
+            * `recolored`: the content image with the colors of the styles, by the optimal transport between two normal
+              distributions (`symmetric` of `match_colors`): the mean of the images recolored by each style, weighted
+              like the styles; each region takes the colors of its own style. Large flat parts, on which a style loss
+              decides little, begin with a color of the painting, not of the photo. Without a style, the content.
             * `noise`: uniform in [0, 1], for each pixel and channel.
             * `normal`: normal with mean 0.5 and standard deviation 0.25, cut off at 0 and 1.
             * `grey`: 0.5 with noise of one gray level.
@@ -62,7 +69,7 @@ class InitialImage:
         style_weights: Sequence[float],
         max_pixels: int,
     ) -> None:
-        if init in ("content", ONE_PASS) and content is None:
+        if init in ("content", RECOLORED, ONE_PASS) and content is None:
             raise UserError(
                 f"data.init is {init}, but data.content is not set; set data.init to noise or to a picture."
             )
@@ -84,7 +91,7 @@ class InitialImage:
                 raise UserError(f"data.init is {', '.join(INITS)} or a picture, but: {error}") from error
 
     def at(self, size: tuple[int, int]) -> Tensor:
-        """Return the image at a size; not for `one_pass`, see `paint`.
+        """Return the image at a size; not for `recolored` and `one_pass`, see `recolor` and `paint`.
 
         Args:
             size: Height and width, pixels.
@@ -108,6 +115,40 @@ class InitialImage:
             return self._draw_like_styles(noise, generator)
         noise.uniform_(generator=generator)
         return noise / 255 + 0.5 if self.init == "grey" else noise
+
+    def recolor(self, size: tuple[int, int], styles: Sequence[Tensor], guides: Guides | None) -> Tensor:
+        """Return the content with the colors of the styles, for `recolored`.
+
+        Args:
+            size: Height and width, pixels.
+            styles: Styles, `(1, 3, h, w)` each.
+            guides: Masks of these sizes; `None` for none. That of the content has no effect. Where no region is, the
+                content is left as it is.
+
+        Returns:
+            `(1, 3, *size)` in [0, 1].
+        """
+        assert self._content is not None  # checked in __init__
+        content = resize(self._content, size)
+        if not styles:
+            return content
+        parts = guides.styles if guides is not None and guides.styles else [None] * len(styles)
+        if guides is not None and guides.regions:
+            regions: Sequence[Tensor | None] = guides.regions
+            total = torch.stack(guides.regions).sum(0)
+            shares = [region / total.clamp_min(1) for region in guides.regions]
+        else:
+            regions = [None] * len(styles)
+            total = torch.ones(1, 1, *size)
+            shares = [total * weight for weight in self._style_weights]
+        recolored = content * (1 - total).clamp_min(0)
+        for style, part, region, share in zip(styles, parts, regions, shares, strict=True):
+            if not share.any():  # a region that is too small for this size
+                continue
+            part = part if part is not None and part.any() else None
+            moved = match_colors(content, style, "symmetric", image_weights=region, reference_weights=part)
+            recolored += moved.clamp(0, 1) * share
+        return recolored
 
     @torch.no_grad()
     def paint(self, size: tuple[int, int], styles: Sequence[Tensor], guides: Guides | None) -> Tensor:

@@ -31,6 +31,7 @@ class TransferBatch:
         digest: Identifies the images, their guides and colors, whatever the level.
         warped: `(1, 3, H, W)`, the painted frame before, warped to this one; `None` for no such frame.
         warped_guide: `(1, 1, H, W)` in [0, 1], the weight of each of its positions; `None` for 1 everywhere.
+        begins_as_content: Whether `initial` is the content, in its own colors or others.
     """
 
     level: int
@@ -43,6 +44,7 @@ class TransferBatch:
     guides: Guides | None = None
     warped: Tensor | None = None
     warped_guide: Tensor | None = None
+    begins_as_content: bool = False
 
     @property
     def size(self) -> Level:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nst_lightning.data.colors import ColorKeeper, ColorPreservation
 from nst_lightning.data.guide_masks import GuideMasks
-from nst_lightning.data.initial_image import ONE_PASS, ONE_PASS_SIZE, InitialImage, WarpedImage
+from nst_lightning.data.initial_image import ONE_PASS, ONE_PASS_SIZE, RECOLORED, InitialImage, WarpedImage
 from nst_lightning.data.schedule import Level, Schedule, pyramid_sizes, steps_per_level
 from nst_lightning.data.style_images import style_scales, style_shares
 from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
@@ -46,8 +46,9 @@ class TransferData(LightningDataModule):
         sizes: Long sides of the levels, ascending, instead of `size` and `min_size`.
         steps: Optimizer steps at each level, or one number for each; `None` for 36, and 110 at the first level.
         first_steps: Steps at the first level where `steps` is one number, if they differ.
-        init: Initial image: `content`, `style`, `noise`, `normal`, `grey`, `style_stats`, `one_pass` (the painting of
-            the network of any style) or an image file; see `InitialImage` in data/initial_image.py.
+        init: Initial image: `content`, `recolored` (the content with the colors of the styles), `style`, `noise`,
+            `normal`, `grey`, `style_stats`, `one_pass` (the painting of the network of any style) or an image file; see
+            `InitialImage` in data/initial_image.py.
         guides: Mask of each style's region: an image (white is 1, black 0, grays are weights), `alpha` for the
             content's opacity, or for one of them `rest`, what the others leave.
         style_guides: Mask of each style's part that is used: an image, `alpha` or `null`.
@@ -209,17 +210,21 @@ class TransferData(LightningDataModule):
         style_sizes = self._style_sizes(self.sizes[level])
         styles = self._styles_at(style_sizes)
         warped, warped_guide = self._warped.at(size)
+        content = None if self.prepared_content is None else resize(self.prepared_content, size)
+        initial = self._start(size) if level == 0 else None
+        is_content = content is not None and initial is not None and torch.equal(initial, content)
         return TransferBatch(
             level=level,
             schedule=self.schedule,
-            content=None if self.prepared_content is None else resize(self.prepared_content, size),
+            content=content,
             styles=styles,
             style_weights=self.style_weights,
-            initial=self._start(size) if level == 0 else None,
+            initial=initial,
             digest=self.digest(),
             guides=self.guides.at(size, style_sizes),
             warped=warped,
             warped_guide=warped_guide,
+            begins_as_content=is_content or (initial is not None and self.init == RECOLORED),
         )
 
     def _styles_at(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
@@ -227,6 +232,9 @@ class TransferData(LightningDataModule):
 
     def _start(self, size: tuple[int, int]) -> Tensor:
         """Return the image that the first level starts from, `(1, 3, *size)`."""
+        if self.init == RECOLORED:
+            style_sizes = self._style_sizes(self.sizes[0])
+            return self._initial.recolor(size, self._styles_at(style_sizes), self.guides.at(size, style_sizes))
         if self.init != ONE_PASS:
             return self._initial.at(size)
         # The network paints small images badly: strokes have the size of their things.

@@ -141,8 +141,8 @@ class StyleTransfer(ImageOptimization):
         full_lr_size: Long side from which on a level has the optimizer's learning rate, pixels, as has the finest one
             whatever its size; that of coarser ones is in proportion to their long side, but not below a quarter: long
             steps there make dots of two or three pixels, which every finer level sharpens. A first level that begins
-            with another image than the content has far to go, and the whole rate. `None` for the same rate at all
-            levels.
+            with another image than the content, recolored or not, has far to go, and the whole rate. `None` for the
+            same rate at all levels.
 
     Attributes:
         level: Index of the present level; `None` before the first step.
@@ -201,7 +201,7 @@ class StyleTransfer(ImageOptimization):
         self.lr_scheduler = lr_scheduler
         self.decay = decay
         self.full_lr_size = full_lr_size
-        self._begins_afar = False  # the first level, from another image than the content
+        self._begins_afar = False  # the first level, from another image than the content, recolored or not
         self.level: int | None = None
         self.labels: dict[str, str] = {}
         self._images_digest = ""
@@ -341,7 +341,7 @@ class StyleTransfer(ImageOptimization):
                 enlarged = resize_iterate(self._iterate(), size, clamp=self.clamp != "never")
                 self._replace_image(batch.initialize_from_warped(enlarged))
         if batch.initial is not None:
-            self._begins_afar = batch.content is None or not torch.equal(batch.initial, batch.content)
+            self._begins_afar = not batch.begins_as_content
         self.level = batch.level
         self._images_digest = batch.digest
         self.targets = None  # there may be no room for those of two levels

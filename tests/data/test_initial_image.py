@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.stats
 import torch
 from lightning import seed_everything
 from PIL import Image
 
 from nst_lightning import TransferData, UserError
+from nst_lightning.data.initial_image import InitialImage
+from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import resize
 from nst_lightning.networks.any_style import AnyStyleNet
 
@@ -60,6 +63,72 @@ def test_noise_depends_on_the_seed_alone(init: str, content: str, style: str) ->
 def test_a_start_that_needs_a_missing_picture_is_refused(content: str) -> None:
     with pytest.raises(UserError, match=r"data\.init is style_stats, but data\.style is not set"):
         TransferData(content, None, init="style_stats")
+
+
+def recolored(image: torch.Tensor, reference: torch.Tensor, image_weights: Any, reference_weights: Any) -> np.ndarray:
+    """Return an image `(3, H, W)`, moved by the optimal transport between normal distributions, by SciPy in float64."""
+    (x, x_weights), (y, y_weights) = (
+        (pixels[0].flatten(1).double().numpy(), np.ravel(weights))
+        for pixels, weights in ((image, image_weights), (reference, reference_weights))
+    )
+    root = scipy.linalg.sqrtm(np.cov(x, aweights=x_weights, ddof=0))
+    inverse = np.linalg.inv(root)
+    matrix = inverse @ scipy.linalg.sqrtm(root @ np.cov(y, aweights=y_weights, ddof=0) @ root) @ inverse
+    means = [np.average(pixels, 1, weights)[:, None] for pixels, weights in ((x, x_weights), (y, y_weights))]
+    moved = matrix.real @ (x - means[0]) + means[1]
+    return np.asarray(moved.clip(0, 1).reshape(image.shape[1:]))
+
+
+def test_recolored_is_the_content_with_the_colors_of_the_blend(content: str, style: str) -> None:
+    data = TransferData(
+        content, [style, content], [3, 1], sizes=[40, 60], steps=1, style_scale=[1, 0.5], init="recolored"
+    )
+    batch = data.batch(0)
+    assert batch.content is not None
+    assert batch.initial is not None
+    wanted = [recolored(batch.content, each, np.ones(30 * 40), np.ones(each[0, 0].numel())) for each in batch.styles]
+    np.testing.assert_allclose(batch.initial[0], 0.75 * wanted[0] + 0.25 * wanted[1], rtol=0, atol=1e-5)
+    assert data.batch(1).initial is None
+
+
+def test_recolored_takes_each_regions_colors_from_its_style(content: str, style: str, tmp_path: Path) -> None:
+    def mask(name: str, values: np.ndarray) -> str:
+        Image.fromarray((values * 255).astype(np.uint8)).save(tmp_path / name)
+        return str(tmp_path / name)
+
+    rows, columns = np.mgrid[:60, :80]
+    left, middle = mask("left.png", columns < 40), mask("middle.png", (columns >= 40) & (columns < 60))
+    dot, top = mask("dot.png", (rows == 0) & (columns == 79)), mask("top.png", np.mgrid[:36, :36][0] < 18)
+    given: dict[str, Any] = {"guides": [left, middle, dot], "style_guides": [None, top, None]}
+    batch = TransferData(content, [style] * 3, sizes=[40], steps=1, init="recolored", **given).batch(0)
+    assert batch.content is not None
+    assert batch.initial is not None
+    assert batch.guides is not None
+    whole, part = np.ones(batch.styles[0][0, 0].numel()), batch.guides.styles[1]
+    regions = batch.guides.regions
+    wanted = [recolored(batch.content, batch.styles[0], regions[0], whole)]
+    wanted += [recolored(batch.content, batch.styles[1], regions[1], part)]
+    np.testing.assert_allclose(batch.initial[0, ..., :18], wanted[0][..., :18], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(batch.initial[0, ..., 22:28], wanted[1][..., 22:28], rtol=0, atol=1e-5)
+    assert torch.equal(batch.initial[..., 4:, 32:], batch.content[..., 4:, 32:])  # no style's
+
+
+def test_masks_that_vanish_at_the_first_level_do_not_stop_recolored() -> None:
+    content, style = torch.rand(2, 1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    nothing = torch.zeros(1, 1, 6, 8)
+    guides = Guides(regions=(nothing, 1 - nothing), styles=(None, nothing))
+    initial = InitialImage("recolored", content, [style, style], [0.5, 0.5], max_pixels=100)
+    found = initial.recolor((6, 8), [style, style], guides)
+    np.testing.assert_allclose(found[0], recolored(content, style, np.ones(48), np.ones(48)), rtol=0, atol=1e-5)
+
+
+def test_recolored_is_the_content_without_a_style_and_refused_without_a_content(content: str, style: str) -> None:
+    batch = TransferData(content, None, sizes=[40], steps=1, init="recolored").batch(0)
+    assert batch.initial is not None
+    assert batch.content is not None
+    assert torch.equal(batch.initial, batch.content)
+    with pytest.raises(UserError, match=r"data\.init is recolored, but data\.content is not set"):
+        TransferData(None, style, init="recolored")
 
 
 @pytest.fixture

@@ -389,6 +389,7 @@ class Slope(Loss):
         (20, [16, 24], "content", (16 / 20, 1)),
         (999, [16, 24], "content", (16 / 24, 1)),  # the finest level has the whole rate whatever its size
         (999, [16, 72], "content", (1 / 4, 1)),
+        (999, [16, 24], "recolored", (16 / 24, 1)),
         (999, [16, 24], "grey", (1, 1)),  # which has far to go
     ],
 )
@@ -409,7 +410,8 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(
         losses: dict[str, Any] = {"content": None, "style": None, "extra_losses": [plane]}
         losses |= {"variation": None, "decay": 0.25, "full_lr_size": full_lr_size}
         model = make_model(encoder_file, optimizer=optimizer, clamp="never", average=0.0, **losses)
-        return run(model, TransferData(content, init=init, sizes=sizes, steps=[4, 5]), tmp_path, **settings)
+        data = TransferData(content, "sample:starry", init=init, sizes=sizes, steps=[4, 5])
+        return run(model, data, tmp_path, **settings)
 
     whole = paint()
     rates = [
@@ -417,7 +419,7 @@ def test_the_learning_rate_falls_on_a_line_within_each_level(
         for steps, factor in zip((4, 5), factors, strict=True)
         for step in range(steps)
     ]
-    data = TransferData(content, init=init, sizes=sizes, steps=1)
+    data = TransferData(content, "sample:starry", init=init, sizes=sizes, steps=1)
     start, finest = data.batch(0).initial, data.batch(1).size
     assert start is not None
     expected = F.interpolate(start, (finest.height, finest.width), mode="bicubic", antialias=True) - 0.01 * sum(rates)
