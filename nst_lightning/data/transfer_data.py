@@ -93,7 +93,7 @@ class TransferData(LightningDataModule):
         sizes: list[int] | None = None,
         steps: int | list[int] | None = None,
         first_steps: int | None = None,
-        init: str = "content",
+        init: str = "recolored",
         guides: list[str] | None = None,
         style_guides: list[str | None] | None = None,
         content_guide: str | None = None,

@@ -56,12 +56,12 @@ def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
     """
     is_default = encoder is None or encoder.weights_name == _ENCODER
     return {
-        "content": ContentLoss(["relu4_2"], *((2.8e-6, "mean") if is_default else (1.0, "relative"))),
+        "content": ContentLoss(["relu4_2"], *((3.0e-6, "mean") if is_default else (1.0, "relative"))),
         "style": GramStyleLoss(_STYLE_LAYERS, 10.0),
-        "variation": TotalVariationLoss(2.0, "l2", chroma=20.0),
+        "variation": TotalVariationLoss(2.0, "l2", chroma=28.0),
     }
 
 
 def default_optimizer(params: Any) -> Optimizer:
     """Make the optimizer of the image."""
-    return OpponentAdam(params, lr=0.035, betas=(0.9, 0.9))
+    return OpponentAdam(params, lr=0.042, betas=(0.9, 0.9), smoothing=(0.7, 0.95))

@@ -64,13 +64,13 @@ SWEEP: Line = {
     "--config inits": {
         "name": "inits",
         "base": ["--config=quick.yaml", "--data.size=256", "--model.style.weight=5"],
-        "grid": {"init": ["content", "noise", "style", "grey"]},
+        "grid": {"init": ["content", "recolored", "noise", "style", "grey"]},
         "sheet": ["What the picture starts from", 256, []],
     },
     "--config inits --name mine --jobs 3": {
         "name": "mine",
         "base": ["--config=quick.yaml", "--data.size=256", "--model.style.weight=5"],
-        "grid": {"init": ["content", "noise", "style", "grey"]},
+        "grid": {"init": ["content", "recolored", "noise", "style", "grey"]},
         "sheet": ["What the picture starts from", 256, []],
         "jobs": 3,
     },

@@ -102,7 +102,7 @@ def test_several_styles_with_weights(photo, painting, picture):
 
 
 def test_init_content_at_the_first_level_only(photo, painting):
-    data = TransferData(photo, painting, sizes=[16, 32], steps=1)
+    data = TransferData(photo, painting, sizes=[16, 32], steps=1, init="content")
     first = data.batch(0)
     assert torch.equal(first.initial, first.content)
     assert data.batch(1).initial is None
