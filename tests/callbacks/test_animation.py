@@ -55,7 +55,8 @@ def pixels(path: Path | str) -> np.ndarray:
 def test_frames_go_from_the_initial_picture_to_the_result(
     config: str, fit: Callable[..., int], content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit("--animation.path", "run.apng", "--output.path", "picture.png", *EVERY_2, config=config) == 0
+    options = ("--output.path", "picture.png", "--data.init", "content", *EVERY_2)
+    assert fit("--animation.path", "run.apng", *options, config=config) == 0
     before, last = capsys.readouterr().err.splitlines()[-2:]
     assert before == "animation: run.apng"
     assert last.startswith("picture: picture.png (")

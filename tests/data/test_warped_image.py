@@ -73,7 +73,7 @@ def test_a_run_with_the_temporal_loss_alone_ends_at_the_picture_where_it_is_trus
     content: str, style: str, warped: str, trusted: str, encoder_file: str, tmp_path: Path
 ) -> None:
     model = StyleTransfer(VGG19(encoder_file), extra_losses=[TemporalLoss(weight=100.0)], average=0.0, decay=0.01)
-    data = TransferData(content, style, sizes=[40], steps=200, warped=warped, warped_guide=trusted)
+    data = TransferData(content, style, sizes=[40], steps=200, init="content", warped=warped, warped_guide=trusted)
     picture = fit(model, data, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False).picture
     torch.testing.assert_close(picture[..., :20], read_image(warped).pixels[..., :20], rtol=0, atol=0.01)
     torch.testing.assert_close(picture[..., 21:], read_image(content).pixels[..., 21:], rtol=0, atol=1e-6)
@@ -86,7 +86,7 @@ def test_each_level_begins_with_the_warped_picture_where_it_is_trusted(
     def paint(**settings: Any) -> torch.Tensor:
         losses = [ContentLoss(["relu1_1"])]
         model = StyleTransfer(VGG19(encoder_file), extra_losses=losses, average=0.0, optimizer=_standing_still)
-        data = TransferData(content, style, warped=warped, warped_guide=trusted, **settings)
+        data = TransferData(content, style, init="content", warped=warped, warped_guide=trusted, **settings)
         return fit(model, data, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False).picture
 
     expected = read_image(warped).pixels[..., :20]
