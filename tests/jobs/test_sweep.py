@@ -251,7 +251,7 @@ def test_the_result_is_the_loss_of_the_picture_and_tensorboard_compares_it(sweep
         settings = session.session_start_info.hparams
         assert settings["style/weight"].number_value == weight
         assert (settings["size"].number_value, settings["steps"].number_value) == (34, 7)
-        assert settings["init"].string_value == "content"
+        assert settings["init"].string_value == "recolored"
         for name in ("total", "content", "style", "tv"):
             assert events.Scalars(f"final/{name}")[-1].value == pytest.approx(result["loss"][name], rel=1e-6)
 
@@ -262,7 +262,7 @@ def _loss_of_picture(run: Path) -> torch.Tensor:
     settings = yaml.safe_load((run / "config.yaml").read_text())
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     style = GramStyleLoss(layers=model["style"]["init_args"]["layers"], weight=model["style"]["init_args"]["weight"])
-    losses = [ContentLoss(), style, TotalVariationLoss(weight=2.0, chroma=20.0)]
+    losses = [ContentLoss(), style, TotalVariationLoss(weight=2.0, chroma=28.0)]
     objective = Objective(VGG19(model["encoder"]["init_args"]["weights"], padding="replicate"), losses)
     batch = TransferData(data["content"], data["style"], sizes=[34], steps=1).batch(0)
     targets = objective.measure(References(batch.content, batch.styles, batch.style_weights))

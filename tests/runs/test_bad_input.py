@@ -50,7 +50,7 @@ MISTAKES = {
     "average of one": (["--model.average", "1"], "decay from 0"),
     "no loss": ([STYLE, "null", "--model.content", "null", "--model.variation", "null"], "nothing to optimize"),
     "style loss without style": (["--data.style", "null"], "the loss 'style' compares with a style picture"),
-    "content init without content": (["--data.content", "null"], "data.init is content, but"),
+    "init without content": (["--data.content", "null"], "data.init is recolored, but"),
     "sizes descend": (["--data.sizes", "[34, 24]"], "ascending"),
     "size zero": (["--data.sizes", "null", "--data.size", "0", "--data.steps", "2"], "at least 1"),
     "steps for other levels": (["--data.steps", "[1, 2, 3]"], "3 numbers for 2 levels"),

@@ -197,7 +197,7 @@ def test_the_first_line_says_device_precision_and_time(
 ) -> None:
     assert nst() == 0
     first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith("painting 34×26 pixels in 7 steps over 2 levels with OpponentAdam, learning rate 0.035; ")
+    assert first.startswith("painting 34×26 pixels in 7 steps over 2 levels with OpponentAdam, learning rate 0.042; ")
     assert first.endswith("float32 on cpu, a few seconds")
     assert nst("--trainer.enable_progress_bar", "false") == 0  # nobody watches: nothing is measured
     assert capsys.readouterr().err.splitlines()[0].endswith("float32 on cpu")
@@ -274,8 +274,8 @@ def test_python_api_does_the_same_as_the_command(
         VGG19(encoder_file, padding="replicate"),
         ContentLoss(),
         GramStyleLoss(weight=20.0),
-        TotalVariationLoss(weight=2.0, chroma=20.0),
-        optimizer=partial(nst_lightning.OpponentAdam, lr=0.035, betas=(0.9, 0.9)),
+        TotalVariationLoss(weight=2.0, chroma=28.0),
+        optimizer=partial(nst_lightning.OpponentAdam, lr=0.042, betas=(0.9, 0.9), smoothing=(0.7, 0.95)),
         decay=0.05,
         average=0.0,
     )
