@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nst_lightning.errors import UserError, named_in_errors
 from nst_lightning.images.color_matching import match_colors
 from nst_lightning.images.files import read_image
-from nst_lightning.images.guides import Guides, read_guide
+from nst_lightning.images.guides import Guides, read_guide, region_shares
 from nst_lightning.images.resize import cover, resize
 from nst_lightning.networks.any_style import AnyStyleNet
 from nst_lightning.networks.any_style_painting import paint_in_styles
@@ -116,39 +116,31 @@ class InitialImage:
         noise.uniform_(generator=generator)
         return noise / 255 + 0.5 if self.init == "grey" else noise
 
-    def recolor(self, size: tuple[int, int], styles: Sequence[Tensor], guides: Guides | None) -> Tensor:
+    def recolor(self, content: Tensor, styles: Sequence[Tensor], guides: Guides | None) -> Tensor:
         """Return the content with the colors of the styles, for `recolored`.
 
         Args:
-            size: Height and width, pixels.
+            content: Content at the size of the image, `(1, 3, H, W)`.
             styles: Styles, `(1, 3, h, w)` each.
             guides: Masks of these sizes; `None` for none. That of the content has no effect. Where no region is, the
                 content is left as it is.
 
         Returns:
-            `(1, 3, *size)` in [0, 1].
+            `(1, 3, H, W)` in [0, 1].
         """
-        assert self._content is not None  # checked in __init__
-        content = resize(self._content, size)
         if not styles:
             return content
-        parts = guides.styles if guides is not None and guides.styles else [None] * len(styles)
-        if guides is not None and guides.regions:
-            regions: Sequence[Tensor | None] = guides.regions
-            total = torch.stack(guides.regions).sum(0)
-            shares = [region / total.clamp_min(1) for region in guides.regions]
-        else:
-            regions = [None] * len(styles)
-            total = torch.ones(1, 1, *size)
-            shares = [total * weight for weight in self._style_weights]
-        recolored = content * (1 - total).clamp_min(0)
-        for style, part, region, share in zip(styles, parts, regions, shares, strict=True):
+        everywhere = (content.new_ones(1, 1, *content.shape[2:]),) * len(styles)
+        regions = guides.regions if guides is not None and guides.regions else everywhere
+        shares = region_shares(regions, torch.tensor(self._style_weights))
+        recolored = content * (1 - torch.stack(shares).sum(0))
+        for style, part, region, share in zip(styles, _style_parts(styles, guides), regions, shares, strict=True):
             if not share.any():  # a region that is too small for this size
                 continue
             part = part if part is not None and part.any() else None
             moved = match_colors(content, style, "symmetric", image_weights=region, reference_weights=part)
             recolored += moved.clamp(0, 1) * share
-        return recolored
+        return recolored.clamp_(0, 1)
 
     @torch.no_grad()
     def paint(self, size: tuple[int, int], styles: Sequence[Tensor], guides: Guides | None) -> Tensor:
@@ -164,11 +156,13 @@ class InitialImage:
         """
         assert self._content is not None  # checked in __init__
         assert self._network is not None
-        parts = guides.styles if guides is not None and guides.styles else [None] * len(styles)
         return paint_in_styles(
             self._network,
             resize(self._content, size),
-            [self._network.measure(style, part) for style, part in zip(styles, parts, strict=True)],
+            [
+                self._network.measure(style, part)
+                for style, part in zip(styles, _style_parts(styles, guides), strict=True)
+            ],
             torch.tensor(self._style_weights),
             regions=guides.regions if guides is not None else (),
             tile_size=_TILE if size[0] * size[1] > _UNTILED_PIXELS else None,
@@ -183,6 +177,11 @@ class InitialImage:
             mean, deviation = float(means[channel]), float(deviations[channel])
             nn.init.trunc_normal_(noise[:, channel], mean, deviation, 0, 1, generator=generator)
         return noise
+
+
+def _style_parts(styles: Sequence[Tensor], guides: Guides | None) -> Sequence[Tensor | None]:
+    """Return the mask of each style's part that is used; `None` for all of it."""
+    return guides.styles if guides is not None and guides.styles else [None] * len(styles)
 
 
 class WarpedImage:

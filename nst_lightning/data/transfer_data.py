@@ -20,6 +20,7 @@ from nst_lightning.data.transfer_batch import StepLoader, TransferBatch
 from nst_lightning.encoders.topology import smallest_side
 from nst_lightning.errors import UserError, user_path
 from nst_lightning.images.files import read_image
+from nst_lightning.images.guides import Guides
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.utils.overwriting import ReadFile
 
@@ -211,8 +212,8 @@ class TransferData(LightningDataModule):
         styles = self._styles_at(style_sizes)
         warped, warped_guide = self._warped.at(size)
         content = None if self.prepared_content is None else resize(self.prepared_content, size)
-        initial = self._start(size) if level == 0 else None
-        is_content = content is not None and initial is not None and torch.equal(initial, content)
+        guides = self.guides.at(size, style_sizes)
+        initial = self._start(size, content, styles, guides) if level == 0 else None
         return TransferBatch(
             level=level,
             schedule=self.schedule,
@@ -221,20 +222,24 @@ class TransferData(LightningDataModule):
             style_weights=self.style_weights,
             initial=initial,
             digest=self.digest(),
-            guides=self.guides.at(size, style_sizes),
+            guides=guides,
             warped=warped,
             warped_guide=warped_guide,
-            begins_as_content=is_content or (initial is not None and self.init == RECOLORED),
+            begins_as_content=initial is not None
+            and content is not None
+            and (self.init == RECOLORED or torch.equal(initial, content)),
         )
 
     def _styles_at(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
         return tuple(resize(style, size) for style, size in zip(self.prepared_styles, sizes, strict=True))
 
-    def _start(self, size: tuple[int, int]) -> Tensor:
-        """Return the image that the first level starts from, `(1, 3, *size)`."""
+    def _start(
+        self, size: tuple[int, int], content: Tensor | None, styles: Sequence[Tensor], guides: Guides | None
+    ) -> Tensor:
+        """Return the image that the first level starts from, `(1, 3, *size)`, given the level's images and masks."""
         if self.init == RECOLORED:
-            style_sizes = self._style_sizes(self.sizes[0])
-            return self._initial.recolor(size, self._styles_at(style_sizes), self.guides.at(size, style_sizes))
+            assert content is not None  # checked in InitialImage
+            return self._initial.recolor(content, styles, guides)
         if self.init != ONE_PASS:
             return self._initial.at(size)
         # The network paints small images badly: strokes have the size of their things.

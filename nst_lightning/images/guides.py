@@ -1,6 +1,7 @@
 """Guides: masks that say where a style goes, which part of a style is used, where the content counts."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,6 +85,30 @@ def rest_of(guides: list[Tensor], size: tuple[int, int]) -> Tensor:
     """
     covered = [resize(guide, size) for guide in guides]
     return 1 - torch.stack([torch.zeros(1, 1, *size), *covered]).sum(0).clamp(0, 1)
+
+
+def region_shares(regions: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+    r"""Return the share of each region at each position, where images of several regions are put together.
+
+    :math:`s_i = m_i w_i / \sum_j m_j w_j \cdot \min(1, \sum_j m_j)` for masks :math:`m` and weights :math:`w`: the sum
+    is 1 where the masks cover a position, and what is missing is left for another image.
+
+    Args:
+        regions: Mask of each region, `(1, 1, H, W)` in [0, 1], at least one.
+        weights: Weight of each region, `(S,)`.
+
+    Returns:
+        Shares `(1, 1, H, W)` in [0, 1], one for each region; 0 where no mask is.
+
+    Example:
+        >>> masks = torch.tensor([1.0, 1.0, 0.0]).view(1, 1, 1, 3), torch.tensor([0.0, 1.0, 0.5]).view(1, 1, 1, 3)
+        >>> [share.flatten().tolist() for share in region_shares(masks, torch.tensor([0.75, 0.25]))]
+        [[1.0, 0.75, 0.0], [0.0, 0.25, 0.5]]
+    """
+    weighted = [region * weight for region, weight in zip(regions, weights.to(regions[0]), strict=True)]
+    total = torch.stack(weighted).sum(0).clamp_min(torch.finfo(weights.dtype).tiny)
+    covered = torch.stack(list(regions)).sum(0).clamp(max=1)
+    return [part / total * covered for part in weighted]
 
 
 def _check_shape(mask: str | os.PathLike[str], guide: Tensor, image: LoadedImage) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nst_lightning.encoders.tiles import Span, Tile, grid_tiles, halo, stride_of
+from nst_lightning.images.guides import region_shares
 from nst_lightning.networks.any_style import (
     GRID,
     MOVED_TAPS,
@@ -43,8 +44,7 @@ def paint_in_styles(
     r"""Return images painted in a blend of styles, or each region in its own.
 
     With regions the image is painted once for each style, whose statistics are given to those of its region, and the
-    paintings are put together by :math:`s_i = m_i w_i / \sum_j m_j w_j \cdot \min(1, \sum_j m_j)` for masks
-    :math:`m` and weights :math:`w`: where no mask is, the image stays as it is.
+    paintings are put together by `region_shares`: where no mask is, the image stays as it is.
 
     Args:
         network: Network that paints.
@@ -69,19 +69,17 @@ def paint_in_styles(
     """
     if not regions:
         return _paint(network, images, styles, weights, None, tile_size, smoothing)
-    weighted = [region * weight for region, weight in zip(regions, weights.to(regions[0]), strict=True)]
-    total = torch.stack(weighted).sum(0).clamp_min(torch.finfo(weights.dtype).tiny)
-    covered = torch.stack(list(regions)).sum(0).clamp(max=1)
     result = images.clone()
-    for number, (style, region, part) in enumerate(zip(styles, regions, weighted, strict=True)):
-        if not bool(part.any()):
+    shares = region_shares(regions, weights)
+    for number, (style, region, share) in enumerate(zip(styles, regions, shares, strict=True)):
+        if not bool(share.any()):
             continue
 
         def smoothing_here(name: str, gaussian: Gaussian, number: int = number) -> Gaussian:
             return smoothing(f"{number}/{name}", gaussian)
 
         painted = _paint(network, images, [style], weights.sum()[None], region, tile_size, smoothing_here)
-        result += (part / total * covered) * (painted - images)
+        result += share * (painted - images)
     return result.clamp_(0, 1)
 
 

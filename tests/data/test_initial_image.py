@@ -118,7 +118,7 @@ def test_masks_that_vanish_at_the_first_level_do_not_stop_recolored() -> None:
     nothing = torch.zeros(1, 1, 6, 8)
     guides = Guides(regions=(nothing, 1 - nothing), styles=(None, nothing))
     initial = InitialImage("recolored", content, [style, style], [0.5, 0.5], max_pixels=100)
-    found = initial.recolor((6, 8), [style, style], guides)
+    found = initial.recolor(content, [style, style], guides)
     np.testing.assert_allclose(found[0], recolored(content, style, np.ones(48), np.ones(48)), rtol=0, atol=1e-5)
 
 

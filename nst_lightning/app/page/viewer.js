@@ -76,11 +76,12 @@ export function bringIntoView() {
 // What changes on the page meanwhile may move a smooth scroll's end or stop it on its way: what is missing is done at
 // once, unless the visitor has scrolled.
 function finishScroll() {
-  const visitor = new AbortController();
-  const signal = AbortSignal.any([visitor.signal, AbortSignal.timeout(3000)]);
-  for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, () => visitor.abort(), { signal, passive: true });
+  const waiting = new AbortController(), { signal } = waiting;
+  const end = () => waiting.abort();
+  setTimeout(end, 3000);
+  for (const type of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(type, end, { signal, passive: true });
   addEventListener("scrollend", () => {
-    visitor.abort();
+    end();
     find("frame").scrollIntoView({ behavior: "instant", block: "start" });
   }, { signal });
 }
