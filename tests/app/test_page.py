@@ -234,8 +234,37 @@ def test_a_file_that_is_brought_twice_is_one_picture(visit: Callable[..., Page],
     at_once(tab)
     playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40 + sample: mosaic")  # it is not taken out
     playwright.expect(own).to_have_count(1)
-    bring.set_input_files(make_image(tmp_path / "it.png", 60, 40, seed=3))  # another one of that name
+    (tmp_path / "other").mkdir()
+    bring.set_input_files(make_image(tmp_path / "other/it.png", 60, 40, seed=3))  # another one of that name
     playwright.expect(own).to_have_count(2)
+
+
+def test_what_was_brought_does_not_depend_on_its_file_and_one_that_cannot_be_read_is_named(
+    visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    with served(SMALL, tmp_path / "one") as first:
+        tab = visit(address=first.address)
+        bring_style(tab, tmp_path)
+        (tmp_path / "it.png").unlink()
+        bring = tab.get_by_label("Photo file")
+        assert bring.input_value() == ""  # the same file can be chosen again
+        whole = "Blob.prototype.arrayBuffer"
+        fails = "() => Promise.reject(new DOMException('', 'NotReadableError'))"
+        tab.evaluate(f"() => {{ window.whole = {whole}; {whole} = {fails}; }}")
+        bring.set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
+        playwright.expect(tab.locator("#problem")).to_contain_text("The file me.png can’t be read: it was changed")
+        playwright.expect(tab.locator("#lost")).to_be_hidden()  # it is no fault of the server's
+        tab.evaluate(f"() => {{ {whole} = window.whole; }}")
+        bring.set_input_files(tmp_path / "me.png")
+        playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
+        playwright.expect(tab.locator("#problem")).to_be_hidden()
+        (tmp_path / "me.png").unlink()
+        at_once(tab)
+    with next_program(tab, first, tmp_path):
+        at_once(tab)
+        playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
+        playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
+        playwright.expect(tab.locator("#problem")).to_be_hidden()
 
 
 def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> None:
@@ -245,7 +274,7 @@ def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> N
     content.set_input_files(wrong)
     playwright.expect(problem).to_contain_text("found something else or a damaged file in <b>notes.txt")
     content.set_input_files({**wrong, "name": "huge.png", "buffer": bytes(2_500_000)})
-    playwright.expect(problem).to_contain_text("2 MB at most")
+    playwright.expect(problem).to_have_text("The file huge.png has 3 MB; a picture’s file may have 2 MB at most.")
     playwright.expect(tab.locator("#content-name")).to_have_text("sample: town")
     start(tab, "Draft")
     playwright.expect(problem).to_be_hidden()

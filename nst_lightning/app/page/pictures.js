@@ -127,7 +127,7 @@ async function fitting(file) {
 
 export async function send(role, file) {
   if (file.size > server.limits.bytes) {
-    throw new Error(`${file.name} has ${(file.size / 1e6).toFixed(0)} MB; a picture’s file may have ${server.limits.bytes / 1e6} MB at most.`);
+    throw new Error(`the file ${file.name} has ${(file.size / 1e6).toFixed(0)} MB; a picture’s file may have ${server.limits.bytes / 1e6} MB at most.`);
   }
   return ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name), "x-role": role });
 }
@@ -139,21 +139,34 @@ async function findSame(role, file) {
     if (picture.name !== file.name) continue;
     await picture.keeping;
     if (picture.file?.size !== file.size) continue;
-    const [own, other] = await Promise.all([bytes(picture.file), bytes(file)]).catch(() => [[], []]); // changed on the disk
-    if (own.length && own.every((byte, at) => byte === other[at])) return picture;
+    const [own, other] = await Promise.all([bytes(picture.file), bytes(file)]);
+    if (own.every((byte, at) => byte === other[at])) return picture;
   }
   return null;
 }
 
-// One after the other: what is brought twice is compared with the first.
-const bring = (role, file) => (bringing = bringing.then(() => bringNext(role, file)));
+// The bytes themselves: the file on the disk may be changed or deleted, now or while the page is open.
+async function readWhole(file) {
+  try {
+    return new File([await file.arrayBuffer()], file.name, { type: file.type });
+  } catch {
+    throw new Error(`the file ${file.name} can’t be read: it was changed, moved or deleted meanwhile, or is a folder; bring it once more.`);
+  }
+}
 
-async function bringNext(role, file) {
-  complain(null);
+// One after the other: what is brought twice is compared with the first.
+function bring(role, file) {
   if (!file) return;
+  const reading = readWhole(file);
+  bringing = Promise.allSettled([bringing, reading]).then(() => bringNext(role, reading));
+}
+
+async function bringNext(role, reading) {
+  complain(null);
   const add = find(`${role}-tiles`).firstElementChild;
   add.classList.add("busy");
   try {
+    const file = await reading;
     const fitted = await fitting(file);
     const same = await findSame(role, fitted);
     if (!same) choose(role, addUpload(await send(role, fitted), fitted, fitted !== file));
@@ -202,14 +215,17 @@ export async function bringAgain() {
   if (choice.styles.length < 2) find("blend").checked = false;
   showChosen();
   if (!lost.length) return;
-  complain(new Error(`${lost.join(", ")}: not there any more; bring it once more.`));
+  complain(new Error(`not there any more: ${lost.join(", ")}; bring ${lost.length > 1 ? "them" : "it"} once more.`));
   tell("chosen");
 }
 
 export function listenForPictures() {
   for (const role of ROLES) {
     const input = find(`${role}-file`);
-    input.addEventListener("change", () => bring(role, input.files[0]).then(() => (input.value = "")));
+    input.addEventListener("change", () => {
+      bring(role, input.files[0]);
+      input.value = ""; // at once, so that none that is chosen next is taken away with it
+    });
     const place = input.closest("fieldset");
     place.addEventListener("dragover", () => place.classList.add("over"));
     place.addEventListener("dragleave", () => place.classList.remove("over"));
