@@ -56,9 +56,9 @@ def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
     """
     is_default = encoder is None or encoder.weights_name == _ENCODER
     return {
-        "content": ContentLoss(["relu4_2"], *((3.0e-6, "mean") if is_default else (1.0, "relative"))),
+        "content": ContentLoss(["relu4_2"], *((2.4e-6, "mean") if is_default else (1.0, "relative"))),
         "style": GramStyleLoss(_STYLE_LAYERS, 10.0),
-        "variation": TotalVariationLoss(2.0, "l2", chroma=28.0),
+        "variation": TotalVariationLoss(3.0, "second_order", chroma=20.0),
     }
 
 

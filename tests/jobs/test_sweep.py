@@ -262,7 +262,7 @@ def _loss_of_picture(run: Path) -> torch.Tensor:
     settings = yaml.safe_load((run / "config.yaml").read_text())
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     style = GramStyleLoss(layers=model["style"]["init_args"]["layers"], weight=model["style"]["init_args"]["weight"])
-    losses = [ContentLoss(), style, TotalVariationLoss(weight=2.0, chroma=28.0)]
+    losses = [ContentLoss(), style, TotalVariationLoss(weight=3.0, kind="second_order", chroma=20.0)]
     objective = Objective(VGG19(model["encoder"]["init_args"]["weights"], padding="replicate"), losses)
     batch = TransferData(data["content"], data["style"], sizes=[34], steps=1).batch(0)
     targets = objective.measure(References(batch.content, batch.styles, batch.style_weights))

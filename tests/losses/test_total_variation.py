@@ -22,6 +22,16 @@ def l1(image):
     return sum(np.mean(np.abs(difference)) for difference in differences(image))
 
 
+def second_order(image):
+    energy = 0.0
+    for axes, times in (((1, 1), 1), ((2, 2), 1), ((1, 2), 2)):
+        bent = image
+        for axis in axes:
+            bent = np.diff(bent, axis=axis)
+        energy += times * np.sum(bent**2) / max(bent.size, 1)
+    return energy
+
+
 def keras(image, exponent=1.25):
     _, height, width = image.shape
     a = (image[:, : height - 1, : width - 1] - image[:, 1:, : width - 1]) ** 2
@@ -51,7 +61,9 @@ def crowsonkb(image):
     return 2 * total
 
 
-FORMULAS = {formula.__name__: formula for formula in (l2, l1, keras, neural_style, neural_style_pt, crowsonkb)}
+FORMULAS = {
+    formula.__name__: formula for formula in (l2, l1, second_order, keras, neural_style, neural_style_pt, crowsonkb)
+}
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
@@ -109,7 +121,7 @@ def test_flat_and_one_pixel_pictures_have_no_variation_and_a_finite_gradient(kin
     assert (image.grad == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["l2", "l1", "neural_style_pt", "crowsonkb"])
+@pytest.mark.parametrize("kind", ["l2", "l1", "second_order", "neural_style_pt", "crowsonkb"])
 def test_a_picture_one_pixel_high_varies_across(kind):
     image = torch.rand(1, 3, 1, 9, generator=torch.Generator().manual_seed(0))
     assert float(total_variation(image, kind)) > 0
@@ -168,7 +180,25 @@ def test_chroma_weighs_differences_of_color(kind, chroma, picture):
     np.testing.assert_allclose(float(term), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["l2", "neural_style", "crowsonkb"])
+@pytest.mark.parametrize("direction", [(1, 0), (0, 1), (1, 1), (3, -4)])
+@pytest.mark.parametrize("wavelength", [64.0, 128.0])
+def test_second_order_grows_with_the_fourth_power_of_a_frequency_in_any_direction(direction, wavelength):
+    frequency = 2 * np.pi / wavelength  # radians a pixel
+    across, down = np.array(direction) / np.hypot(*direction) * frequency
+    rows, columns = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    wave = torch.sin(columns.double() * across + rows.double() * down).expand(1, 1, 512, 512)
+    half = 0.5  # the mean of a squared sine
+    np.testing.assert_allclose(float(total_variation(wave, "second_order")), half * frequency**4, rtol=0.02)
+    np.testing.assert_allclose(float(total_variation(wave, "l2")), half * frequency**2, rtol=0.02)
+
+
+def test_second_order_is_zero_for_an_even_gradient_of_color():
+    rows, columns = torch.meshgrid(torch.arange(9.0), torch.arange(7.0), indexing="ij")
+    ramps = torch.stack([rows, columns, 2 * rows - columns]).expand(1, 3, 9, 7) / 32
+    assert float(total_variation(ramps, "second_order", chroma=3.0)) < 1e-14  # the colors' rounding
+
+
+@pytest.mark.parametrize("kind", ["l2", "second_order", "neural_style", "crowsonkb"])
 def test_opponent_colors_alone_leave_sums_of_squares_as_they_are(kind, picture):
     image = picture(9, 7, seed=1, dtype=torch.float64)["input"]
     torch.testing.assert_close(total_variation(opponent_colors(image), kind), total_variation(image, kind))
