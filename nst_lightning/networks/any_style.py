@@ -14,6 +14,7 @@ from nst_lightning.encoders.topology import INPUT
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.networks.gaussians import AffineMap, Gaussian, optimal_transport
+from nst_lightning.networks.noise import with_noise
 
 STYLE_TAPS = (INPUT, "relu1_1", "relu2_1", "relu3_1", "relu4_1")
 """Layers whose Gaussians describe a style, from fine to coarse."""
@@ -143,9 +144,12 @@ class AnyStyleNet(nn.Module):
         width: Number of channels of the decoder at full resolution; 2, 4 and 8 times as many at the lower ones.
         blocks: Number of residual blocks at the lowest resolution.
         described: Number of features that the style's statistics are put into for the decoder.
+        noise: Standard deviation, on the images' scale, of the noise that an image is given where it is flat before it
+            is encoded (`with_noise`), at strengths from 1 on; proportional to the strength below. Of a flat part
+            nothing can be painted but one regular pattern: noise makes strokes of it. 0 for none.
 
     Raises:
-        UserError: If a number is below 1 (`blocks`: below 0).
+        UserError: If a number is below 1 (`blocks` and `noise`: below 0).
 
     Example:
         >>> network = AnyStyleNet(width=4, blocks=1).eval()
@@ -154,17 +158,20 @@ class AnyStyleNet(nn.Module):
         torch.Size([1, 3, 30, 41])
     """
 
-    def __init__(self, weights: str = "compact", width: int = 16, blocks: int = 2, described: int = 64) -> None:
+    def __init__(
+        self, weights: str = "compact", width: int = 16, blocks: int = 2, described: int = 64, noise: float = 0.0
+    ) -> None:
         super().__init__()
-        if min(width, described) < 1 or blocks < 0:
+        if min(width, described) < 1 or min(blocks, noise) < 0:
             raise UserError(
-                f"a network of any style needs a width and a description of at least 1 and 0 blocks, but {width}, "
-                f"{described} and {blocks} were given."
+                f"a network of any style needs a width and a description of at least 1, and blocks and noise of at "
+                f"least 0, but {width}, {described}, {blocks} and {noise:g} were given."
             )
         self.weights = weights
         self.width = width
         self.blocks = blocks
         self.described = described
+        self.noise = noise
         self.encoder = VGG19(weights, padding="replicate")
         channels = [self.encoder.width(f"conv{block}_1") for block in (1, 2, 3, 4)]
         deep = 8 * width
@@ -185,9 +192,25 @@ class AnyStyleNet(nn.Module):
         nn.init.zeros_(self.modulate.bias)
         self.to(memory_format=torch.channels_last)  # what convolutions run fastest in
 
-    def architecture(self) -> dict[str, int | str]:
+    def architecture(self) -> dict[str, int | float | str]:
         """Return the arguments that make a network like this one."""
-        return {"weights": self.weights, "width": self.width, "blocks": self.blocks, "described": self.described}
+        numbers = {"width": self.width, "blocks": self.blocks, "described": self.described, "noise": self.noise}
+        return {"weights": self.weights, **numbers}
+
+    def disturb(self, images: Tensor, weights: Tensor | None = None, row: int = 0, column: int = 0) -> Tensor:
+        """Return images, or any part of them, with the noise that they are encoded with.
+
+        Args:
+            images: sRGB in [0, 1], `(N, 3, H, W)`, sides multiples of `GRID`. Of a part what lies within `NOISE_REACH`
+                of its border, and not on the image's, differs from the whole's.
+            weights: Weights of the styles, as in `forward`.
+            row: Row of the image that is the part's first.
+            column: Column that is the part's first.
+        """
+        if not self.noise:
+            return images
+        strength = images.new_ones(()) if weights is None else weights.sum().clamp(0, 1).to(images)
+        return with_noise(images, self.noise * strength, row, column)
 
     def encode(self, images: Tensor, taps: Sequence[str] = STYLE_TAPS) -> dict[str, Tensor]:
         """Return the encoder's maps of images whose sides are multiples of `GRID`."""
@@ -292,13 +315,14 @@ class AnyStyleNet(nn.Module):
             sRGB in [0, 1], `(N, 3, H, W)`.
         """
         height, width = images.shape[-2:]
-        maps = self.encode(extend(images))
+        extended = extend(images)
+        maps = self.encode(self.disturb(extended, weights))
         region = None if region is None else extend(region)
         own = {tap: smoothing(tap, gaussian) for tap, gaussian in describe(maps, region).items()}
         transport = self.transport(own, styles, weights)
         painted = self.paint(maps, transport)
         color_map = transport.color_map(smoothing(PAINTED, Gaussian.of(painted, region)))
-        return self.finish(painted, color_map, maps[INPUT], transport)[..., :height, :width]
+        return self.finish(painted, color_map, extended, transport)[..., :height, :width]
 
 
 def extend(images: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from nst_lightning.networks.any_style import (
     unsmoothed,
 )
 from nst_lightning.networks.gaussians import Gaussian
+from nst_lightning.networks.noise import NOISE_REACH
 
 _FINE_TAPS = MOVED_TAPS[:-1]  # what the decoder reads beside its deep map
 _FINE_REACH = 40
@@ -110,14 +111,13 @@ def paint_any_tiled(
 ) -> Tensor:
     """Return `network(images, styles, weights, region, smoothing)`, holding no more than tiles at full resolution.
 
-    Passes over tiles. The first measures the image, and keeps the encoder's deepest map; the second turns that
-    into the decoder's map of this resolution; the third encodes the finer layers once more, and paints; the last gives
-    the whole its colors. A tile is
-    computed with all it depends on around it, so that its own positions see what they see in the whole image;
-    borders are replicated at the image's own only.
+    Passes over tiles. The first adds the network's noise, if it has any; the second measures the image, and keeps the
+    encoder's deepest map; the third turns that into the decoder's map of this resolution; the fourth encodes the finer
+    layers once more, and paints; the last gives the whole its colors. A tile is computed with all it depends on around
+    it, so that its own positions see what they see in the whole image; borders are replicated at the image's own only.
 
-    The two maps kept take 18 bytes a pixel in float32, the image and the result 12 each. A tile's memory does not grow
-    with the image.
+    The two maps kept take 18 bytes a pixel in float32, the image, the image with noise and the result 12 each. A tile's
+    memory does not grow with the image.
 
     Args:
         network: Network of any width and depth.
@@ -143,7 +143,8 @@ def paint_any_tiled(
     device = network.encoder.device
     images = extend(images)
     region = None if region is None else extend(region)
-    own, deepest = _measure(network, images, tile_size, region)
+    disturbed = _disturb(network, images, weights, tile_size)
+    own, deepest = _measure(network, disturbed, tile_size, region)
     own = {tap: smoothing(tap, gaussian) for tap, gaussian in own.items()}
     transport = network.transport(own, styles, weights)
     deep: Tensor | None = None
@@ -157,7 +158,7 @@ def paint_any_tiled(
     assert deep is not None
     result, parts, areas = torch.empty_like(images), [], []
     for tile, seen in _fine_tiles(images, tile_size):
-        maps = network.encode(_outer(images, seen).to(device), _FINE_TAPS)
+        maps = network.encode(_outer(disturbed, seen).to(device), _FINE_TAPS)
         # Of what was encoded only that is handed on which saw all it sees in the whole image.
         maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in _FINE_TAPS}
         rows, columns = (slice(span.start // GRID, span.stop // GRID) for span in (tile.rows, tile.columns))
@@ -166,11 +167,23 @@ def paint_any_tiled(
         parts.append(Gaussian.of(painted, weight))
         areas.append(_area(painted, weight))
         _place(result, tile, 1).copy_(painted)
+    del disturbed
     color_map = transport.color_map(smoothing(PAINTED, Gaussian.merged(parts, areas)))
     for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, 0, GRID):
         painted, image = _outer(result, tile), _outer(images, tile)
         painted.copy_(network.finish(painted.to(device), color_map, image.to(device), transport))
     return result[..., :height, :width]
+
+
+def _disturb(network: AnyStyleNet, images: Tensor, weights: Tensor | None, tile_size: int) -> Tensor:
+    if not network.noise:
+        return images
+    disturbed = torch.empty_like(images)
+    for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, NOISE_REACH, GRID):
+        part = _outer(images, tile).to(network.encoder.device)
+        part = network.disturb(part, weights, tile.rows.start, tile.columns.start)
+        _place(disturbed, tile, 1).copy_(_inner(part, tile, 1))
+    return disturbed
 
 
 def _measure(

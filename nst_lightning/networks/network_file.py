@@ -79,7 +79,7 @@ class NetworkCard:
         features: Digest of the encoder that the network itself has; empty for none.
     """
 
-    architecture: dict[str, int | str]
+    architecture: dict[str, int | float | str]
     styles: tuple[str, ...]
     encoder: str
     kind: str = "transformer"
@@ -101,7 +101,8 @@ class NetworkCard:
     def from_dict(cls, saved: Mapping[str, Any]) -> NetworkCard:
         """Return the card that `as_dict` was made of; raise KeyError, TypeError or ValueError for anything else."""
         architecture = {
-            str(key): value if isinstance(value, str) else int(value) for key, value in saved["architecture"].items()
+            str(key): value if isinstance(value, str | float) else int(value)
+            for key, value in saved["architecture"].items()
         }
         kind = str(saved.get("kind", "transformer"))
         features = str(saved.get("features", ""))

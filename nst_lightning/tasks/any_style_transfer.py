@@ -8,7 +8,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from nst_lightning.data.any_style_data import AnyStyleBatch
-from nst_lightning.encoders.topology import INPUT
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.losses.loss import Features, Loss, LossTerm
 from nst_lightning.losses.objective import Targets
@@ -93,7 +92,11 @@ class AnyStyleTransfer(NetworkTraining):
     def _evaluate(self, batch: AnyStyleBatch, batch_idx: int, strength: float) -> tuple[Tensor, dict[str, Tensor]]:
         contents, styles = extend(batch.contents), extend(batch.styles)
         own_style = self.training and batch_idx % _IDENTITY_EVERY == 0
-        maps, of_contents = self._encode(contents, "content", *(["style"] if own_style else []))
+        weights = contents.new_tensor([strength])
+        disturbed = self.network.disturb(contents, weights, *_position_of(batch_idx))
+        if own_style:  # it is to stay as it is, without the noise too
+            disturbed = _with_last(disturbed, contents)
+        maps, of_contents = self._encode(contents, "content", *(["style"] if own_style else []), read=disturbed)
         of_styles, references = self._encode(styles, "style")
         own, others = describe(maps), describe(of_styles)
         if own_style:
@@ -109,9 +112,9 @@ class AnyStyleTransfer(NetworkTraining):
             else:
                 measured = loss.measure(of_contents) if loss.reference == "content" else {}
                 terms.append(LossTerm(loss, loss.name, loss.prepare(measured)))
-        transport = self.network.transport(own, [others], contents.new_tensor([strength]))
+        transport = self.network.transport(own, [others], weights)
         # Its colors are not moved at last, as they are when the network is used: it is to come near them by itself.
-        painted = self.network.fade(self.network.paint(maps, transport), maps[INPUT], transport)
+        painted = self.network.fade(self.network.paint(maps, transport), contents, transport)
         total, found = self.objective(painted, Targets(terms))
         if own_style:
             difference = self.identity * F.mse_loss(painted[-1:], contents[-1:])
@@ -119,13 +122,24 @@ class AnyStyleTransfer(NetworkTraining):
         return total, found
 
     @torch.no_grad()
-    def _encode(self, images: Tensor, *references: str) -> tuple[Features, Features]:
-        """Return what the network reads of images, and what the losses do that have these references."""
+    def _encode(self, images: Tensor, *references: str, read: Tensor | None = None) -> tuple[Features, Features]:
+        """Return what the network reads of images, and what the losses do that have these references.
+
+        Args:
+            images: Images.
+            references: References of the losses.
+            read: Images that the network reads; `None` for the same.
+        """
         taps = self.objective.taps(*references)
-        if self.encoder is self.network.encoder:
+        if self.encoder is self.network.encoder and (read is None or not self.network.noise):
             both = self.network.encode(images, [*STYLE_TAPS, *taps])
             return both, both
-        return self.network.encode(images), self.encoder(images, taps) if taps else {}
+        return self.network.encode(images if read is None else read), self.encoder(images, taps) if taps else {}
+
+
+def _position_of(step: int) -> tuple[int, int]:
+    """Return where in the field of noise the images of a step are: no two steps within 2,000 see the same noise."""
+    return 1021 * step % 8192, 2039 * step % 8192
 
 
 def _with_last(batch: Tensor, other: Tensor) -> Tensor:

@@ -15,22 +15,22 @@ from nst_lightning.errors import UserError
 from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet
 from nst_lightning.networks.any_style_painting import paint_any_tiled
 from nst_lightning.networks.gaussians import Gaussian
-from nst_lightning.networks.network_file import load_network, save_network
+from nst_lightning.networks.network_file import NetworkCard, load_network, save_network
 from tests.helpers.inputs import make_encoder
 
 
-@pytest.fixture(scope="module")
-def network() -> AnyStyleNet:
-    """A tiny decoder that looks at the style's statistics."""
+@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["plain", "noise"])
+def network(request: pytest.FixtureRequest) -> AnyStyleNet:
+    """A tiny decoder that looks at the style's statistics, without noise and with it."""
     torch.manual_seed(0)
-    network = AnyStyleNet(width=4, blocks=1, described=6).eval()
+    network = AnyStyleNet(width=4, blocks=1, described=6, noise=request.param).eval()
     nn.init.normal_(network.modulate.weight, 0, 0.3)
     return network.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def precise(network: AnyStyleNet) -> AnyStyleNet:
-    twin = AnyStyleNet(width=4, blocks=1, described=6).eval().requires_grad_(False)
+    twin = AnyStyleNet(width=4, blocks=1, described=6, noise=network.noise).eval().requires_grad_(False)
     twin.load_state_dict(network.state_dict())
     return twin.double()
 
@@ -50,6 +50,7 @@ def test_strength_0_is_the_photograph_and_1_is_not(network: AnyStyleNet) -> None
     assert len({round(distance, 6) for distance in distances}) == 4
 
 
+@pytest.mark.parametrize("network", [0.0], indirect=True)  # of noise there is more at a higher strength
 def test_a_photograph_in_its_own_style_is_painted_at_any_strength_alike(network: AnyStyleNet) -> None:
     image = picture(40, 56)
     styles = [network.measure(image)]
@@ -132,6 +133,20 @@ def test_statistics_of_the_tiles_alone_would_show(network: AnyStyleNet) -> None:
     assert float((halves - network(image, styles)).abs().max()) > 0.05
 
 
+def test_noise_is_seen_where_the_image_is_flat_and_comes_with_the_strength(network: AnyStyleNet) -> None:
+    image = torch.full((1, 3, 64, 64), 0.5)
+    for weights, wanted in ((None, 0.3), (torch.tensor([0.25, 0.25]), 0.15), (torch.tensor([2.0]), 0.3)):
+        added = network.disturb(image, weights) - image
+        assert float(added.square().mean().sqrt()) == pytest.approx(wanted if network.noise else 0, rel=0.3)
+        assert torch.equal(network.disturb(image[..., 8:, 16:], weights, 8, 16) - 0.5, added[..., 8:, 16:])
+
+
+def test_a_file_of_before_has_no_noise(network: AnyStyleNet) -> None:
+    saved = NetworkCard.of(network, [], "").as_dict()
+    del saved["architecture"]["noise"]
+    assert AnyStyleNet(**NetworkCard.from_dict(saved).architecture).noise == 0
+
+
 def test_statistics_are_those_of_the_encoders_maps(network: AnyStyleNet) -> None:
     style = picture(32, 48)
     measured = network.measure(style)
@@ -176,5 +191,7 @@ def test_a_card_of_an_unknown_kind(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range() -> None:
-    with pytest.raises(UserError, match="at least 1 and 0 blocks, but 0, 64 and 2"):
+    with pytest.raises(UserError, match="blocks and noise of at least 0, but 0, 64, 2 and 0 were given"):
         AnyStyleNet(width=0)
+    with pytest.raises(UserError, match=r"but 16, 64, 2 and -0\.1 were given"):
+        AnyStyleNet(noise=-0.1)

@@ -12,11 +12,11 @@ from nst_lightning.networks.any_style_painting import paint_in_styles
 from nst_lightning.networks.gaussians import Gaussian
 
 
-@pytest.fixture(scope="module")
-def network() -> AnyStyleNet:
-    """A tiny decoder that looks at the style's statistics, in float64."""
+@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["plain", "noise"])
+def network(request: pytest.FixtureRequest) -> AnyStyleNet:
+    """A tiny decoder that looks at the style's statistics, in float64, without noise and with it."""
     torch.manual_seed(0)
-    network = AnyStyleNet(width=4, blocks=1, described=6).eval()
+    network = AnyStyleNet(width=4, blocks=1, described=6, noise=request.param).eval()
     nn.init.normal_(network.modulate.weight, 0, 0.3)
     return network.requires_grad_(False).double()
 
@@ -109,7 +109,7 @@ def test_all_statistics_of_the_image_are_smoothed(tile_size: int | None, network
 
     found = paint_in_styles(network, image, styles[:1], weights, tile_size=tile_size, smoothing=smoothing)
     assert sorted(names) == sorted([*STYLE_TAPS, PAINTED])
-    maps = network.encode(image)
+    maps = network.encode(network.disturb(image, weights))
     transport = network.transport(seen, styles[:1], weights)
     painted = network.paint(maps, transport)
     wanted = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)

@@ -19,6 +19,7 @@ from nst_lightning.losses import ContentLoss, TemporalLoss, TotalVariationLoss, 
 from nst_lightning.losses.objective import Objective, References
 from nst_lightning.networks.any_style import AnyStyleNet, describe
 from nst_lightning.networks.network_file import load_network
+from nst_lightning.networks.noise import with_noise
 from nst_lightning.networks.transformer import TransformerNet
 from nst_lightning.runs.fit_command import check_compatible
 from nst_lightning.tasks.any_style_transfer import AnyStyleTransfer
@@ -42,10 +43,10 @@ def data(tmp_path: Path):
 
 @pytest.fixture
 def model(encoder_file: str):
-    def make(**options) -> AnyStyleTransfer:
+    def make(noise: float = 0.2, **options) -> AnyStyleTransfer:
         torch.manual_seed(0)
         return AnyStyleTransfer(
-            AnyStyleNet(encoder_file, width=4, blocks=1, described=4),
+            AnyStyleNet(encoder_file, width=4, blocks=1, described=4, noise=noise),
             content=ContentLoss(["relu2_2"], weight=2.0),
             style=WassersteinStyleLoss(["relu1_1", "relu3_1"], weight=5.0),
             variation=TotalVariationLoss(weight=3.0),
@@ -81,39 +82,46 @@ def images(seed: int) -> torch.Tensor:
 
 
 def unfinished(network: AnyStyleNet, contents: torch.Tensor, styles: torch.Tensor, weights=None) -> torch.Tensor:
-    """What the network paints before the result is given the style's colors."""
+    """What the network paints of what it reads, before the result is given the style's colors."""
     maps = network.encode(contents)
     return network.paint(maps, network.transport(describe(maps), [network.measure(styles)], weights))
 
 
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("step", [0, 1])
-def test_the_loss_is_the_mean_of_what_each_image_would_be_painted_for(own, step, model, tmp_path, trainer) -> None:
-    """In each second step the last image is its own style."""
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_the_loss_is_the_mean_of_what_each_image_would_be_painted_for(
+    own, step, noise, model, tmp_path, trainer
+) -> None:
+    """In each second step the last image is its own style, and read without noise."""
     encoder = None if own else VGG19(make_encoder(tmp_path / "other.safetensors", seed=9), padding="replicate")
-    task = model(encoder=encoder, weaker=0.0, identity=7.0)
+    task = model(noise, encoder=encoder, weaker=0.0, identity=7.0)
     task.trainer = trainer(log_every_n_steps=100)
     contents, larger = images(1), images(2).repeat(1, 1, 2, 1)
     loss = task.training_step(AnyStyleBatch(contents, larger), step)
     expected = 0.0
     for index in range(3):
         content = contents[index : index + 1]
-        style = content if step == 0 and index == 2 else larger[index : index + 1]
-        painted = unfinished(task.network, content, style)
+        itself = step != 1 and index == 2
+        style = content if itself else larger[index : index + 1]
+        # Of each step another part of the field of noise.
+        read = content if itself else with_noise(content, noise, 1021 * step, 2039 * step)
+        painted = unfinished(task.network, read, style)
         objective = Objective(task.encoder, task.objective.losses)
         loss_of_one = objective(painted, objective.measure(References(content, [style], [1.0])))[0]
         expected += float(loss_of_one.detach()) / 3
-    if step == 0:
+    if step != 1:
         expected += 7 * float((painted - contents[2:]).detach().square().mean())
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_style_counts_the_square_of_the_strength(model) -> None:
+    """And the noise the strength."""
     task = model()
     batch = AnyStyleBatch(images(1), images(2))
     _, terms = task._evaluate(batch, 1, 0.5)
     weights = torch.tensor([0.5])
-    painted = unfinished(task.network, batch.contents, batch.styles, weights)
+    painted = unfinished(task.network, with_noise(batch.contents, 0.1, 1021, 2039), batch.styles, weights)
     loss = task.objective.losses[1]
     encoder = task.encoder
     targets = loss.prepare(loss.measure(encoder(batch.styles, loss.taps)))
