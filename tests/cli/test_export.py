@@ -96,7 +96,7 @@ def test_a_model_that_paints_something_else_is_refused(wrong: str, monkeypatch: 
 
     def write(model: export.Portable, path: Path) -> export.Run:
         path.touch()
-        return lambda images, weights: change(network(images, weights))
+        return lambda *inputs: change(network(*inputs))
 
     monkeypatch.setitem(export.WRITERS, ".onnx", write)
     with pytest.raises(UserError, match=r"differs from PyTorch by .* at 123×97 pixels"):
@@ -166,14 +166,55 @@ def test_a_network_of_any_style_with_its_styles(
     torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=0.5 / 255)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_statistics_as_an_input_are_what_the_second_file_measures(
+    suffix: str, tmp_path: Path, any_style_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of pictures that neither file has seen, and with noise, as the network itself paints."""
+    noisy = load_network(any_style_file)[0]
+    assert isinstance(noisy, AnyStyleNet)
+    noisy.noise = 0.1
+    save_network(noisy, tmp_path / "noisy.safetensors", [], noisy.encoder.digest)
+    target, measure = (tmp_path / f"model{middle}{suffix}" for middle in ("", ".measure"))
+    assert main(["export", str(tmp_path / "noisy.safetensors"), str(target), "--styles", "2"]) == 0
+    assert capsys.readouterr().out == f"{target}\n{measure}\n"
+    network, _ = load_network(tmp_path / "noisy.safetensors")
+    assert isinstance(network, AnyStyleNet)
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(1, 3, 40, 104, generator=generator) * torch.linspace(0, 1, 104)
+    first, second = (torch.rand(1, 3, 48, side, generator=generator) for side in (56, 72))
+    weights = torch.tensor([0.5, 0.2])
+
+    def run(path: Path, **inputs: torch.Tensor) -> torch.Tensor:
+        if suffix == ".onnx":
+            session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
+            (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+            return torch.from_numpy(found)
+        with torch.no_grad():
+            found = torch.export.load(path).module()(*inputs.values())
+        assert isinstance(found, torch.Tensor)
+        return found
+
+    statistics = torch.cat([run(measure, images=each) for each in (first, second)])
+    found = run(target, images=image, weights=weights, statistics=statistics)
+    wanted = network(image, [network.measure(first), network.measure(second)], weights).detach()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.5 / 255)
+    other = run(target, images=image, weights=weights, statistics=statistics.flip(0))
+    assert float((other - wanted).abs().max()) > 0.05
+
+
 def test_what_a_network_of_any_style_needs(
     tmp_path: Path, any_style_file: str, style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    onnx = str(tmp_path / "a.onnx")
     for words, message in (
-        ([any_style_file, str(tmp_path / "a.onnx")], "give --style painting.jpg, or .safetensors"),
+        ([any_style_file, onnx, "--styles", "0"], "--styles is at least 1, but 0 was given"),
+        ([any_style_file, onnx, "--style", style, "--styles", "2"], "leave one out"),
         ([any_style_file, str(tmp_path / "a.ts"), "--style", style], "exported as .onnx, .pt2, .safetensors"),
-        (["starry", str(tmp_path / "a.onnx"), "--style", style], "this one has styles of its own"),
-        ([any_style_file, str(tmp_path / "a.onnx"), "--style", "gone.png"], "found nothing at gone.png"),
+        (["starry", onnx, "--style", style], "this one has styles of its own"),
+        (["starry", onnx, "--styles", "2"], "this one has styles of its own"),
+        ([any_style_file, onnx, "--style", "gone.png"], "found nothing at gone.png"),
     ):
         assert main(["export", *words]) == 2
         assert message in capsys.readouterr().err
