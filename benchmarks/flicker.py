@@ -1,14 +1,15 @@
 """How much a painted video flickers: `nst predict`, and `nst video` with and without what it does against it.
 
-    python benchmarks/flicker.py [--ways predict alone warped temporal] [--seconds 5] [--size 256] [--folder FOLDER]
+    python benchmarks/flicker.py [--ways predict any alone warped temporal] [--seconds 5] [--size 256] [--folder FOLDER]
 
 The clip is benchmarks/flicker_clip.py's, with a tone: its motion is known, and so is which pixel was to be seen in the
-frame before. `predict` paints each frame in one pass; `alone` optimizes each by itself (`nst batch` of the frames);
-`warped` starts each from the painting before, moved along; `temporal` is `nst video` as it comes, which also asks for
-that painting where it is seen again. `none` is the clip itself: the least that can be measured, since a frame taken
-between pixel centers is softer. Figures: the mean absolute difference between a frame and the one before moved along
-the true flow, in 1/255, and the root of the mean squared one, each a mean over the clip. Videos stay in FOLDER. In
-flicker.json, beside this file, a row takes the place of an earlier one of that way and clip.
+frame before. `predict` paints each frame in one pass, `any` likewise by the network of any style (of sample:starry);
+`alone` optimizes each by itself (`nst batch` of the frames); `warped` starts each from the painting before, moved
+along; `temporal` is `nst video` as it comes, which also asks for that painting where it is seen again. `none` is the
+clip itself: the least that can be measured, since a frame taken between pixel centers is softer. Figures: the mean
+absolute difference between a frame and the one before moved along the true flow, in 1/255, and the root of the mean
+squared one, each a mean over the clip. Videos stay in FOLDER. In flicker.json, beside this file, a row takes the place
+of an earlier one of that way and clip.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ def paint(way: str, clip: Path, folder: Path, size: int, rest: list[str]) -> lis
     target = folder / f"{way}.mp4"
     if way == "none":
         return [frame.pixels for frame in read_frames(clip)]
-    if way == "predict":
-        nst("predict", "--data.images", str(clip), "--output.folder", str(folder / way))
+    if way in ("predict", "any"):
+        style = ["--data.style", "sample:starry"] if way == "any" else []
+        nst("predict", "--data.images", str(clip), "--output.folder", str(folder / way), *style)
         target = folder / way / clip.name
     elif way == "alone":
         frames, painted = folder / "frames", folder / way
@@ -104,7 +106,7 @@ def measure(clip: FlickerClip, frames: list[Tensor]) -> dict[str, float]:
 def main() -> None:
     """Measure, print the table, write the JSON beside it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ways = ["predict", "alone", "warped", "temporal"]
+    ways = ["predict", "any", "alone", "warped", "temporal"]
     parser.add_argument("--ways", nargs="*", default=ways, choices=ways)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--size", type=int, default=256, help="long side of the frames, pixels; 4:3")
