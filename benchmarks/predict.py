@@ -163,7 +163,8 @@ def main() -> None:
             print(f"{{size:6d}} {{all:8.2f}} {{steady:8.2f}} {{bare:8.2f}} {ratios}".format(**row), flush=True)
     table = Path(__file__).with_suffix(".json")
     measured = [case_of(row) for row in rows]
-    rows += [row for row in json.loads(table.read_text()) if case_of(row) not in measured]
+    before = json.loads(table.read_text()) if table.exists() else []
+    rows += [row for row in before if case_of(row) not in measured]
     table.write_text(json.dumps(rows, indent=2) + "\n")
 
 
