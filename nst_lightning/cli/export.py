@@ -66,7 +66,6 @@ def run(args: Sequence[str]) -> int:
         return 0
     names = [Path(path).name for path in options.style] or list(card.styles)
     models = _portables(network.requires_grad_(False), options.style, options.styles, target)
-    check_overwriting([WrittenFile(path, str(path)) for path in models], read)
     for path, model in models.items():
         _write(model, path)
         _log.info("model: %s (inputs: %s)", path, _described(model, names))
