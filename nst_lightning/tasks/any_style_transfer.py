@@ -138,7 +138,7 @@ class AnyStyleTransfer(NetworkTraining):
 
 
 def _position_of(step: int) -> tuple[int, int]:
-    """Return where in the field of noise the images of a step are: no two steps within 2,000 see the same noise."""
+    """Return where in the field of noise the images of a step are: each of 8,192 steps sees another part."""
     return 1021 * step % 8192, 2039 * step % 8192
 
 
