@@ -134,8 +134,8 @@ Turn a network that paints in one pass into a file that other programs run. It t
 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It is made for one picture at a
 time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone refuses smaller ones; .ts and .torchscript
 take several pictures at once, .onnx and .pt2 refuse them. Of a network of any style the pictures have sides that are
-multiples of {GRID}; the styles are measured now, or else their statistics, (S, D), are a third input, and a second
-file, such as model.measure.onnx, measures a style.""",
+multiples of {GRID}, or of {2 * GRID} where it paints drafts, as the shipped one does; the styles are measured now, or
+else their statistics, (S, D), are a third input, and a second file, such as model.measure.onnx, measures a style.""",
     )
     parser.add_argument("network", help="a .ckpt of nst fit, a .safetensors file, or a shipped network")
     parser.add_argument(

@@ -25,13 +25,16 @@ the photograph's grain and paints no strokes."""
 
 GRID = 8  # pixels: one position of relu4_1
 _COLOR_RIDGE = 0.005  # lower than that of features: what is painted has hardly any noise to be amplified
+DRAFTED_TAP = "relu2_1"
+"""Finer layer that joins where a draft has been painted: its strokes are there already, and edges become clean."""
+
 PAINTED = "painted"
 """Name of the statistics of the colors that are painted, beside those of `STYLE_TAPS`."""
 
 _FADE = 0.25  # strength below which the photograph itself is mixed in
 
 Statistics = Mapping[str, Gaussian]
-"""Description of an image's style: the Gaussian of each of `STYLE_TAPS`."""
+"""Description of an image's style: the Gaussian of each of `STYLE_TAPS` at each resolution (`name_at`)."""
 
 Smoothing = Callable[[str, Gaussian], Gaussian]
 """Function of the name and value of one of an image's statistics, which returns the one to paint by: in a video, one
@@ -42,7 +45,7 @@ class Transport(NamedTuple):
     """What one image is painted by, for a whole image or any part of it.
 
     Attributes:
-        maps: Map of each of `MOVED_TAPS`.
+        maps: Map of each of `MOVED_TAPS`, and of `DRAFTED_TAP` where a draft has been painted.
         modulation: Factors and offsets of the decoder's channels, `(N, 2 * channels)`.
         colors: Weights and Gaussians of the colors that the painted image is given at last.
         opacity: Weight of what the decoder paints, the rest being the image itself: `(N, 1, 1, 1)` in [0, 1].
@@ -132,6 +135,11 @@ class AnyStyleNet(nn.Module):
     The style's statistics also scale and shift the decoder's channels (Ghiasi et al. 2017), and at last the painted
     image's colors are moved in the same way as the features.
 
+    Broad strokes are painted in a draft, of the image at half of its resolution in the style of the painting at half of
+    its own; the image's finer details are added to it (`with_draft`), and the same network paints the result once more.
+    Lin et al. ("Drafting and Revision: Laplacian Pyramid Network for Fast High-Quality Artistic Style Transfer", 2021)
+    have a network for one style at each resolution. Where a draft has been painted, a finer layer joins the decoder.
+
     The decoder normalizes nothing, and statistics are means over positions: so any part of an image can be painted by
     itself, once the whole has been measured, and finished once the whole has been painted.
 
@@ -147,9 +155,11 @@ class AnyStyleNet(nn.Module):
         noise: Standard deviation, on the images' scale, of the noise that an image is given where it is flat before it
             is encoded (`with_noise`), at strengths from 1 on; proportional to the strength below. Of a flat part
             nothing can be painted but one regular pattern: noise makes strokes of it. 0 for none.
+        drafts: Number of times that the resolution is halved for a draft to be painted first. 0 for none.
+        draft_strength: Strength of drafts at a strength of 1.
 
     Raises:
-        UserError: If a number is below 1 (`blocks` and `noise`: below 0).
+        UserError: If `width` or `described` is below 1, or another number below 0.
 
     Example:
         >>> network = AnyStyleNet(width=4, blocks=1).eval()
@@ -159,19 +169,30 @@ class AnyStyleNet(nn.Module):
     """
 
     def __init__(
-        self, weights: str = "compact", width: int = 16, blocks: int = 2, described: int = 64, noise: float = 0.0
+        self,
+        weights: str = "compact",
+        width: int = 16,
+        blocks: int = 2,
+        described: int = 64,
+        noise: float = 0.0,
+        drafts: int = 0,
+        draft_strength: float = 0.6,
     ) -> None:
         super().__init__()
-        if min(width, described) < 1 or min(blocks, noise) < 0:
+        if min(width, described) < 1 or min(blocks, noise, drafts, draft_strength) < 0:
             raise UserError(
-                f"a network of any style needs a width and a description of at least 1, and blocks and noise of at "
-                f"least 0, but {width}, {described}, {blocks} and {noise:g} were given."
+                f"a network of any style needs a width and a description of at least 1, and blocks, noise, drafts and "
+                f"their strength of at least 0, but {width}, {described}, {blocks}, {noise:g}, {drafts} and "
+                f"{draft_strength:g} were given."
             )
         self.weights = weights
         self.width = width
         self.blocks = blocks
         self.described = described
         self.noise = noise
+        self.drafts = drafts
+        self.draft_strength = draft_strength
+        self.grid = GRID * 2**drafts
         self.encoder = VGG19(weights, padding="replicate")
         channels = [self.encoder.width(f"conv{block}_1") for block in (1, 2, 3, 4)]
         deep = 8 * width
@@ -180,7 +201,7 @@ class AnyStyleNet(nn.Module):
         self.levels = nn.ModuleList(
             [
                 _Level(deep, channels[2] + 3, 4 * width),
-                _Level(4 * width, 0, 2 * width),
+                _Level(4 * width, channels[1] if drafts else 0, 2 * width),
                 _Level(2 * width, 0, width),
             ]
         )
@@ -195,6 +216,8 @@ class AnyStyleNet(nn.Module):
     def architecture(self) -> dict[str, int | float | str]:
         """Return the arguments that make a network like this one."""
         numbers = {"width": self.width, "blocks": self.blocks, "described": self.described, "noise": self.noise}
+        if self.drafts:
+            numbers |= {"drafts": self.drafts, "draft_strength": self.draft_strength}
         return {"weights": self.weights, **numbers}
 
     def disturb(self, images: Tensor, weights: Tensor | None = None, row: int = 0, column: int = 0) -> Tensor:
@@ -219,27 +242,56 @@ class AnyStyleNet(nn.Module):
 
     @torch.no_grad()
     def measure(self, images: Tensor, part: Tensor | None = None) -> dict[str, Gaussian]:
-        """Return the statistics of images.
+        """Return the statistics of images, at each resolution that they are painted at.
 
         Args:
             images: sRGB in [0, 1], `(N, 3, H, W)`, of any size.
             part: Weight of each pixel, `(1, 1, H, W)`, at least 0; `None` for equal ones.
         """
-        return describe(self.encode(extend(images)), None if part is None else extend(part))
+        return self.statistics(extend(images, self.grid), None if part is None else extend(part, self.grid))
 
-    def transport(self, own: Statistics, styles: Sequence[Statistics], weights: Tensor | None = None) -> Transport:
+    def statistics(self, images: Tensor, part: Tensor | None = None, finest: int = 0) -> dict[str, Gaussian]:
+        """Return the statistics of images that need no extension.
+
+        Args:
+            images: As in `measure`, sides multiples of `grid`.
+            part: As in `measure`.
+            finest: Number of halvings of the finest resolution that is measured.
+        """
+        statistics = {}
+        for level in range(self.drafts + 1):
+            if level:
+                images, part = halve(images), None if part is None else halve(part)
+            if level >= finest:
+                described = describe(self.encode(images), part)
+                statistics.update({name_at(tap, level): gaussian for tap, gaussian in described.items()})
+        return statistics
+
+    @property
+    def statistic_names(self) -> list[str]:
+        """Names of an image's statistics, in the order in which they are measured."""
+        return [name_at(tap, level) for level in range(self.drafts + 1) for tap in STYLE_TAPS]
+
+    def statistic_width(self, name: str) -> int:
+        """Return the number of channels that a statistic is of."""
+        tap = name.partition("@")[0]
+        return 3 if tap == INPUT else self.encoder.width(tap.replace("relu", "conv"))
+
+    def transport(
+        self, own: Statistics, styles: Sequence[Statistics], weights: Tensor | None = None, drafted: bool = False
+    ) -> Transport:
         """Return what an image is painted by.
 
         Args:
-            own: Statistics of the image, or of a batch of `N`.
-            styles: Statistics of each style, of a batch of 1 or `N`.
-            weights: As in `forward`.
+            own: Statistics of the image at one resolution, or of a batch of `N`.
+            styles: Statistics of each style at this resolution (`at_level`), of a batch of 1 or `N`.
+            weights: As in `forward`, for this resolution.
+            drafted: Whether the image has a draft in it.
         """
-        if weights is None:
-            weights = own[INPUT].mean.new_full((len(styles),), 1 / len(styles))
+        weights = equal_parts(weights, styles, own[INPUT].mean)
         strength = weights.sum()
         maps, described = {}, []
-        for tap in MOVED_TAPS:
+        for tap in (*MOVED_TAPS, DRAFTED_TAP) if drafted else MOVED_TAPS:
             identity = torch.eye(own[tap].mean.shape[1], dtype=own[tap].mean.dtype, device=own[tap].mean.device)
             matrix, offset = (1 - strength) * identity, torch.zeros_like(own[tap].mean)
             for style, weight in zip(styles, weights, strict=True):
@@ -266,16 +318,33 @@ class AnyStyleNet(nn.Module):
         return x
 
     def decode_fine(self, deep: Tensor, maps: Mapping[str, Tensor], transport: Transport) -> Tensor:
-        """Return the painted image, not finished yet, of the result of `decode_deep` and the encoder's finer maps."""
+        """Return the painted image, not finished yet, of the result of `decode_deep` and the encoder's finer maps.
+
+        Args:
+            deep: Result of `decode_deep`.
+            maps: Maps of the encoder; of a draft `DRAFTED_TAP` too.
+            transport: What the image is painted by.
+        """
         modulations = self._split(transport.modulation)[1 + 2 * self.blocks :]
         features = transport.maps["relu3_1"](maps["relu3_1"])
         colors = transport.maps[INPUT](F.avg_pool2d(maps[INPUT], 4))
         joining = torch.cat([features.to(colors.dtype), colors], dim=1).to(self.leave.weight.dtype)
         x = self.levels[0](deep, joining, modulations[:3])
-        for index, level in enumerate(self.levels[1:], start=1):
-            x = level(x, None, modulations[3 * index : 3 * index + 3])
+        x = self.levels[1](x, self._finer(maps, transport), modulations[3:6])
+        x = self.levels[2](x, None, modulations[6:])
         painted: Tensor = self.leave(F.pad(x, (1, 1, 1, 1), mode="replicate"))
         return painted.to(maps[INPUT].dtype).sigmoid()
+
+    def _finer(self, maps: Mapping[str, Tensor], transport: Transport) -> Tensor | None:
+        """Return what joins at half of the resolution."""
+        if not self.drafts:
+            return None
+        dtype = self.leave.weight.dtype
+        if DRAFTED_TAP in transport.maps:
+            moved: Tensor = transport.maps[DRAFTED_TAP](maps[DRAFTED_TAP]).to(dtype)
+            return moved
+        count, _, height, width = maps[INPUT].shape
+        return maps[INPUT].new_zeros(count, self.encoder.width("conv2_1"), height // 2, width // 2, dtype=dtype)
 
     @staticmethod
     def fade(painted: Tensor, images: Tensor, transport: Transport) -> Tensor:
@@ -315,20 +384,94 @@ class AnyStyleNet(nn.Module):
             sRGB in [0, 1], `(N, 3, H, W)`.
         """
         height, width = images.shape[-2:]
-        extended = extend(images)
-        maps = self.encode(self.disturb(extended, weights))
-        region = None if region is None else extend(region)
-        own = {tap: smoothing(tap, gaussian) for tap, gaussian in describe(maps, region).items()}
-        transport = self.transport(own, styles, weights)
+        images, region = extend(images, self.grid), None if region is None else extend(region, self.grid)
+        weights = equal_parts(weights, styles, images)
+        return self.forward_at(0, images, styles, weights, region, smoothing)[..., :height, :width]
+
+    def forward_at(
+        self,
+        level: int,
+        images: Tensor,
+        styles: Sequence[Statistics],
+        weights: Tensor,
+        region: Tensor | None = None,
+        smoothing: Smoothing = unsmoothed,
+    ) -> Tensor:
+        """Return images painted at one resolution, after those below it.
+
+        Args:
+            level: Number of halvings of the resolution, up to `drafts`.
+            images: sRGB in [0, 1] at this resolution, `(N, 3, H, W)`, sides multiples of what `grid` is here.
+            styles: Statistics of each style at this resolution and below it.
+            weights: Weights of the styles, as in `forward`.
+            region: As in `forward`, at this resolution.
+            smoothing: As in `forward`.
+        """
+        drafted = level < self.drafts
+        if drafted:
+            smaller = None if region is None else halve(region)
+            draft = self.forward_at(level + 1, halve(images), styles, weights, smaller, smoothing)
+        weights = self.weights_at(level, weights)
+        maps = self.encode(with_draft(images, draft) if drafted else self.disturb(images, weights))
+        own = {tap: smoothing(name_at(tap, level), gaussian) for tap, gaussian in describe(maps, region).items()}
+        transport = self.transport(own, [at_level(style, level) for style in styles], weights, drafted)
         painted = self.paint(maps, transport)
-        color_map = transport.color_map(smoothing(PAINTED, Gaussian.of(painted, region)))
-        return self.finish(painted, color_map, extended, transport)[..., :height, :width]
+        colors = smoothing(name_at(PAINTED, level), Gaussian.of(painted, region))
+        return self.finish(painted, transport.color_map(colors), images, transport)
+
+    def weights_at(self, level: int, weights: Tensor) -> Tensor:
+        """Return the weights of the styles at a level's resolution: those of drafts are weaker."""
+        return weights * self.draft_strength if level else weights
 
 
-def extend(images: Tensor) -> Tensor:
-    """Return images with the last row and column repeated until both sides are multiples of `GRID`."""
+def name_at(tap: str, level: int) -> str:
+    """Return the name of a statistic at a resolution, of how many halvings.
+
+    Example:
+        >>> name_at("relu3_1", 0), name_at("relu3_1", 1)
+        ('relu3_1', 'relu3_1@2')
+    """
+    return f"{tap}@{2**level}" if level else tap
+
+
+def at_level(statistics: Statistics, level: int) -> dict[str, Gaussian]:
+    """Return those of the statistics that are of one resolution, named as `STYLE_TAPS` are."""
+    return {tap: statistics[name_at(tap, level)] for tap in STYLE_TAPS}
+
+
+def equal_parts(weights: Tensor | None, styles: Sequence[Statistics], like: Tensor) -> Tensor:
+    """Return weights, or equal ones at strength 1 for `None`."""
+    return like.new_full((len(styles),), 1 / len(styles)) if weights is None else weights
+
+
+def halve(images: Tensor) -> Tensor:
+    """Return images of half of the sides, which are even."""
+    return F.avg_pool2d(images, 2)
+
+
+def with_draft(images: Tensor, draft: Tensor) -> Tensor:
+    """Return images whose coarser part is that of a draft, the finer one their own.
+
+    The finest level of the images' Laplacian pyramid (Burt and Adelson 1983) on the draft.
+
+    Args:
+        images: sRGB in [0, 1], `(N, 3, H, W)`, even sides; or a part of images, whose outermost two pixels then differ
+            from the whole's.
+        draft: What is painted of `halve(images)`.
+
+    Example:
+        >>> images = torch.rand(1, 3, 8, 8)
+        >>> torch.equal(with_draft(images, halve(images)), images)
+        True
+    """
+    changed = F.interpolate(draft - halve(images), scale_factor=2.0, mode="bilinear", align_corners=False)
+    return (images + changed).clamp(0, 1)
+
+
+def extend(images: Tensor, grid: int = GRID) -> Tensor:
+    """Return images with the last row and column repeated until both sides are multiples of `grid`."""
     height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % GRID, 0, -height % GRID), mode="replicate")
+    return F.pad(images, (0, -width % grid, 0, -height % grid), mode="replicate")
 
 
 def describe(maps: Mapping[str, Tensor], part: Tensor | None = None) -> dict[str, Gaussian]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from nst_lightning.encoders.tiles import Span, Tile, grid_tiles, halo, stride_of
 from nst_lightning.images.guides import region_shares
 from nst_lightning.networks.any_style import (
+    DRAFTED_TAP,
     GRID,
     MOVED_TAPS,
     PAINTED,
@@ -18,14 +19,19 @@ from nst_lightning.networks.any_style import (
     AnyStyleNet,
     Smoothing,
     Statistics,
+    at_level,
     describe,
+    equal_parts,
     extend,
+    halve,
+    name_at,
     unsmoothed,
+    with_draft,
 )
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.networks.noise import NOISE_REACH
 
-_FINE_TAPS = MOVED_TAPS[:-1]  # what the decoder reads beside its deep map
+_FINE_TAPS = MOVED_TAPS[:-1]  # what the decoder reads beside its deep map, whether of a draft or not
 _FINE_REACH = 40
 """Pixels around a tile that its painted pixels depend on by way of the decoder's maps: 1 for the last convolution, for
 each level from the finest its 3 convolutions, and at each doubling half of the distance and one position more."""
@@ -111,13 +117,14 @@ def paint_any_tiled(
 ) -> Tensor:
     """Return `network(images, styles, weights, region, smoothing)`, holding no more than tiles at full resolution.
 
-    Passes over tiles. The first adds the network's noise, if it has any; the second measures the image, and keeps the
-    encoder's deepest map; the third turns that into the decoder's map of this resolution; the fourth encodes the finer
-    layers once more, and paints; the last gives the whole its colors. A tile is computed with all it depends on around
-    it, so that its own positions see what they see in the whole image; borders are replicated at the image's own only.
+    Passes over tiles, for each resolution from the coarsest on. The first adds the network's noise, or the draft; the
+    second measures the image, and keeps the encoder's deepest map; the third turns that into the decoder's map of this
+    resolution; the fourth encodes the finer layers once more, and paints; the last gives the whole its colors. A tile
+    is computed with all it depends on around it, so that its own positions see what they see in the whole image;
+    borders are replicated at the image's own only.
 
-    The two maps kept take 18 bytes a pixel in float32, the image, the image with noise and the result 12 each. A tile's
-    memory does not grow with the image.
+    The two maps kept take 18 bytes a pixel in float32, the image, the image with noise or draft and the result 12 each,
+    the image at half of the resolution and its draft 3 each. A tile's memory does not grow with the image.
 
     Args:
         network: Network of any width and depth.
@@ -140,13 +147,34 @@ def paint_any_tiled(
         True
     """
     height, width = images.shape[-2:]
+    images, region = extend(images, network.grid), None if region is None else extend(region, network.grid)
+    weights = equal_parts(weights, styles, images)
+    return _paint_at(network, 0, images, styles, weights, tile_size, region, smoothing)[..., :height, :width]
+
+
+def _paint_at(
+    network: AnyStyleNet,
+    level: int,
+    images: Tensor,
+    styles: Sequence[Statistics],
+    weights: Tensor,
+    tile_size: int,
+    region: Tensor | None,
+    smoothing: Smoothing,
+) -> Tensor:
+    """Return `network.forward_at` of the same arguments."""
     device = network.encoder.device
-    images = extend(images)
-    region = None if region is None else extend(region)
-    disturbed = _disturb(network, images, weights, tile_size)
-    own, deepest = _measure(network, disturbed, tile_size, region)
-    own = {tap: smoothing(tap, gaussian) for tap, gaussian in own.items()}
-    transport = network.transport(own, styles, weights)
+    drafted = level < network.drafts
+    draft: Tensor | None = None
+    if drafted:
+        smaller = None if region is None else halve(region)
+        draft = _paint_at(network, level + 1, halve(images), styles, weights, tile_size, smaller, smoothing)
+    weights = network.weights_at(level, weights)
+    read = _read(network, images, weights, tile_size, draft)
+    del draft
+    own, deepest = _measure(network, read, tile_size, region)
+    own = {tap: smoothing(name_at(tap, level), gaussian) for tap, gaussian in own.items()}
+    transport = network.transport(own, [at_level(style, level) for style in styles], weights, drafted)
     deep: Tensor | None = None
     reach = 1 + 2 * network.blocks  # of the convolutions of `decode_deep`
     for tile in grid_tiles(deepest.shape[-2], deepest.shape[-1], max(1, tile_size // 2), reach, 1):
@@ -156,34 +184,41 @@ def paint_any_tiled(
         _place(deep, tile, 1).copy_(part)
     del deepest
     assert deep is not None
+    taps = (*_FINE_TAPS, DRAFTED_TAP) if drafted else _FINE_TAPS
     result, parts, areas = torch.empty_like(images), [], []
     for tile, seen in _fine_tiles(images, tile_size):
-        maps = network.encode(_outer(disturbed, seen).to(device), _FINE_TAPS)
+        maps = network.encode(_outer(read, seen).to(device), taps)
         # Of what was encoded only that is handed on which saw all it sees in the whole image.
-        maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in _FINE_TAPS}
+        maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in taps}
         rows, columns = (slice(span.start // GRID, span.stop // GRID) for span in (tile.rows, tile.columns))
         painted = _inner(network.decode_fine(deep[..., rows, columns], maps, transport), tile, 1)
         weight = None if region is None else _place(region, tile, 1).to(device)
         parts.append(Gaussian.of(painted, weight))
         areas.append(_area(painted, weight))
         _place(result, tile, 1).copy_(painted)
-    del disturbed
-    color_map = transport.color_map(smoothing(PAINTED, Gaussian.merged(parts, areas)))
+    del read
+    color_map = transport.color_map(smoothing(name_at(PAINTED, level), Gaussian.merged(parts, areas)))
     for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, 0, GRID):
         painted, image = _outer(result, tile), _outer(images, tile)
         painted.copy_(network.finish(painted.to(device), color_map, image.to(device), transport))
-    return result[..., :height, :width]
+    return result
 
 
-def _disturb(network: AnyStyleNet, images: Tensor, weights: Tensor | None, tile_size: int) -> Tensor:
-    if not network.noise:
+def _read(network: AnyStyleNet, images: Tensor, weights: Tensor, tile_size: int, draft: Tensor | None) -> Tensor:
+    """Return what is encoded of images: with their draft, or else with noise."""
+    if draft is None and not network.noise:
         return images
-    disturbed = torch.empty_like(images)
-    for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, NOISE_REACH, GRID):
+    read = torch.empty_like(images)
+    reach = NOISE_REACH if draft is None else GRID
+    for tile in grid_tiles(images.shape[-2], images.shape[-1], tile_size, reach, GRID):
         part = _outer(images, tile).to(network.encoder.device)
-        part = network.disturb(part, weights, tile.rows.start, tile.columns.start)
-        _place(disturbed, tile, 1).copy_(_inner(part, tile, 1))
-    return disturbed
+        if draft is None:
+            part = network.disturb(part, weights, tile.rows.start, tile.columns.start)
+        else:
+            rows, columns = (slice(span.start // 2, span.stop // 2) for span in (tile.rows, tile.columns))
+            part = with_draft(part, draft[..., rows, columns].to(part.device))
+        _place(read, tile, 1).copy_(_inner(part, tile, 1))
+    return read
 
 
 def _measure(

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nst_lightning.encoders.topology import INPUT
-from nst_lightning.networks.any_style import GRID, STYLE_TAPS, AnyStyleNet, Statistics, describe
+from nst_lightning.networks.any_style import AnyStyleNet, Statistics
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.networks.transformer import TransformerNet
 
@@ -69,11 +68,10 @@ class PortableAnyStyle(Portable):
         styles: Statistics of each style.
     """
 
-    step = GRID
-
     def __init__(self, network: AnyStyleNet, styles: Sequence[Statistics]) -> None:
         super().__init__()
         self.network = network
+        self.step = network.grid
         self.statistics = styles
 
     def example(self, height: int, width: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
@@ -88,7 +86,7 @@ class PortableAnyStyle(Portable):
 
     def forward(self, images: Tensor, weights: Tensor) -> Tensor:
         """Paint `(1, 3, H, W)` in the blend `(S,)`."""
-        return _paint(self.network, images, self.statistics, weights)
+        return self.network.forward_at(0, images, self.statistics, weights)
 
 
 class PortableAnyStyleInput(Portable):
@@ -100,17 +98,17 @@ class PortableAnyStyleInput(Portable):
     """
 
     inputs = ("images", "weights", "statistics")
-    step = GRID
 
     def __init__(self, network: AnyStyleNet, styles: int) -> None:
         super().__init__()
         self.network = network
+        self.step = network.grid
         self.styles = styles
 
     def example(self, height: int, width: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """Return an image, weights of the styles, `(S,)`, and their packed statistics, `(S, D)`."""
         paintings = (_image(64, 64, generator) for _ in range(self.styles))
-        statistics = torch.cat([pack_statistics(self.network.measure(each)) for each in paintings])
+        statistics = torch.cat([pack_statistics(self.network.measure(each), self.network) for each in paintings])
         return _image(height, width, generator), _weights(self.styles, generator), statistics
 
     def expected(self, *inputs: Tensor) -> Tensor:
@@ -121,7 +119,7 @@ class PortableAnyStyleInput(Portable):
 
     def forward(self, images: Tensor, weights: Tensor, statistics: Tensor) -> Tensor:
         """Paint `(1, 3, H, W)` in the blend `(S,)` of styles `(S, D)`."""
-        return _paint(self.network, images, self._unpacked(statistics), weights)
+        return self.network.forward_at(0, images, self._unpacked(statistics), weights)
 
     def _unpacked(self, statistics: Tensor) -> list[dict[str, Gaussian]]:
         return [unpack_statistics(statistics[index : index + 1], self.network) for index in range(self.styles)]
@@ -136,11 +134,11 @@ class PortableMeasure(Portable):
 
     inputs = ("images",)
     output = "statistics"
-    step = GRID
 
     def __init__(self, network: AnyStyleNet) -> None:
         super().__init__()
         self.network = network
+        self.step = network.grid
 
     def example(self, height: int, width: int, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
         """Return an image."""
@@ -148,41 +146,39 @@ class PortableMeasure(Portable):
 
     def expected(self, *inputs: Tensor) -> Tensor:
         """Return the packed statistics that the network measures."""
-        return pack_statistics(self.network.measure(*inputs))
+        (images,) = inputs
+        return pack_statistics(self.network.measure(images), self.network)
 
     def forward(self, images: Tensor) -> Tensor:
         """Measure `(1, 3, H, W)`."""
-        return pack_statistics(describe(self.network.encode(images)))
+        return pack_statistics(self.network.statistics(images), self.network)
 
 
-def pack_statistics(statistics: Statistics) -> Tensor:
-    """Return statistics as one row for each image, `(N, D)`: of each of `STYLE_TAPS` the mean, then the covariance.
+def pack_statistics(statistics: Statistics, network: AnyStyleNet) -> Tensor:
+    """Return statistics as one row for each image, `(N, D)`: the mean of each, then its covariance.
+
+    Args:
+        statistics: Statistics that a network measured.
+        network: That network.
 
     Example:
         >>> network = AnyStyleNet(width=4, blocks=1)
         >>> statistics = network.measure(torch.rand(1, 3, 32, 32))
-        >>> unpacked = unpack_statistics(pack_statistics(statistics), network)
+        >>> unpacked = unpack_statistics(pack_statistics(statistics, network), network)
         >>> torch.equal(unpacked["relu3_1"].covariance, statistics["relu3_1"].covariance)
         True
     """
-    return torch.cat([value.flatten(1) for tap in STYLE_TAPS for value in statistics[tap]], dim=1)
+    return torch.cat([value.flatten(1) for name in network.statistic_names for value in statistics[name]], dim=1)
 
 
 def unpack_statistics(packed: Tensor, network: AnyStyleNet) -> dict[str, Gaussian]:
     """Return what `pack_statistics` was given, of a network's encoder."""
     statistics = {}
-    widths = {tap: network.encoder.width(tap.replace("relu", "conv")) if tap != INPUT else 3 for tap in STYLE_TAPS}
+    widths = {name: network.statistic_width(name) for name in network.statistic_names}
     parts = iter(torch.split(packed, [size for width in widths.values() for size in (width, width**2)], dim=1))
-    for tap, width in widths.items():
-        statistics[tap] = Gaussian(next(parts), next(parts).view(-1, width, width))
+    for name, width in widths.items():
+        statistics[name] = Gaussian(next(parts), next(parts).view(-1, width, width))
     return statistics
-
-
-def _paint(network: AnyStyleNet, images: Tensor, styles: Sequence[Statistics], weights: Tensor) -> Tensor:
-    maps = network.encode(network.disturb(images, weights))
-    transport = network.transport(describe(maps), styles, weights)
-    painted = network.paint(maps, transport)
-    return network.finish(painted, transport.color_map(Gaussian.of(painted)), images, transport)
 
 
 def _image(height: int, width: int, generator: torch.Generator | None) -> Tensor:

@@ -9,13 +9,24 @@ from torch import Tensor
 
 from nst_lightning.data.any_style_data import AnyStyleBatch
 from nst_lightning.encoders.vgg19 import VGG19
+from nst_lightning.errors import UserError
 from nst_lightning.losses.loss import Features, Loss, LossTerm
 from nst_lightning.losses.objective import Targets
-from nst_lightning.networks.any_style import STYLE_TAPS, AnyStyleNet, describe, extend
+from nst_lightning.networks.any_style import (
+    DRAFTED_TAP,
+    MOVED_TAPS,
+    STYLE_TAPS,
+    AnyStyleNet,
+    describe,
+    extend,
+    halve,
+    with_draft,
+)
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.tasks.network_training import NetworkTraining
 
 _IDENTITY_EVERY = 2  # steps in which the last image is its own style
+_DRAFTED_OF = 3  # of so many pairs of steps the first one is without a draft
 
 
 class AnyStyleTransfer(NetworkTraining):
@@ -34,6 +45,9 @@ class AnyStyleTransfer(NetworkTraining):
         content: Loss against the photograph.
         style: Loss against the style images.
         variation: Loss of the painted image itself, such as total variation.
+        moved: Loss against the photograph's features as they are moved to the style's statistics, of `MOVED_TAPS` and,
+            with drafts, `DRAFTED_TAP`: the content loss of Huang and Belongie 2017. The decoder learns to paint what it
+            is given, and no grain beside.
         extra_losses: Further losses.
         identity: Weight of the mean squared difference of pixels where an image is its own style.
         output: File to write the network to at the end (`.safetensors`, float16); `None` for no file.
@@ -57,6 +71,7 @@ class AnyStyleTransfer(NetworkTraining):
         content: Loss | None = None,
         style: Loss | None = None,
         variation: Loss | None = None,
+        moved: Loss | None = None,
         extra_losses: list[Loss] | None = None,
         identity: float = 20.0,
         output: str | None = None,
@@ -69,7 +84,7 @@ class AnyStyleTransfer(NetworkTraining):
         super().__init__(
             network,
             encoder or network.encoder,
-            (content, style, variation, *(extra_losses or ())),
+            (content, style, variation, moved, *(extra_losses or ())),
             output,
             weaker,
             optimizer,
@@ -77,6 +92,15 @@ class AnyStyleTransfer(NetworkTraining):
             decay,
         )
         self.identity = identity
+        self.moved = moved
+        if moved is not None:
+            known = {*MOVED_TAPS, *([DRAFTED_TAP] if network.drafts else [])}
+            if self.encoder is not network.encoder or not known.issuperset(moved.taps):
+                raise UserError(
+                    f"model.moved compares with the features that the decoder is given ({', '.join(sorted(known))}), "
+                    f"but reads {', '.join(moved.taps)} of {self.encoder.weights_name}; choose among those layers, "
+                    "and leave model.encoder out."
+                )
 
     def on_fit_start(self) -> None:
         """Convert both encoders once."""
@@ -90,19 +114,27 @@ class AnyStyleTransfer(NetworkTraining):
         return painted
 
     def _evaluate(self, batch: AnyStyleBatch, batch_idx: int, strength: float) -> tuple[Tensor, dict[str, Tensor]]:
-        contents, styles = extend(batch.contents), extend(batch.styles)
+        network = self.network
+        contents, styles = extend(batch.contents, network.grid), extend(batch.styles, network.grid)
         own_style = self.training and batch_idx % _IDENTITY_EVERY == 0
         weights = contents.new_tensor([strength])
-        disturbed = self.network.disturb(contents, weights, *_position_of(batch_idx))
-        if own_style:  # it is to stay as it is, without the noise too
-            disturbed = _with_last(disturbed, contents)
-        maps, of_contents = self._encode(contents, "content", *(["style"] if own_style else []), read=disturbed)
+        # By turns as at the coarsest resolution, with noise, and as at a finer one, with a draft.
+        drafted = network.drafts > 0 and (batch_idx // _IDENTITY_EVERY % _DRAFTED_OF != 0 or not self.training)
+        if drafted:
+            read = self._with_draft(contents, styles, weights)
+        else:
+            read = network.disturb(contents, weights, *_position_of(batch_idx))
+        if own_style:  # it is to stay as it is, without draft and noise too
+            read = _with_last(read, contents)
+        maps, of_contents = self._encode(contents, "content", *(["style"] if own_style else []), read=read)
         of_styles, references = self._encode(styles, "style")
         own, others = describe(maps), describe(of_styles)
         if own_style:
             others = {tap: Gaussian(*map(_with_last, others[tap], own[tap])) for tap in STYLE_TAPS}
         terms = []
         for loss in self.objective.losses:
+            if loss is self.moved:
+                continue
             if loss.reference == "style":
                 measured = loss.measure(references)
                 if own_style:
@@ -112,14 +144,25 @@ class AnyStyleTransfer(NetworkTraining):
             else:
                 measured = loss.measure(of_contents) if loss.reference == "content" else {}
                 terms.append(LossTerm(loss, loss.name, loss.prepare(measured)))
-        transport = self.network.transport(own, [others], weights)
+        transport = network.transport(own, [others], weights, network.drafts > 0)
+        if self.moved is not None:
+            given = self.moved.measure({tap: transport.maps[tap](maps[tap]) for tap in self.moved.taps})
+            terms.append(LossTerm(self.moved, self.moved.name, self.moved.prepare(given)))
+        if not drafted:
+            transport = transport._replace(maps={tap: transport.maps[tap] for tap in MOVED_TAPS})
         # Its colors are not moved at last, as they are when the network is used: it is to come near them by itself.
-        painted = self.network.fade(self.network.paint(maps, transport), contents, transport)
+        painted = network.fade(network.paint(maps, transport), contents, transport)
         total, found = self.objective(painted, Targets(terms))
         if own_style:
             difference = self.identity * F.mse_loss(painted[-1:], contents[-1:])
             total, found["identity"] = total + difference, difference.detach()
         return total, found
+
+    @torch.no_grad()
+    def _with_draft(self, contents: Tensor, styles: Tensor, weights: Tensor) -> Tensor:
+        """Return images with the drafts that the network paints of them now."""
+        statistics = self.network.statistics(styles, finest=1)
+        return with_draft(contents, self.network.forward_at(1, halve(contents), [statistics], weights))
 
     @torch.no_grad()
     def _encode(self, images: Tensor, *references: str, read: Tensor | None = None) -> tuple[Features, Features]:
@@ -131,7 +174,7 @@ class AnyStyleTransfer(NetworkTraining):
             read: Images that the network reads; `None` for the same.
         """
         taps = self.objective.taps(*references)
-        if self.encoder is self.network.encoder and (read is None or not self.network.noise):
+        if self.encoder is self.network.encoder and (read is None or read is images):
             both = self.network.encode(images, [*STYLE_TAPS, *taps])
             return both, both
         return self.network.encode(images if read is None else read), self.encoder(images, taps) if taps else {}

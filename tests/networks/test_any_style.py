@@ -12,25 +12,29 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
-from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet
+from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet, describe
 from nst_lightning.networks.any_style_painting import paint_any_tiled
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.networks.network_file import NetworkCard, load_network, save_network
 from tests.helpers.inputs import make_encoder
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["plain", "noise"])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"noise": 0.3}, {"noise": 0.3, "drafts": 1}, {"drafts": 2, "draft_strength": 0.8}],
+    ids=["plain", "noise", "draft", "drafts"],
+)
 def network(request: pytest.FixtureRequest) -> AnyStyleNet:
-    """A tiny decoder that looks at the style's statistics, without noise and with it."""
+    """A tiny decoder that looks at the style's statistics, without noise and drafts and with them."""
     torch.manual_seed(0)
-    network = AnyStyleNet(width=4, blocks=1, described=6, noise=request.param).eval()
+    network = AnyStyleNet(width=4, blocks=1, described=6, **request.param).eval()
     nn.init.normal_(network.modulate.weight, 0, 0.3)
     return network.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
 def precise(network: AnyStyleNet) -> AnyStyleNet:
-    twin = AnyStyleNet(width=4, blocks=1, described=6, noise=network.noise).eval().requires_grad_(False)
+    twin = AnyStyleNet(**network.architecture()).eval().requires_grad_(False)  # type: ignore[arg-type]
     twin.load_state_dict(network.state_dict())
     return twin.double()
 
@@ -50,7 +54,7 @@ def test_strength_0_is_the_photograph_and_1_is_not(network: AnyStyleNet) -> None
     assert len({round(distance, 6) for distance in distances}) == 4
 
 
-@pytest.mark.parametrize("network", [0.0], indirect=True)  # of noise there is more at a higher strength
+@pytest.mark.parametrize("network", [{}], indirect=True)  # of noise there is more at a higher strength
 def test_a_photograph_in_its_own_style_is_painted_at_any_strength_alike(network: AnyStyleNet) -> None:
     image = picture(40, 56)
     styles = [network.measure(image)]
@@ -60,7 +64,7 @@ def test_a_photograph_in_its_own_style_is_painted_at_any_strength_alike(network:
 
 def test_colors_are_those_of_the_style(network: AnyStyleNet) -> None:
     """Whatever the decoder paints."""
-    image, style, painted = picture(64, 80), 0.4 + 0.2 * picture(48, 48, 3), picture(64, 80, 4).flip(1)
+    image, style, painted = picture(64, 80), 0.4 + 0.2 * picture(64, 96, 3), picture(64, 80, 4).flip(1)
     transport = network.transport(network.measure(image), [network.measure(style)])
     found = Gaussian.of(network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport))
     wanted = Gaussian.of(style)
@@ -141,22 +145,44 @@ def test_noise_is_seen_where_the_image_is_flat_and_comes_with_the_strength(netwo
         assert torch.equal(network.disturb(image[..., 8:, 16:], weights, 8, 16) - 0.5, added[..., 8:, 16:])
 
 
-def test_a_file_of_before_has_no_noise(network: AnyStyleNet) -> None:
-    saved = NetworkCard.of(network, [], "").as_dict()
+def test_the_strength_of_drafts(network: AnyStyleNet) -> None:
+    """At a strength of 0 it is the image itself, which is read without noise then."""
+    image, styles = picture(64, 96), [network.measure(picture(64, 64, 1))]
+    without = AnyStyleNet(**{**network.architecture(), "draft_strength": 0.0}).eval()  # type: ignore[arg-type]
+    without.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        differs = float((without(image, styles) - network(image, styles)).abs().mean())
+    assert differs > 0.01 if network.drafts else differs == 0
+    if network.drafts == 1:
+        maps = network.encode(image)
+        transport = network.transport(describe(maps), styles, None, drafted=True)
+        painted = network.paint(maps, transport)
+        alone = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
+        torch.testing.assert_close(without(image, styles), alone, rtol=0, atol=1e-5)
+
+
+def test_a_file_of_before_has_neither_noise_nor_drafts() -> None:
+    saved = NetworkCard.of(AnyStyleNet(width=2, blocks=0), [], "").as_dict()
+    assert saved["architecture"].keys() == {"weights", "width", "blocks", "described", "noise"}
     del saved["architecture"]["noise"]
-    assert AnyStyleNet(**NetworkCard.from_dict(saved).architecture).noise == 0
+    made = AnyStyleNet(**NetworkCard.from_dict(saved).architecture)  # type: ignore[arg-type]
+    assert (made.noise, made.drafts) == (0, 0)
 
 
-def test_statistics_are_those_of_the_encoders_maps(network: AnyStyleNet) -> None:
-    style = picture(32, 48)
+def test_statistics_are_those_of_the_encoders_maps_at_each_resolution(network: AnyStyleNet) -> None:
+    style = picture(32, 64)
     measured = network.measure(style)
-    maps = VGG19("compact", padding="replicate")(style, STYLE_TAPS)
-    assert list(measured) == [INPUT, "relu1_1", "relu2_1", "relu3_1", "relu4_1"]
-    for tap, gaussian in measured.items():
-        torch.testing.assert_close(gaussian.mean[0], maps[tap].mean(dim=(2, 3))[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(
-            gaussian.covariance[0], maps[tap][0].flatten(1).cov(correction=0), rtol=1e-3, atol=1e-4
-        )
+    assert list(measured) == network.statistic_names
+    encoder = VGG19("compact", padding="replicate")
+    for halving in range(network.drafts + 1):
+        maps = encoder(style, STYLE_TAPS)
+        for tap in (INPUT, "relu1_1", "relu2_1", "relu3_1", "relu4_1"):
+            mean, covariance = measured.pop(f"{tap}@{2**halving}" if halving else tap)
+            torch.testing.assert_close(mean[0], maps[tap].mean(dim=(2, 3))[0], rtol=1e-4, atol=1e-5)
+            found = maps[tap][0].flatten(1).cov(correction=0)
+            torch.testing.assert_close(covariance[0], found, rtol=1e-3, atol=1e-4)
+        style = style.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean(dim=(3, 5))
+    assert not measured
 
 
 def test_a_file_holds_the_decoder_alone(network: AnyStyleNet, tmp_path: Path) -> None:
@@ -191,7 +217,7 @@ def test_a_card_of_an_unknown_kind(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range() -> None:
-    with pytest.raises(UserError, match="blocks and noise of at least 0, but 0, 64, 2 and 0 were given"):
+    with pytest.raises(UserError, match=r"strength of at least 0, but 0, 64, 2, 0, 0 and 0\.6 were given"):
         AnyStyleNet(width=0)
-    with pytest.raises(UserError, match=r"but 16, 64, 2 and -0\.1 were given"):
+    with pytest.raises(UserError, match=r"but 16, 64, 2, -0\.1, 0 and 0\.6 were given"):
         AnyStyleNet(noise=-0.1)

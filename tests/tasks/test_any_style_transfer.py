@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from torch import nn
 
@@ -18,6 +19,7 @@ from nst_lightning.errors import UserError
 from nst_lightning.losses import ContentLoss, TemporalLoss, TotalVariationLoss, WassersteinStyleLoss
 from nst_lightning.losses.objective import Objective, References
 from nst_lightning.networks.any_style import AnyStyleNet, describe
+from nst_lightning.networks.gaussians import optimal_transport
 from nst_lightning.networks.network_file import load_network
 from nst_lightning.networks.noise import with_noise
 from nst_lightning.networks.transformer import TransformerNet
@@ -43,10 +45,10 @@ def data(tmp_path: Path):
 
 @pytest.fixture
 def model(encoder_file: str):
-    def make(noise: float = 0.2, **options) -> AnyStyleTransfer:
+    def make(noise: float = 0.2, drafts: int = 0, **options) -> AnyStyleTransfer:
         torch.manual_seed(0)
         return AnyStyleTransfer(
-            AnyStyleNet(encoder_file, width=4, blocks=1, described=4, noise=noise),
+            AnyStyleNet(encoder_file, width=4, blocks=1, described=4, noise=noise, drafts=drafts, draft_strength=0.7),
             content=ContentLoss(["relu2_2"], weight=2.0),
             style=WassersteinStyleLoss(["relu1_1", "relu3_1"], weight=5.0),
             variation=TotalVariationLoss(weight=3.0),
@@ -115,6 +117,55 @@ def test_the_loss_is_the_mean_of_what_each_image_would_be_painted_for(
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
+def test_two_pairs_of_steps_of_three_are_painted_on_drafts(step, model) -> None:
+    """Which are what a network without drafts paints at half of the resolution."""
+    moved = ContentLoss({"relu2_1": 2.0, "relu3_1": 1.0}, weight=4.0, name="moved")
+    task = model(drafts=1, weaker=0.0, identity=7.0, moved=moved)
+    network = task.network
+    contents, styles = (F.interpolate(images(seed), (32, 48)) for seed in (1, 2))
+    loss, _ = task._evaluate(AnyStyleBatch(contents, styles), step, 1.0)
+    expected = 0.0
+    for index in range(3):
+        content, style = contents[index : index + 1], styles[index : index + 1]
+        drafted, itself = step >= 2, step % 2 == 0 and index == 2
+        if itself:
+            read, style = content, content
+        elif drafted:
+            smaller, small_style = (each.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)) for each in (content, style))
+            plain = without_drafts(network)
+            with torch.no_grad():
+                draft = plain(smaller, [plain.measure(small_style)], torch.tensor([0.7]))
+            doubled = F.interpolate(draft - smaller, size=content.shape[-2:], mode="bilinear")
+            read = (content + doubled).clamp(0, 1)
+        else:
+            read = with_noise(content, 0.2, 1021 * step, 2039 * step)
+        maps = network.encode(read)
+        own, wanted = describe(maps), network.measure(style)
+        painted = network.paint(maps, network.transport(own, [wanted], None, drafted))
+        others = [each for each in task.objective.losses if each is not moved]
+        objective = Objective(task.encoder, others)
+        total = objective(painted, objective.measure(References(content, [style], [1.0])))[0]
+        expected += float(total.detach()) / 3
+        given = {tap: optimal_transport(own[tap], wanted[tap])(maps[tap]) for tap in moved.taps}
+        terms = moved(task.encoder(painted, moved.taps), moved.prepare(moved.measure(given)))
+        expected += sum(float(term.detach()) for term in terms.values()) / 3
+    if step % 2 == 0:
+        expected += 7 * float((painted - contents[2:]).detach().square().mean())
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+def without_drafts(network: AnyStyleNet) -> AnyStyleNet:
+    """A network with the same weights, but those of what joins where there is a draft."""
+    other = AnyStyleNet(network.weights, network.width, network.blocks, network.described, network.noise)
+    state = network.state_dict()
+    for name, value in other.state_dict().items():
+        if state[name].shape != value.shape:
+            state[name] = state[name][:, : value.shape[1]]
+    other.load_state_dict(state)
+    return other.eval()
+
+
 def test_the_style_counts_the_square_of_the_strength(model) -> None:
     """And the noise the strength."""
     task = model()
@@ -181,6 +232,8 @@ def test_a_checkpoint_of_another_network(model, data, trainer, tmp_path, encoder
 def test_mistakes(model, tmp_path: Path, data, content: str) -> None:
     with pytest.raises(UserError, match="compares frames of a video"):
         model(extra_losses=[TemporalLoss()])
+    with pytest.raises(UserError, match=r"the decoder is given .*but reads relu2_1 of .*; choose among those layers"):
+        model(moved=ContentLoss(["relu2_1"], name="moved"))
     with pytest.raises(UserError, match=r"must end in \.safetensors"):
         model(output="network.onnx")
     with pytest.raises(UserError, match="AnyStyleTransfer learns from AnyStyleData, but data is FastTransferData"):
