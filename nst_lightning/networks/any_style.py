@@ -157,6 +157,7 @@ class AnyStyleNet(nn.Module):
             nothing can be painted but one regular pattern: noise makes strokes of it. 0 for none.
         drafts: Number of times that the resolution is halved for a draft to be painted first. 0 for none.
         draft_strength: Strength of drafts at a strength of 1.
+        detail: Share of the image's finer details that a draft is given at a strength of 1; all of them at 0.
 
     Raises:
         UserError: If `width` or `described` is below 1, or another number below 0.
@@ -176,14 +177,15 @@ class AnyStyleNet(nn.Module):
         described: int = 64,
         noise: float = 0.0,
         drafts: int = 0,
-        draft_strength: float = 0.6,
+        draft_strength: float = 0.8,
+        detail: float = 1.0,
     ) -> None:
         super().__init__()
-        if min(width, described) < 1 or min(blocks, noise, drafts, draft_strength) < 0:
+        if min(width, described) < 1 or min(blocks, noise, drafts, draft_strength, detail) < 0:
             raise UserError(
-                f"a network of any style needs a width and a description of at least 1, and blocks, noise, drafts and "
-                f"their strength of at least 0, but {width}, {described}, {blocks}, {noise:g}, {drafts} and "
-                f"{draft_strength:g} were given."
+                f"a network of any style needs a width and a description of at least 1, and blocks, noise, drafts, "
+                f"their strength and detail of at least 0, but {width}, {described}, {blocks}, {noise:g}, {drafts}, "
+                f"{draft_strength:g} and {detail:g} were given."
             )
         self.weights = weights
         self.width = width
@@ -192,6 +194,7 @@ class AnyStyleNet(nn.Module):
         self.noise = noise
         self.drafts = drafts
         self.draft_strength = draft_strength
+        self.detail = detail
         self.grid = GRID * 2**drafts
         self.encoder = VGG19(weights, padding="replicate")
         channels = [self.encoder.width(f"conv{block}_1") for block in (1, 2, 3, 4)]
@@ -217,7 +220,7 @@ class AnyStyleNet(nn.Module):
         """Return the arguments that make a network like this one."""
         numbers = {"width": self.width, "blocks": self.blocks, "described": self.described, "noise": self.noise}
         if self.drafts:
-            numbers |= {"drafts": self.drafts, "draft_strength": self.draft_strength}
+            numbers |= {"drafts": self.drafts, "draft_strength": self.draft_strength, "detail": self.detail}
         return {"weights": self.weights, **numbers}
 
     def disturb(self, images: Tensor, weights: Tensor | None = None, row: int = 0, column: int = 0) -> Tensor:
@@ -412,7 +415,8 @@ class AnyStyleNet(nn.Module):
             smaller = None if region is None else halve(region)
             draft = self.forward_at(level + 1, halve(images), styles, weights, smaller, smoothing)
         weights = self.weights_at(level, weights)
-        maps = self.encode(with_draft(images, draft) if drafted else self.disturb(images, weights))
+        read = with_draft(images, draft, self.detail_at(weights)) if drafted else self.disturb(images, weights)
+        maps = self.encode(read)
         own = {tap: smoothing(name_at(tap, level), gaussian) for tap, gaussian in describe(maps, region).items()}
         transport = self.transport(own, [at_level(style, level) for style in styles], weights, drafted)
         painted = self.paint(maps, transport)
@@ -422,6 +426,10 @@ class AnyStyleNet(nn.Module):
     def weights_at(self, level: int, weights: Tensor) -> Tensor:
         """Return the weights of the styles at a level's resolution: those of drafts are weaker."""
         return weights * self.draft_strength if level else weights
+
+    def detail_at(self, weights: Tensor) -> Tensor:
+        """Return the share of the details that a draft is given with these weights of the styles."""
+        return 1 - (1 - self.detail) * weights.sum().clamp(0, 1)
 
 
 def name_at(tap: str, level: int) -> str:
@@ -449,23 +457,24 @@ def halve(images: Tensor) -> Tensor:
     return F.avg_pool2d(images, 2)
 
 
-def with_draft(images: Tensor, draft: Tensor) -> Tensor:
+def with_draft(images: Tensor, draft: Tensor, detail: Tensor | float = 1.0) -> Tensor:
     """Return images whose coarser part is that of a draft, the finer one their own.
 
-    The finest level of the images' Laplacian pyramid (Burt and Adelson 1983) on the draft.
+    The finest level of the images' Laplacian pyramid (Burt and Adelson 1983) is added to the draft.
 
     Args:
         images: sRGB in [0, 1], `(N, 3, H, W)`, even sides; or a part of images, whose outermost two pixels then differ
             from the whole's.
         draft: What is painted of `halve(images)`.
+        detail: Factor of the level.
 
     Example:
         >>> images = torch.rand(1, 3, 8, 8)
         >>> torch.equal(with_draft(images, halve(images)), images)
         True
     """
-    changed = F.interpolate(draft - halve(images), scale_factor=2.0, mode="bilinear", align_corners=False)
-    return (images + changed).clamp(0, 1)
+    rest = F.interpolate(draft - detail * halve(images), scale_factor=2.0, mode="bilinear", align_corners=False)
+    return (detail * images + rest).clamp(0, 1)
 
 
 def extend(images: Tensor, grid: int = GRID) -> Tensor:

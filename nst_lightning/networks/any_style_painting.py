@@ -216,7 +216,7 @@ def _read(network: AnyStyleNet, images: Tensor, weights: Tensor, tile_size: int,
             part = network.disturb(part, weights, tile.rows.start, tile.columns.start)
         else:
             rows, columns = (slice(span.start // 2, span.stop // 2) for span in (tile.rows, tile.columns))
-            part = with_draft(part, draft[..., rows, columns].to(part.device))
+            part = with_draft(part, draft[..., rows, columns].to(part.device), network.detail_at(weights))
         _place(read, tile, 1).copy_(_inner(part, tile, 1))
     return read
 

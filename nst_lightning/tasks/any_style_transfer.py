@@ -162,7 +162,8 @@ class AnyStyleTransfer(NetworkTraining):
     def _with_draft(self, contents: Tensor, styles: Tensor, weights: Tensor) -> Tensor:
         """Return images with the drafts that the network paints of them now."""
         statistics = self.network.statistics(styles, finest=1)
-        return with_draft(contents, self.network.forward_at(1, halve(contents), [statistics], weights))
+        draft = self.network.forward_at(1, halve(contents), [statistics], weights)
+        return with_draft(contents, draft, self.network.detail_at(weights))
 
     @torch.no_grad()
     def _encode(self, images: Tensor, *references: str, read: Tensor | None = None) -> tuple[Features, Features]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from tests.helpers.inputs import make_encoder
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"noise": 0.3}, {"noise": 0.3, "drafts": 1}, {"drafts": 2, "draft_strength": 0.8}],
+    params=[{}, {"noise": 0.3}, {"noise": 0.3, "drafts": 1, "detail": 0.4}, {"drafts": 2, "draft_strength": 0.8}],
     ids=["plain", "noise", "draft", "drafts"],
 )
 def network(request: pytest.FixtureRequest) -> AnyStyleNet:
@@ -146,7 +147,7 @@ def test_noise_is_seen_where_the_image_is_flat_and_comes_with_the_strength(netwo
 
 
 def test_the_strength_of_drafts(network: AnyStyleNet) -> None:
-    """At a strength of 0 it is the image itself, which is read without noise then."""
+    """At a strength of 0 it is the image itself, of whose details a share is read, without noise."""
     image, styles = picture(64, 96), [network.measure(picture(64, 64, 1))]
     without = AnyStyleNet(**{**network.architecture(), "draft_strength": 0.0}).eval()  # type: ignore[arg-type]
     without.load_state_dict(network.state_dict())
@@ -154,7 +155,8 @@ def test_the_strength_of_drafts(network: AnyStyleNet) -> None:
         differs = float((without(image, styles) - network(image, styles)).abs().mean())
     assert differs > 0.01 if network.drafts else differs == 0
     if network.drafts == 1:
-        maps = network.encode(image)
+        smaller = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+        maps = network.encode(0.4 * image + 0.6 * F.interpolate(smaller, scale_factor=2, mode="bilinear"))
         transport = network.transport(describe(maps), styles, None, drafted=True)
         painted = network.paint(maps, transport)
         alone = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
@@ -217,7 +219,7 @@ def test_a_card_of_an_unknown_kind(tmp_path: Path) -> None:
 
 
 def test_numbers_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"strength of at least 0, but 0, 64, 2, 0, 0 and 0\.6 were given"):
+    with pytest.raises(UserError, match=r"detail of at least 0, but 0, 64, 2, 0, 0, 0\.8 and 1 were given"):
         AnyStyleNet(width=0)
-    with pytest.raises(UserError, match=r"but 16, 64, 2, -0\.1, 0 and 0\.6 were given"):
+    with pytest.raises(UserError, match=r"but 16, 64, 2, -0\.1, 0, 0\.8 and 1 were given"):
         AnyStyleNet(noise=-0.1)

@@ -48,7 +48,9 @@ def model(encoder_file: str):
     def make(noise: float = 0.2, drafts: int = 0, **options) -> AnyStyleTransfer:
         torch.manual_seed(0)
         return AnyStyleTransfer(
-            AnyStyleNet(encoder_file, width=4, blocks=1, described=4, noise=noise, drafts=drafts, draft_strength=0.7),
+            AnyStyleNet(
+                encoder_file, width=4, blocks=1, described=4, noise=noise, drafts=drafts, draft_strength=0.7, detail=0.9
+            ),
             content=ContentLoss(["relu2_2"], weight=2.0),
             style=WassersteinStyleLoss(["relu1_1", "relu3_1"], weight=5.0),
             variation=TotalVariationLoss(weight=3.0),
@@ -136,8 +138,8 @@ def test_two_pairs_of_steps_of_three_are_painted_on_drafts(step, model) -> None:
             plain = without_drafts(network)
             with torch.no_grad():
                 draft = plain(smaller, [plain.measure(small_style)], torch.tensor([0.7]))
-            doubled = F.interpolate(draft - smaller, size=content.shape[-2:], mode="bilinear")
-            read = (content + doubled).clamp(0, 1)
+            doubled, coarse = (F.interpolate(each, scale_factor=2, mode="bilinear") for each in (draft, smaller))
+            read = (doubled + 0.9 * (content - coarse)).clamp(0, 1)
         else:
             read = with_noise(content, 0.2, 1021 * step, 2039 * step)
         maps = network.encode(read)
