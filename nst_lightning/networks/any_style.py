@@ -59,7 +59,7 @@ class Transport(NamedTuple):
     @torch.no_grad()
     def color_map(self, painted: Gaussian) -> AffineMap:
         """Return the map that gives colors of this Gaussian those that are wanted."""
-        moved = [optimal_transport(painted, wanted, _COLOR_RIDGE) for _, wanted in self.colors]
+        moved = [optimal_transport(painted, wanted, _COLOR_RIDGE, capped=True) for _, wanted in self.colors]
         parts = [
             (weight * each.matrix, weight * each.offset) for (weight, _), each in zip(self.colors, moved, strict=True)
         ]

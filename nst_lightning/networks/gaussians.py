@@ -14,6 +14,8 @@ RIDGE = 0.02
 """Variance added to both Gaussians in every direction, of their mean variance; bounds how much noise is amplified where
 the source has next to no extent."""
 
+_LEAST = 1e-3  # share of the ridge that is always added: roots of singular matrices have no inverse
+
 
 class Gaussian(NamedTuple):
     """Mean `(N, C)` and covariance `(N, C, C)` of feature vectors over positions, float32 (float64 of float64 maps).
@@ -84,7 +86,7 @@ class AffineMap(NamedTuple):
 
 
 @torch.no_grad()
-def optimal_transport(source: Gaussian, target: Gaussian, ridge: float = RIDGE) -> AffineMap:
+def optimal_transport(source: Gaussian, target: Gaussian, ridge: float = RIDGE, capped: bool = False) -> AffineMap:
     r"""Return the optimal transport map of one Gaussian to another.
 
     .. math:: x \mapsto \mu_t + S_t^{1/2} (S_t^{1/2} S\, S_t^{1/2})^{-1/2} S_t^{1/2} (x - \mu)
@@ -97,6 +99,9 @@ def optimal_transport(source: Gaussian, target: Gaussian, ridge: float = RIDGE) 
         source: Gaussian of the features to be moved, of one image or a batch.
         target: Gaussian that they are given, likewise.
         ridge: The factor :math:`\lambda`, above 0.
+        capped: Whether hardly more is added in any direction than the target's own variance there:
+            :math:`\lambda v\, S_t (S_t + \lambda v I)^{-1} + 0.001\, \lambda v I`. A direction in which the target
+            does not vary, such as the color of a gray image, is then given next to none, not what the ridge hides.
 
     Returns:
         Map in the dtype of the source; the identity where both are equal.
@@ -113,8 +118,11 @@ def optimal_transport(source: Gaussian, target: Gaussian, ridge: float = RIDGE) 
     first, second = first.to(wide), second.to(wide)
     variance = (first + second).diagonal(dim1=1, dim2=2).mean(dim=1) / 2
     extent = (ridge * variance).clamp_min(torch.finfo(torch.float32).tiny ** 0.5)[:, None, None]
-    diagonal = extent * torch.eye(first.shape[-1], dtype=wide, device=first.device)
-    root = symmetric_root(second + diagonal)
-    matrix = root @ inverse_root(root @ (first + diagonal) @ root) @ root
+    added = extent * torch.eye(first.shape[-1], dtype=wide, device=first.device)
+    if capped:
+        inverse = inverse_root(second + added)
+        added = extent * (second @ inverse @ inverse) + _LEAST * added
+    root = symmetric_root(second + added)
+    matrix = root @ inverse_root(root @ (first + added) @ root) @ root
     offset = target.mean.to(wide) - (matrix @ source.mean.to(wide).unsqueeze(2)).squeeze(2)
     return AffineMap(matrix.to(source.mean.dtype), offset.to(source.mean.dtype))

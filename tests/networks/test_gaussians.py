@@ -85,3 +85,27 @@ def test_a_flat_style_flattens() -> None:
     maps, flat = features(6), torch.full((2, 5, 4, 4), 3.0, dtype=torch.float64)
     moved = optimal_transport(Gaussian.of(maps), Gaussian.of(flat), 1e-6)(maps)
     torch.testing.assert_close(moved, torch.full_like(maps, 3.0), rtol=0, atol=0.05)
+
+
+def test_capped_a_direction_without_extent_in_the_target_loses_its_own() -> None:
+    """A gray target: without the cap as much color is left as the ridge hides."""
+    maps = 0.05 * torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gray = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(1), dtype=torch.float64).expand(
+        1, 3, -1, -1
+    )
+    have, wanted = Gaussian.of(maps), Gaussian.of(gray)
+    color = [
+        float((moved - moved.mean(1, keepdim=True)).std())
+        for capped in (False, True)
+        for moved in [optimal_transport(have, wanted, 0.02, capped)(maps)]
+    ]
+    assert color[0] > 0.02
+    assert color[1] < 0.1 * color[0]
+
+
+def test_capped_a_colorful_target_is_matched_as_before() -> None:
+    source, target = Gaussian.of(features(2)), Gaussian.of(features(3))
+    free, capped = (optimal_transport(source, target, 1e-6, each) for each in (False, True))
+    torch.testing.assert_close(capped.matrix, free.matrix, rtol=1e-3, atol=1e-3)
+    itself = optimal_transport(source, source, 0.02, capped=True)
+    torch.testing.assert_close(itself.matrix, torch.eye(5, dtype=torch.float64).expand(2, 5, 5))
