@@ -30,8 +30,8 @@ from nst_lightning.utils.streams import write_path
 
 _log = logging.getLogger(__name__)
 
-_TRACED = (64, 80)  # height and width, pixels
-_CHECKED = ((97, 123), (130, 54))  # neither those nor multiples of 4
+_TRACED = (64, 80)  # height and width, pixels, or the next multiples above
+_CHECKED = ((97, 123), (130, 54))  # likewise; neither those nor multiples of 4
 _SIDES = {2: "height", 3: "width"}
 _SMALL = ".safetensors"
 _TOLERANCE = 0.5 / 255  # more could move a pixel by a level
@@ -134,8 +134,8 @@ Turn a network that paints in one pass into a file that other programs run. It t
 to 1, (1, 3, H, W), and the weights of the styles, (S,), whose sum is the strength. It is made for one picture at a
 time, of at least {SMALLEST_SIDE} pixels a side. Of the formats .pt2 alone refuses smaller ones; .ts and .torchscript
 take several pictures at once, .onnx and .pt2 refuse them. Of a network of any style the pictures have sides that are
-multiples of {GRID}, or of {2 * GRID} where it paints drafts, as the shipped one does; the styles are measured now, or
-else their statistics, (S, D), are a third input, and a second file, such as model.measure.onnx, measures a style.""",
+multiples of {GRID}, doubled for each draft: of {2 * GRID} for the shipped one. The styles are measured now, or else
+their statistics, (S, D), are a third input, and a second file, such as model.measure.onnx, measures a style.""",
     )
     parser.add_argument("network", help="a .ckpt of nst fit, a .safetensors file, or a shipped network")
     parser.add_argument(
@@ -208,6 +208,11 @@ def _shapes(model: Portable, sides: Mapping[int, Any]) -> dict[str, Any]:
     return {name: dict(sides) if name == "images" else None for name in model.inputs}
 
 
+def _sides_of(model: Portable, sides: tuple[int, int]) -> tuple[int, int]:
+    height, width = sides if model.step == 1 else ((side // model.step + 1) * model.step for side in sides)
+    return height, width
+
+
 @torch.no_grad()  # a part of a program that is without gradients can't be saved
 def _export(model: Portable) -> torch.export.ExportedProgram:
     sides: dict[int, Any] = {index: torch.export.Dim(name, min=SMALLEST_SIDE) for index, name in _SIDES.items()}
@@ -217,7 +222,7 @@ def _export(model: Portable) -> torch.export.ExportedProgram:
     # That a map has two positions to reflect follows from the smallest side, but torch can't prove it beforehand.
     return torch.export.export(
         model,
-        model.example(*_TRACED),
+        model.example(*_sides_of(model, _TRACED)),
         dynamic_shapes=_shapes(model, sides),
         prefer_deferred_runtime_asserts_over_guards=True,
     )
@@ -228,7 +233,7 @@ def _check(model: Portable, run: Run) -> None:
     """Refuse a model that returns something else than the network, at sizes and weights it was not traced with."""
     generator = torch.Generator().manual_seed(0)
     for sides in _CHECKED:
-        height, width = (side // model.step * model.step for side in sides)
+        height, width = _sides_of(model, sides)
         inputs = model.example(height, width, generator)
         found, expected = run(*inputs), model.expected(*inputs)
         difference = float((found - expected).abs().max()) if found.shape == expected.shape else float("inf")

@@ -133,7 +133,7 @@ class AnyStyleNet(nn.Module):
     deepest layer upwards, the finer layers joining at their resolution. AdaIN (Huang and Belongie 2017) and whitening
     and coloring (Li et al. 2017) move features of one layer.
     The style's statistics also scale and shift the decoder's channels (Ghiasi et al. 2017), and at last the painted
-    image's colors are moved in the same way as the features.
+    image's colors are moved likewise, but in no direction given more than the style has there.
 
     Broad strokes are painted in a draft, of the image at half of its resolution in the style of the painting at half of
     its own; the image's finer details are added to it (`with_draft`), and the same network paints the result once more.
@@ -154,7 +154,8 @@ class AnyStyleNet(nn.Module):
         described: Number of features that the style's statistics are put into for the decoder.
         noise: Standard deviation, on the images' scale, of the noise that an image is given where it is flat before it
             is encoded (`with_noise`), at strengths from 1 on; proportional to the strength below. Of a flat part
-            nothing can be painted but one regular pattern: noise makes strokes of it. 0 for none.
+            nothing can be painted but one regular pattern: noise makes strokes of it. With drafts the coarsest one is
+            given it, by its own strength, and nothing else. 0 for none.
         drafts: Number of times that the resolution is halved for a draft to be painted first. 0 for none.
         draft_strength: Strength of drafts at a strength of 1.
         detail: Share of the image's finer details that a draft is given at a strength of 1; all of them at 0.
@@ -291,7 +292,7 @@ class AnyStyleNet(nn.Module):
             weights: As in `forward`, for this resolution.
             drafted: Whether the image has a draft in it.
         """
-        weights = equal_parts(weights, styles, own[INPUT].mean)
+        weights = equal_parts(weights, styles)
         strength = weights.sum()
         maps, described = {}, []
         for tap in (*MOVED_TAPS, DRAFTED_TAP) if drafted else MOVED_TAPS:
@@ -352,7 +353,7 @@ class AnyStyleNet(nn.Module):
     @staticmethod
     def fade(painted: Tensor, images: Tensor, transport: Transport) -> Tensor:
         """Return what was painted, with the images themselves at a strength near 0."""
-        return torch.lerp(images, painted, transport.opacity.to(images.dtype))
+        return torch.lerp(images, painted, transport.opacity.to(images))
 
     def finish(self, painted: Tensor, color_map: AffineMap, images: Tensor, transport: Transport) -> Tensor:
         """Return the result for images, or any part of them, of what was painted."""
@@ -388,7 +389,7 @@ class AnyStyleNet(nn.Module):
         """
         height, width = images.shape[-2:]
         images, region = extend(images, self.grid), None if region is None else extend(region, self.grid)
-        weights = equal_parts(weights, styles, images)
+        weights = equal_parts(weights, styles)
         return self.forward_at(0, images, styles, weights, region, smoothing)[..., :height, :width]
 
     def forward_at(
@@ -404,7 +405,8 @@ class AnyStyleNet(nn.Module):
 
         Args:
             level: Number of halvings of the resolution, up to `drafts`.
-            images: sRGB in [0, 1] at this resolution, `(N, 3, H, W)`, sides multiples of what `grid` is here.
+            images: sRGB in [0, 1] at this resolution, `(N, 3, H, W)`, sides multiples of
+                `GRID * 2 ** (drafts - level)`.
             styles: Statistics of each style at this resolution and below it.
             weights: Weights of the styles, as in `forward`.
             region: As in `forward`, at this resolution.
@@ -447,9 +449,9 @@ def at_level(statistics: Statistics, level: int) -> dict[str, Gaussian]:
     return {tap: statistics[name_at(tap, level)] for tap in STYLE_TAPS}
 
 
-def equal_parts(weights: Tensor | None, styles: Sequence[Statistics], like: Tensor) -> Tensor:
-    """Return weights, or equal ones at strength 1 for `None`."""
-    return like.new_full((len(styles),), 1 / len(styles)) if weights is None else weights
+def equal_parts(weights: Tensor | None, styles: Sequence[Statistics]) -> Tensor:
+    """Return weights, or equal ones at strength 1 for `None`, where the statistics are."""
+    return styles[0][INPUT].mean.new_full((len(styles),), 1 / len(styles)) if weights is None else weights
 
 
 def halve(images: Tensor) -> Tensor:
@@ -463,8 +465,8 @@ def with_draft(images: Tensor, draft: Tensor, detail: Tensor | float = 1.0) -> T
     The finest level of the images' Laplacian pyramid (Burt and Adelson 1983) is added to the draft.
 
     Args:
-        images: sRGB in [0, 1], `(N, 3, H, W)`, even sides; or a part of images, whose outermost two pixels then differ
-            from the whole's.
+        images: sRGB in [0, 1], `(N, 3, H, W)`, even sides; or a part of images from an even row and column on, whose
+            outermost pixels then differ from the whole's.
         draft: What is painted of `halve(images)`.
         detail: Factor of the level.
 

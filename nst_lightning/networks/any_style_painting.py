@@ -148,7 +148,7 @@ def paint_any_tiled(
     """
     height, width = images.shape[-2:]
     images, region = extend(images, network.grid), None if region is None else extend(region, network.grid)
-    weights = equal_parts(weights, styles, images)
+    weights = equal_parts(weights, styles)
     return _paint_at(network, 0, images, styles, weights, tile_size, region, smoothing)[..., :height, :width]
 
 

@@ -157,6 +157,8 @@ class PortableMeasure(Portable):
 def pack_statistics(statistics: Statistics, network: AnyStyleNet) -> Tensor:
     """Return statistics as one row for each image, `(N, D)`: the mean of each, then its covariance.
 
+    Their order is that of `network.statistic_names`.
+
     Args:
         statistics: Statistics that a network measured.
         network: That network.

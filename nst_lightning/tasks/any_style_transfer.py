@@ -124,7 +124,7 @@ class AnyStyleTransfer(NetworkTraining):
             read = self._with_draft(contents, styles, weights)
         else:
             read = network.disturb(contents, weights, *_position_of(batch_idx))
-        if own_style:  # it is to stay as it is, without draft and noise too
+        if own_style and read is not contents:  # it is to stay as it is, without draft and noise too
             read = _with_last(read, contents)
         maps, of_contents = self._encode(contents, "content", *(["style"] if own_style else []), read=read)
         of_styles, references = self._encode(styles, "style")

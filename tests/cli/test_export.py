@@ -169,12 +169,12 @@ def test_a_network_of_any_style_with_its_styles(
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_statistics_as_an_input_are_what_the_second_file_measures(
-    suffix: str, tmp_path: Path, any_style_file: str, capsys: pytest.CaptureFixture[str]
+    suffix: str, tmp_path: Path, encoder_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of pictures that neither file has seen, and with noise, as the network itself paints."""
-    noisy = load_network(any_style_file)[0]
-    assert isinstance(noisy, AnyStyleNet)
-    noisy.noise = 0.1
+    """Of pictures that neither file has seen, with noise and a draft, as the network itself paints."""
+    torch.manual_seed(0)
+    noisy = AnyStyleNet(encoder_file, width=4, blocks=1, noise=0.1, drafts=1)
+    torch.nn.init.normal_(noisy.modulate.weight, 0, 0.3)
     save_network(noisy, tmp_path / "noisy.safetensors", [], noisy.encoder.digest)
     target, measure = (tmp_path / f"model{middle}{suffix}" for middle in ("", ".measure"))
     assert main(["export", str(tmp_path / "noisy.safetensors"), str(target), "--styles", "2"]) == 0
@@ -182,8 +182,8 @@ def test_statistics_as_an_input_are_what_the_second_file_measures(
     network, _ = load_network(tmp_path / "noisy.safetensors")
     assert isinstance(network, AnyStyleNet)
     generator = torch.Generator().manual_seed(3)
-    image = torch.rand(1, 3, 40, 104, generator=generator) * torch.linspace(0, 1, 104)
-    first, second = (torch.rand(1, 3, 48, side, generator=generator) for side in (56, 72))
+    image = torch.rand(1, 3, 48, 112, generator=generator) * torch.linspace(0, 1, 112)
+    first, second = (torch.rand(1, 3, 48, side, generator=generator) for side in (64, 80))
     weights = torch.tensor([0.5, 0.2])
 
     def run(path: Path, **inputs: torch.Tensor) -> torch.Tensor:

@@ -7,16 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from nst_lightning.encoders.tiles import stride_of
-from nst_lightning.networks.any_style import PAINTED, STYLE_TAPS, AnyStyleNet
+from nst_lightning.networks.any_style import PAINTED, STYLE_TAPS, AnyStyleNet, at_level, name_at, with_draft
 from nst_lightning.networks.any_style_painting import paint_in_styles
 from nst_lightning.networks.gaussians import Gaussian
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.3], ids=["plain", "noise"])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"noise": 0.3}, {"noise": 0.3, "drafts": 1, "draft_strength": 0.7, "detail": 0.6}],
+    ids=["plain", "noise", "draft"],
+)
 def network(request: pytest.FixtureRequest) -> AnyStyleNet:
-    """A tiny decoder that looks at the style's statistics, in float64, without noise and with it."""
+    """A tiny decoder that looks at the style's statistics, in float64, without noise and drafts and with them."""
     torch.manual_seed(0)
-    network = AnyStyleNet(width=4, blocks=1, described=6, noise=request.param).eval()
+    network = AnyStyleNet(width=4, blocks=1, described=6, **request.param).eval()
     nn.init.normal_(network.modulate.weight, 0, 0.3)
     return network.requires_grad_(False).double()
 
@@ -33,6 +37,10 @@ def left(height: int, width: int, columns: int) -> Tensor:
     return mask
 
 
+def halved(image: Tensor) -> Tensor:
+    return image.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+
+
 def test_weights_count_positions() -> None:
     """Of whole numbers a position counts as that many."""
     features = picture(6, 7)
@@ -46,11 +54,14 @@ def test_weights_count_positions() -> None:
 
 def test_a_part_has_the_statistics_of_its_positions(network: AnyStyleNet) -> None:
     image = picture(32, 48)
-    found, maps = network.measure(image, left(32, 48, 16)), network.encode(image)
-    for tap in STYLE_TAPS:
-        wanted = Gaussian.of(maps[tap][..., : 16 // stride_of(tap)])
-        torch.testing.assert_close(found[tap].mean, wanted.mean, rtol=0, atol=1e-10)
-        torch.testing.assert_close(found[tap].covariance, wanted.covariance, rtol=0, atol=1e-10)
+    found = network.measure(image, left(32, 48, 16))
+    for level in range(network.drafts + 1):
+        maps = network.encode(image if level == 0 else halved(image))
+        for tap in STYLE_TAPS:
+            wanted = Gaussian.of(maps[tap][..., : 16 // 2**level // stride_of(tap)])
+            gaussian = found[name_at(tap, level)]
+            torch.testing.assert_close(gaussian.mean, wanted.mean, rtol=0, atol=1e-10)
+            torch.testing.assert_close(gaussian.covariance, wanted.covariance, rtol=0, atol=1e-10)
 
 
 def test_each_region_has_its_own_style_and_the_rest_stays(network: AnyStyleNet) -> None:
@@ -98,9 +109,9 @@ def test_tiles_make_no_difference(tile_size: int, network: AnyStyleNet) -> None:
 
 @pytest.mark.parametrize("tile_size", [None, 16])
 def test_all_statistics_of_the_image_are_smoothed(tile_size: int | None, network: AnyStyleNet) -> None:
-    image, styles = picture(40, 40), [network.measure(picture(24, 24, seed)) for seed in (1, 2)]
+    image, styles = picture(48, 48), [network.measure(picture(24, 24, seed)) for seed in (1, 2)]
     names = []
-    weights, whole = torch.ones(1), left(40, 40, 40)
+    weights, whole = torch.ones(1), left(48, 48, 48)
     seen = {tap: Gaussian(*(2 * value for value in gaussian)) for tap, gaussian in network.measure(image).items()}
 
     def smoothing(name: str, gaussian: Gaussian) -> Gaussian:
@@ -108,12 +119,22 @@ def test_all_statistics_of_the_image_are_smoothed(tile_size: int | None, network
         return seen.get(name, gaussian)
 
     found = paint_in_styles(network, image, styles[:1], weights, tile_size=tile_size, smoothing=smoothing)
-    assert sorted(names) == sorted([*STYLE_TAPS, PAINTED])
-    maps = network.encode(network.disturb(image, weights))
-    transport = network.transport(seen, styles[:1], weights)
-    painted = network.paint(maps, transport)
-    wanted = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
+    every = [*network.statistic_names, *(name_at(PAINTED, level) for level in range(network.drafts + 1))]
+    assert sorted(names) == sorted(every)
+
+    def painted_of(image: Tensor, read: Tensor, level: int, weights: Tensor, drafted: bool) -> Tensor:
+        style = at_level(styles[0], level)
+        transport = network.transport(at_level(seen, level), [style], weights, drafted)
+        painted = network.paint(network.encode(read), transport)
+        return network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
+
+    if network.drafts:
+        smaller, weaker = halved(image), 0.7 * weights
+        draft = painted_of(smaller, network.disturb(smaller, weaker), 1, weaker, False)
+        wanted = painted_of(image, with_draft(image, draft, 0.6), 0, weights, True)
+    else:
+        wanted = painted_of(image, network.disturb(image, weights), 0, weights, False)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
     names.clear()
     paint_in_styles(network, image, styles, torch.ones(2) / 2, regions=[whole, whole], smoothing=smoothing)
-    assert sorted(names) == sorted(f"{number}/{name}" for number in (0, 1) for name in (*STYLE_TAPS, PAINTED))
+    assert sorted(names) == sorted(f"{number}/{name}" for number in (0, 1) for name in every)

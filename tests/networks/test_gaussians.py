@@ -109,3 +109,13 @@ def test_capped_a_colorful_target_is_matched_as_before() -> None:
     torch.testing.assert_close(capped.matrix, free.matrix, rtol=1e-3, atol=1e-3)
     itself = optimal_transport(source, source, 0.02, capped=True)
     torch.testing.assert_close(itself.matrix, torch.eye(5, dtype=torch.float64).expand(2, 5, 5))
+
+
+def test_capped_without_correlation_each_channel_is_stretched() -> None:
+    """By ((t + a) / (s + a))^(1/2), of variances s of the source and t of the target."""
+    s, t = (torch.tensor(values, dtype=torch.float64) for values in ([4.0, 0.5, 0.09], [1.0, 0.05, 0.0001]))
+    have, wanted = (Gaussian(torch.zeros(1, 3).double(), torch.diag(variances)[None]) for variances in (s, t))
+    ridge = 0.1 * torch.cat([s, t]).mean()
+    added = ridge * t / (t + ridge) + 0.001 * ridge
+    moved = optimal_transport(have, wanted, 0.1, capped=True)
+    torch.testing.assert_close(moved.matrix[0], torch.diag(((t + added) / (s + added)).sqrt()))

@@ -119,40 +119,47 @@ def test_the_loss_is_the_mean_of_what_each_image_would_be_painted_for(
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 3, 4])
-def test_two_pairs_of_steps_of_three_are_painted_on_drafts(step, model) -> None:
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4, "validation"])
+def test_two_pairs_of_steps_of_three_are_painted_on_drafts(step, strength, model) -> None:
     """Which are what a network without drafts paints at half of the resolution."""
+    training, step = step != "validation", 0 if step == "validation" else step
     moved = ContentLoss({"relu2_1": 2.0, "relu3_1": 1.0}, weight=4.0, name="moved")
     task = model(drafts=1, weaker=0.0, identity=7.0, moved=moved)
-    network = task.network
+    task.train(training)
+    network, weights = task.network, torch.tensor([strength])
     contents, styles = (F.interpolate(images(seed), (32, 48)) for seed in (1, 2))
-    loss, _ = task._evaluate(AnyStyleBatch(contents, styles), step, 1.0)
+    loss, _ = task._evaluate(AnyStyleBatch(contents, styles), step, strength)
     expected = 0.0
     for index in range(3):
         content, style = contents[index : index + 1], styles[index : index + 1]
-        drafted, itself = step >= 2, step % 2 == 0 and index == 2
+        drafted, itself = step >= 2 or not training, training and step % 2 == 0 and index == 2
         if itself:
             read, style = content, content
         elif drafted:
             smaller, small_style = (each.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)) for each in (content, style))
             plain = without_drafts(network)
             with torch.no_grad():
-                draft = plain(smaller, [plain.measure(small_style)], torch.tensor([0.7]))
+                draft = plain(smaller, [plain.measure(small_style)], 0.7 * weights)
             doubled, coarse = (F.interpolate(each, scale_factor=2, mode="bilinear") for each in (draft, smaller))
-            read = (doubled + 0.9 * (content - coarse)).clamp(0, 1)
+            read = (doubled + (1 - 0.1 * strength) * (content - coarse)).clamp(0, 1)
         else:
-            read = with_noise(content, 0.2, 1021 * step, 2039 * step)
+            read = with_noise(content, 0.2 * strength, 1021 * step, 2039 * step)
         maps = network.encode(read)
         own, wanted = describe(maps), network.measure(style)
-        painted = network.paint(maps, network.transport(own, [wanted], None, drafted))
+        painted = network.paint(maps, network.transport(own, [wanted], weights, drafted))
         others = [each for each in task.objective.losses if each is not moved]
         objective = Objective(task.encoder, others)
-        total = objective(painted, objective.measure(References(content, [style], [1.0])))[0]
-        expected += float(total.detach()) / 3
-        given = {tap: optimal_transport(own[tap], wanted[tap])(maps[tap]) for tap in moved.taps}
+        _, found = objective(painted, objective.measure(References(content, [style], [1.0])))
+        shares = {name: strength**2 if name.startswith("style") else 1.0 for name in found}
+        expected += sum(shares[name] * float(term) for name, term in found.items()) / 3
+        given = {
+            tap: torch.lerp(maps[tap], optimal_transport(own[tap], wanted[tap])(maps[tap]), strength)
+            for tap in moved.taps
+        }
         terms = moved(task.encoder(painted, moved.taps), moved.prepare(moved.measure(given)))
         expected += sum(float(term.detach()) for term in terms.values()) / 3
-    if step % 2 == 0:
+    if training and step % 2 == 0:
         expected += 7 * float((painted - contents[2:]).detach().square().mean())
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
