@@ -17,6 +17,7 @@ from nst_lightning.networks.any_style import (
     MOVED_TAPS,
     STYLE_TAPS,
     AnyStyleNet,
+    Transport,
     describe,
     extend,
     halve,
@@ -149,7 +150,8 @@ class AnyStyleTransfer(NetworkTraining):
             given = self.moved.measure({tap: transport.maps[tap](maps[tap]) for tap in self.moved.taps})
             terms.append(LossTerm(self.moved, self.moved.name, self.moved.prepare(given)))
         if not drafted:
-            transport = transport._replace(maps={tap: transport.maps[tap] for tap in MOVED_TAPS})
+            given_maps = {tap: transport.maps[tap] for tap in MOVED_TAPS}
+            transport = Transport(given_maps, transport.modulation, transport.colors, transport.opacity)
         # Its colors are not moved at last, as they are when the network is used: it is to come near them by itself.
         painted = network.fade(network.paint(maps, transport), contents, transport)
         total, found = self.objective(painted, Targets(terms))
