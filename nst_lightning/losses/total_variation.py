@@ -171,11 +171,8 @@ def variation_of_rows(
     if kind == "second_order":
         return _second_order_variation(band, rows, height)
     _, channels, _, width = band.shape
-    begun = band[..., min(rows.start, 1) :, :]
-    own = begun[..., : rows.stop - rows.start, :]
-    below = begun[..., 1 : 1 + rows.stop - rows.start, :]
-    down = below - own[..., : below.shape[2], :]
-    across = own[..., 1:] - own[..., :-1]
+    across = _own(band, rows).diff(dim=3)
+    down = _own(band.diff(dim=2), rows)
     vertical, horizontal = channels * (height - 1) * width, channels * height * (width - 1)
     if kind == "l2":
         return _mean(down.square(), vertical) + _mean(across.square(), horizontal)
@@ -189,10 +186,9 @@ def variation_of_rows(
 
 def _second_order_variation(band: Tensor, rows: slice, height: int) -> Tensor:
     _, channels, _, width = band.shape
-    own = band[..., min(rows.start, 1) :, :][..., : rows.stop - rows.start, :]
     down = band.diff(dim=2)  # of every row of the band but the last to the one below
-    bent_down, bent_across = down.diff(dim=2), own.diff(n=2, dim=3)
-    twisted = down[..., min(rows.start, 1) :, :][..., : rows.stop - rows.start, :].diff(dim=3)
+    bent_down, bent_across = down.diff(dim=2), _own(band, rows).diff(n=2, dim=3)
+    twisted = _own(down, rows).diff(dim=3)
     straight = _mean(bent_down.square(), channels * (height - 2) * width)
     straight = straight + _mean(bent_across.square(), channels * height * (width - 2))
     return straight + 2 * _mean(twisted.square(), channels * (height - 1) * (width - 1))
@@ -211,6 +207,11 @@ def _nine_point_variation(band: Tensor, rows: slice, height: int) -> Tensor:
     straight, slanted = channels * height * width, channels * (height + 1) * (width + 1)
     axes = _mean(right.square(), straight) + _mean(below.square(), straight)
     return 2 * (axes / 3 + (_mean(falling.square(), slanted) + _mean(rising.square(), slanted)) / 12)
+
+
+def _own(band: Tensor, rows: slice) -> Tensor:
+    """Return the rows of a band that are its own, or those of what begins at its rows."""
+    return band[..., min(rows.start, 1) :, :][..., : rows.stop - rows.start, :]
 
 
 def _sum(values: Tensor) -> Tensor:

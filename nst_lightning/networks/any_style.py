@@ -68,7 +68,10 @@ class Transport(NamedTuple):
 
 
 class _Modulated(nn.Module):
-    """Convolution with replicated borders; each channel is then multiplied and shifted as the style asks."""
+    """Convolution with replicated borders; each channel is then multiplied and shifted as the style asks.
+
+    Of an input with fewer channels those that are missing are zeros.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -80,7 +83,8 @@ class _Modulated(nn.Module):
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         factor, offset = modulation[..., None, None].to(x.dtype).chunk(2, dim=1)
-        convolved = self.convolution(F.pad(x, (1, 1, 1, 1), mode="replicate"))
+        weight = self.convolution.weight[:, : x.shape[1]]
+        convolved = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, self.convolution.bias)
         return torch.addcmul(offset.to(convolved.dtype), convolved, 1 + factor.to(convolved.dtype))
 
 
@@ -321,34 +325,26 @@ class AnyStyleNet(nn.Module):
             x = block(x, modulations[1 + 2 * index : 3 + 2 * index])
         return x
 
-    def decode_fine(self, deep: Tensor, maps: Mapping[str, Tensor], transport: Transport) -> Tensor:
+    def decode_fine(self, deep: Tensor, maps: Mapping[str, Tensor], transport: Transport, drafted: bool) -> Tensor:
         """Return the painted image, not finished yet, of the result of `decode_deep` and the encoder's finer maps.
 
         Args:
             deep: Result of `decode_deep`.
             maps: Maps of the encoder; of a draft `DRAFTED_TAP` too.
             transport: What the image is painted by.
+            drafted: Whether the image has a draft in it.
         """
+        dtype = self.leave.weight.dtype
         modulations = self._split(transport.modulation)[1 + 2 * self.blocks :]
         features = transport.maps["relu3_1"](maps["relu3_1"])
         colors = transport.maps[INPUT](F.avg_pool2d(maps[INPUT], 4))
-        joining = torch.cat([features.to(colors.dtype), colors], dim=1).to(self.leave.weight.dtype)
+        joining = torch.cat([features.to(colors.dtype), colors], dim=1).to(dtype)
+        finer = transport.maps[DRAFTED_TAP](maps[DRAFTED_TAP]).to(dtype) if drafted else None
         x = self.levels[0](deep, joining, modulations[:3])
-        x = self.levels[1](x, self._finer(maps, transport), modulations[3:6])
+        x = self.levels[1](x, finer, modulations[3:6])
         x = self.levels[2](x, None, modulations[6:])
         painted: Tensor = self.leave(F.pad(x, (1, 1, 1, 1), mode="replicate"))
         return painted.to(maps[INPUT].dtype).sigmoid()
-
-    def _finer(self, maps: Mapping[str, Tensor], transport: Transport) -> Tensor | None:
-        """Return what joins at half of the resolution."""
-        if not self.drafts:
-            return None
-        dtype = self.leave.weight.dtype
-        if DRAFTED_TAP in transport.maps:
-            moved: Tensor = transport.maps[DRAFTED_TAP](maps[DRAFTED_TAP]).to(dtype)
-            return moved
-        count, _, height, width = maps[INPUT].shape
-        return maps[INPUT].new_zeros(count, self.encoder.width("conv2_1"), height // 2, width // 2, dtype=dtype)
 
     @staticmethod
     def fade(painted: Tensor, images: Tensor, transport: Transport) -> Tensor:
@@ -362,9 +358,9 @@ class AnyStyleNet(nn.Module):
     def _split(self, modulation: Tensor) -> tuple[Tensor, ...]:
         return torch.split(modulation, [2 * width for width in self._widths], dim=1)
 
-    def paint(self, maps: Mapping[str, Tensor], transport: Transport) -> Tensor:
+    def paint(self, maps: Mapping[str, Tensor], transport: Transport, drafted: bool) -> Tensor:
         """Return the painted image, not finished yet, of the encoder's maps of an image."""
-        return self.decode_fine(self.decode_deep(maps["relu4_1"], transport), maps, transport)
+        return self.decode_fine(self.decode_deep(maps["relu4_1"], transport), maps, transport, drafted)
 
     def forward(
         self,
@@ -421,7 +417,7 @@ class AnyStyleNet(nn.Module):
         maps = self.encode(read)
         own = {tap: smoothing(name_at(tap, level), gaussian) for tap, gaussian in describe(maps, region).items()}
         transport = self.transport(own, [at_level(style, level) for style in styles], weights, drafted)
-        painted = self.paint(maps, transport)
+        painted = self.paint(maps, transport, drafted)
         colors = smoothing(name_at(PAINTED, level), Gaussian.of(painted, region))
         return self.finish(painted, transport.color_map(colors), images, transport)
 

@@ -191,7 +191,7 @@ def _paint_at(
         # Of what was encoded only that is handed on which saw all it sees in the whole image.
         maps = {tap: maps[tap][_within(tile, seen, stride_of(tap))] for tap in taps}
         rows, columns = (slice(span.start // GRID, span.stop // GRID) for span in (tile.rows, tile.columns))
-        painted = _inner(network.decode_fine(deep[..., rows, columns], maps, transport), tile, 1)
+        painted = _inner(network.decode_fine(deep[..., rows, columns], maps, transport, drafted), tile, 1)
         weight = None if region is None else _place(region, tile, 1).to(device)
         parts.append(Gaussian.of(painted, weight))
         areas.append(_area(painted, weight))

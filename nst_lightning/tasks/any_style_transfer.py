@@ -17,7 +17,6 @@ from nst_lightning.networks.any_style import (
     MOVED_TAPS,
     STYLE_TAPS,
     AnyStyleNet,
-    Transport,
     describe,
     extend,
     halve,
@@ -149,11 +148,8 @@ class AnyStyleTransfer(NetworkTraining):
         if self.moved is not None:
             given = self.moved.measure({tap: transport.maps[tap](maps[tap]) for tap in self.moved.taps})
             terms.append(LossTerm(self.moved, self.moved.name, self.moved.prepare(given)))
-        if not drafted:
-            given_maps = {tap: transport.maps[tap] for tap in MOVED_TAPS}
-            transport = Transport(given_maps, transport.modulation, transport.colors, transport.opacity)
         # Its colors are not moved at last, as they are when the network is used: it is to come near them by itself.
-        painted = network.fade(network.paint(maps, transport), contents, transport)
+        painted = network.fade(network.paint(maps, transport, drafted), contents, transport)
         total, found = self.objective(painted, Targets(terms))
         if own_style:
             difference = self.identity * F.mse_loss(painted[-1:], contents[-1:])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_STEPS = 40
+_ROUNDING = 1e-8  # one more step squares it
 
 
 def symmetric_root(matrix: Tensor) -> Tensor:
@@ -90,19 +90,32 @@ class _TraceOfRoot(torch.autograd.Function):
 
 
 def _iterated_roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the root of a positive definite matrix and its inverse, by products alone: ONNX has no eigensolver.
+    r"""Return the root of a positive definite matrix and its inverse, by products alone: ONNX has no eigensolver.
 
-    The coupled Newton-Schulz iteration (Higham, "Functions of Matrices", 2008, equation 6.35), in float64. A small
-    eigenvalue grows by 9/4 in each step: the steps suffice for condition numbers up to 1e12.
+    The coupled Newton-Schulz iteration (Higham, "Functions of Matrices", 2008, equation 6.35) in float64, each step
+    scaled as Chen and Chow have it ("A Stable Scaling of Newton-Schulz for Improving the Sign Function Computation of
+    a Hermitian Matrix", 2014): a small eigenvalue grows by up to 27/4 in a step instead of 9/4, and half the steps
+    do. They suffice for condition numbers up to 1e12.
     """
     matrix = _widest(_symmetric(matrix))
     size = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]  # at least the largest eigenvalue
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     root, inverse = matrix / size, identity.expand_as(matrix)
-    for _ in range(_STEPS):
-        factor = (3 * identity - inverse @ root) / 2
+    grown = 1.0  # what both are still to be multiplied by: the graph has a constant matrix less in each step
+    for scale in _scales():
+        factor = identity - (scale**2 * grown**2 / 3) * (inverse @ root)
         root, inverse = root @ factor, factor @ inverse
-    return root * size.sqrt(), inverse / size.sqrt()
+        grown *= 1.5 * scale
+    return root * (grown * size.sqrt()), inverse * (grown / size.sqrt())
+
+
+def _scales(least: float = 1e-6) -> list[float]:
+    """Return the scale of each step until singular values from *least* to 1 are 1, to rounding."""
+    scales = []
+    while 1 - least > _ROUNDING:
+        scales.append((3 / (1 + least + least**2)) ** 0.5)
+        least *= scales[-1] * (3 - (scales[-1] * least) ** 2) / 2
+    return [*scales, 1.0]
 
 
 def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

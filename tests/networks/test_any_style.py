@@ -158,7 +158,7 @@ def test_the_strength_of_drafts(network: AnyStyleNet) -> None:
         smaller = image.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
         maps = network.encode(0.4 * image + 0.6 * F.interpolate(smaller, scale_factor=2, mode="bilinear"))
         transport = network.transport(describe(maps), styles, None, drafted=True)
-        painted = network.paint(maps, transport)
+        painted = network.paint(maps, transport, drafted=True)
         alone = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
         torch.testing.assert_close(without(image, styles), alone, rtol=0, atol=1e-5)
 

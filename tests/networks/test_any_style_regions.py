@@ -125,7 +125,7 @@ def test_all_statistics_of_the_image_are_smoothed(tile_size: int | None, network
     def painted_of(image: Tensor, read: Tensor, level: int, weights: Tensor, drafted: bool) -> Tensor:
         style = at_level(styles[0], level)
         transport = network.transport(at_level(seen, level), [style], weights, drafted)
-        painted = network.paint(network.encode(read), transport)
+        painted = network.paint(network.encode(read), transport, drafted)
         return network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
 
     if network.drafts:

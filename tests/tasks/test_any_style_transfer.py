@@ -88,7 +88,7 @@ def images(seed: int) -> torch.Tensor:
 def unfinished(network: AnyStyleNet, contents: torch.Tensor, styles: torch.Tensor, weights=None) -> torch.Tensor:
     """What the network paints of what it reads, before the result is given the style's colors."""
     maps = network.encode(contents)
-    return network.paint(maps, network.transport(describe(maps), [network.measure(styles)], weights))
+    return network.paint(maps, network.transport(describe(maps), [network.measure(styles)], weights), False)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -147,7 +147,7 @@ def test_two_pairs_of_steps_of_three_are_painted_on_drafts(step, strength, model
             read = with_noise(content, 0.2 * strength, 1021 * step, 2039 * step)
         maps = network.encode(read)
         own, wanted = describe(maps), network.measure(style)
-        painted = network.paint(maps, network.transport(own, [wanted], weights, drafted))
+        painted = network.paint(maps, network.transport(own, [wanted], weights, drafted), drafted)
         others = [each for each in task.objective.losses if each is not moved]
         objective = Objective(task.encoder, others)
         _, found = objective(painted, objective.measure(References(content, [style], [1.0])))
