@@ -252,18 +252,17 @@ def write_image(
             Image.fromarray(levels).save(file, file_format, **options)
 
 
-def check_output(path: str | os.PathLike[str], *, bits: int = 8) -> None:
+def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse a name that `write_image` could not write to, before anything is computed.
 
     Args:
         path: File to be written.
-        bits: Bits per channel, 8 or 16.
 
     Raises:
-        UserError: If the suffix is unknown, the format has no such bits, or the folder can't be written to.
+        UserError: If the suffix is unknown, or the folder can't be written to.
     """
     target = user_path(path)
-    _format_for(target, bits, longest_side=1)
+    _format_for(target, 8, longest_side=1)
     check_writable(target)
 
 
