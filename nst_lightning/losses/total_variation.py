@@ -186,8 +186,9 @@ def variation_of_rows(
 
 def _second_order_variation(band: Tensor, rows: slice, height: int) -> Tensor:
     _, channels, _, width = band.shape
+    own = _own(band, rows)
     down = band.diff(dim=2)  # of every row of the band but the last to the one below
-    bent_down, bent_across = down.diff(dim=2), _own(band, rows).diff(n=2, dim=3)
+    bent_down, bent_across = down.diff(dim=2), own.diff(n=2, dim=3)
     twisted = _own(down, rows).diff(dim=3)
     straight = _mean(bent_down.square(), channels * (height - 2) * width)
     straight = straight + _mean(bent_across.square(), channels * height * (width - 2))

@@ -68,10 +68,7 @@ class Transport(NamedTuple):
 
 
 class _Modulated(nn.Module):
-    """Convolution with replicated borders; each channel is then multiplied and shifted as the style asks.
-
-    Of an input with fewer channels those that are missing are zeros.
-    """
+    """Convolution with replicated borders; each channel is then multiplied and shifted as the style asks."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -81,9 +78,9 @@ class _Modulated(nn.Module):
         assert self.convolution.bias is not None
         nn.init.zeros_(self.convolution.bias)
 
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor, inputs: int | None = None) -> Tensor:
         factor, offset = modulation[..., None, None].to(x.dtype).chunk(2, dim=1)
-        weight = self.convolution.weight[:, : x.shape[1]]
+        weight = self.convolution.weight[:, :inputs]  # of the others there is nothing to be added
         convolved = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, self.convolution.bias)
         return torch.addcmul(offset.to(convolved.dtype), convolved, 1 + factor.to(convolved.dtype))
 
@@ -115,9 +112,10 @@ class _Level(nn.Module):
 
     def forward(self, x: Tensor, joining: Tensor | None, modulations: Sequence[Tensor]) -> Tensor:
         x = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        if joining is not None:
-            x = torch.cat([x, joining.to(x.dtype)], dim=1)
-        x = F.relu(self.join(x, modulations[0]))
+        if joining is None:
+            x = F.relu(self.join(x, modulations[0], inputs=x.shape[1]))
+        else:
+            x = F.relu(self.join(torch.cat([x, joining.to(x.dtype)], dim=1), modulations[0]))
         refined: Tensor = self.refine(x, modulations[1:])
         return F.relu(refined)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
-from nst_lightning.networks.any_style import INPUT, STYLE_TAPS, AnyStyleNet, describe
+from nst_lightning.networks.any_style import DRAFTED_TAP, INPUT, STYLE_TAPS, AnyStyleNet, describe
 from nst_lightning.networks.any_style_painting import paint_any_tiled
 from nst_lightning.networks.gaussians import Gaussian
 from nst_lightning.networks.network_file import NetworkCard, load_network, save_network
@@ -161,6 +162,23 @@ def test_the_strength_of_drafts(network: AnyStyleNet) -> None:
         painted = network.paint(maps, transport, drafted=True)
         alone = network.finish(painted, transport.color_map(Gaussian.of(painted)), image, transport)
         torch.testing.assert_close(without(image, styles), alone, rtol=0, atol=1e-5)
+
+
+def test_a_finer_layer_joins_a_draft_and_nothing_else() -> None:
+    """Its part of the kernel is what differs; without a draft it is as if the layer were zeros."""
+    torch.manual_seed(0)
+    network = AnyStyleNet(width=4, blocks=1, drafts=1).eval().requires_grad_(False)
+    maps, styles = network.encode(picture(64, 96)), [network.measure(picture(64, 64, 1))]
+    transport = network.transport(describe(maps), styles, None, drafted=True)
+    plain = network.paint(maps, transport, drafted=False)
+    joined = network.paint(maps, transport, drafted=True)
+    assert float((joined - plain).abs().mean()) > 0.01
+    other = network.paint({**maps, DRAFTED_TAP: maps[DRAFTED_TAP].flip(3)}, transport, drafted=True)
+    assert float((joined - other).abs().mean()) > 0.01
+    silent = copy.deepcopy(network)
+    kernel = silent.get_parameter("levels.1.join.convolution.weight")
+    kernel[:, 2 * network.width :] = 0
+    torch.testing.assert_close(silent.paint(maps, transport, drafted=True), plain, rtol=0, atol=1e-6)
 
 
 def test_a_file_of_before_has_neither_noise_nor_drafts() -> None:
