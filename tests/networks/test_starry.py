@@ -16,7 +16,7 @@ from nst_lightning.networks.network_file import load_network, network_path
 @torch.no_grad()
 def test_it_paints_in_the_manner_of_its_sample_and_keeps_the_photograph() -> None:
     network, card = load_network(network_path("starry"))
-    encoder = VGG19("compact_v1", padding="replicate")  # which it was trained through
+    encoder = VGG19("vgg19_normalized", padding="replicate")  # which it was trained through
     assert card.styles == ("starry",)
     assert card.encoder == encoder.digest
     star, photo = read_image("sample:starry").pixels, cover(read_image("sample:still_life").pixels, (192, 256))
