@@ -1,6 +1,7 @@
 """Which map of features from the content's statistics to the style's comes nearest to the style, and keeps the content.
 
     python benchmarks/feature_maps.py [--contents PICTURE ...] [--styles PICTURE ...] [--size 256] [--steps 150]
+        [--photos FOLDER --paintings FOLDER]
 
 The features that `AnyStyleNet` paints from are moved by each map, and an image is optimized to have them: no decoder
 has part in it, which would be better at the map that it was trained with. The images are measured by another network
@@ -9,7 +10,8 @@ matrices, summed over relu1_1 … relu5_1; `content` the correlation of centered
 
 `adain`: mean and deviation of each channel (Huang and Belongie 2017); `whitening`: by the symmetric inverse root of the
 content's covariance, then the root of the style's (Li et al. 2017); `transport`: the optimal transport map between the
-two Gaussians. A map that a network predicts of both covariances (Li et al. 2019) has to be trained, and is left out.
+two Gaussians; `learned`: the map that a network predicts (Li et al. 2019), which is trained first, on the photographs
+and the paintings of two folders, and is left out without them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from learned_map import learned_maps
 from torch import Tensor
 
 from nst_lightning.encoders.topology import INPUT
@@ -28,7 +31,7 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.images.files import read_image
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.losses.functional import gram_matrix
-from nst_lightning.networks.any_style import GRID, MOVED_TAPS, STYLE_TAPS, describe
+from nst_lightning.networks.any_style import GRID, MOVED_TAPS
 from nst_lightning.networks.gaussians import RIDGE, AffineMap, Gaussian, optimal_transport
 from nst_lightning.utils.matrix_roots import inverse_root, symmetric_root
 
@@ -57,12 +60,20 @@ def whitening(source: Gaussian, target: Gaussian) -> AffineMap:
     return AffineMap(matrix, target.mean - (matrix @ source.mean[..., None])[..., 0])
 
 
+Mover = Callable[[str, Tensor, Tensor], Tensor]
+"""Function of a layer, the content's features there and the style's, which returns the content's moved."""
+
 MAPS: dict[str, Callable[[Gaussian, Gaussian], AffineMap]] = {
     "none": identity,
     "adain": adain,
     "whitening": whitening,
     "transport": optimal_transport,
 }
+
+
+def affine(make: Callable[[Gaussian, Gaussian], AffineMap]) -> Mover:
+    """Return the function of features of a map that is known from Gaussians."""
+    return lambda tap, content, style: make(Gaussian.of(content), Gaussian.of(style))(content)
 
 
 def image_with(features: dict[str, Tensor], start: Tensor, encoder: VGG19, steps: int) -> Tensor:
@@ -109,16 +120,32 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", default=["sample:starry", "sample:woodcut", "sample:mosaic"])
     parser.add_argument("--size", type=int, default=256, help="long side, pixels")
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--photos", help="folder to train the learned map on")
+    parser.add_argument("--paintings", help="folder of its styles")
+    parser.add_argument("--training_steps", type=int, default=2000)
+    parser.add_argument("--style_weight", type=float, default=10.0)
     options = parser.parse_args()
     encoder, judge = VGG19("compact", padding="replicate"), VGG19("vgg19", padding="replicate")
-    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in MAPS}
+    movers = {name: affine(make) for name, make in MAPS.items()}
+    if options.photos and options.paintings:
+        learned = learned_maps(
+            encoder,
+            MOVED_TAPS,
+            options.photos,
+            options.paintings,
+            options.training_steps,
+            options.style_weight,
+            report=lambda line: print(line, flush=True),
+        )
+        movers["learned"] = lambda tap, content, style: learned[tap](content, style)
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in movers}
     for paths in itertools.product(options.contents, options.styles):
         content, style = (read(path, options.size) for path in paths)
         with torch.no_grad():
-            maps = encoder(content, list(MOVED_TAPS))
-            own, wanted = describe(encoder(content, list(STYLE_TAPS))), describe(encoder(style, list(STYLE_TAPS)))
-        for name, make in MAPS.items():
-            moved = {tap: make(own[tap], wanted[tap])(maps[tap]) for tap in MOVED_TAPS}
+            maps, of_style = (encoder(image, list(MOVED_TAPS)) for image in (content, style))
+        for name, move in movers.items():
+            with torch.no_grad():
+                moved = {tap: move(tap, maps[tap], of_style[tap]) for tap in MOVED_TAPS}
             start = moved[INPUT].clamp(0, 1)
             figures[name].append(measure(image_with(moved, start, encoder, options.steps), content, style, judge))
         row = "  ".join(f"{name} {found[-1][0]:.3f} / {found[-1][1]:.3f}" for name, found in figures.items())

@@ -91,7 +91,7 @@ class _TraceOfRoot(torch.autograd.Function):
 
 
 def _iterated_roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return the root of a positive definite matrix and its inverse, by products alone: ONNX has no eigensolver.
+    """Return the root of a positive definite matrix and its inverse, by products alone: ONNX has no eigensolver.
 
     The coupled Newton-Schulz iteration (Higham, "Functions of Matrices", 2008, equation 6.35) in float64, each step
     scaled as Chen and Chow have it ("A Stable Scaling of Newton-Schulz for Improving the Sign Function Computation of
