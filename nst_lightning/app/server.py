@@ -228,6 +228,7 @@ async def _state(state: AppState, request: Request) -> Response:
                 "size": limits.size,
                 "instant": limits.instant_size,
                 "kept": limits.kept,
+                "lifetime": limits.lifetime,
                 "styles": limits.styles,
             },
             "samples": [{"name": name, "is_style": name in _STYLES} for name in SAMPLES],

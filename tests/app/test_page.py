@@ -106,7 +106,7 @@ def download(tab: Page) -> tuple[str, Image.Image]:
 def test_upload_paint_watch_stop_download_go_on(visit: Callable[..., Page], tmp_path: Path) -> None:
     with served(Limits(size=128), tmp_path / "server") as larger:  # which is not done before it was looked at
         tab = visit(address=larger.address)
-        tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
+        tab.get_by_label("Add a photo").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
         playwright.expect(tab.locator("#content-name")).to_have_text("me.png, 60×40")
         tab.get_by_role("button", name="Mosaic").click()
         tab.locator(".more summary").click()
@@ -223,7 +223,7 @@ def test_what_another_tab_deletes_and_paints_is_known(visit: Callable[..., Page]
 def test_a_file_that_is_brought_twice_is_one_picture(visit: Callable[..., Page], tmp_path: Path) -> None:
     tab = visit()
     file = make_image(tmp_path / "it.png", 60, 40, seed=2)
-    bring, own = tab.get_by_label("Style file"), tab.locator("#style-tiles button[title='It.png']")
+    bring, own = tab.get_by_label("Add a style"), tab.locator("#style-tiles button[title='It.png']")
     for _ in range(2):
         bring.set_input_files(file)
     playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
@@ -246,7 +246,7 @@ def test_what_was_brought_does_not_depend_on_its_file_and_one_that_cannot_be_rea
         tab = visit(address=first.address)
         bring_style(tab, tmp_path)
         (tmp_path / "it.png").unlink()
-        bring = tab.get_by_label("Photo file")
+        bring = tab.get_by_label("Add a photo")
         assert bring.input_value() == ""  # the same file can be chosen again
         whole = "Blob.prototype.arrayBuffer"
         fails = "() => Promise.reject(new DOMException('', 'NotReadableError'))"
@@ -269,7 +269,7 @@ def test_what_was_brought_does_not_depend_on_its_file_and_one_that_cannot_be_rea
 
 def test_a_wrong_file_is_told_and_harms_nothing(visit: Callable[..., Page]) -> None:
     tab = visit()
-    problem, content = tab.locator("#problem"), tab.get_by_label("Photo file")
+    problem, content = tab.locator("#problem"), tab.get_by_label("Add a photo")
     wrong = {"name": "<b>notes.txt", "mimeType": "text/plain", "buffer": b"dear diary"}
     content.set_input_files(wrong)
     playwright.expect(problem).to_contain_text("found something else or a damaged file in <b>notes.txt")
@@ -320,6 +320,20 @@ def test_it_can_be_used_without_a_mouse_and_without_eyes(visit: Callable[..., Pa
     assert tab.locator("#announcer").get_attribute("aria-live") == "polite"
 
 
+def test_letters_act_on_the_picture_where_the_focus_is_there(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    stage = tab.locator("#stage")
+    whole = stage.evaluate("stage => getComputedStyle(stage).transform")
+    tab.locator("#paint").focus()
+    tab.keyboard.press("+")
+    assert stage.evaluate("stage => getComputedStyle(stage).transform") == whole
+    tab.locator("#canvas").click(position={"x": 20, "y": 20})
+    tab.keyboard.press("+")
+    assert stage.evaluate("stage => getComputedStyle(stage).transform") != whole
+    tab.keyboard.press("0")
+    assert stage.evaluate("stage => getComputedStyle(stage).transform") == whole
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (768, 1024), (390, 844), (640, 400)])
 def test_paint_is_always_in_view(visit: Callable[..., Page], width: int, height: int) -> None:
     tab = visit(width, height)
@@ -347,7 +361,7 @@ def at_once(tab: Page, before: str | None = None) -> str:
 
 def bring_style(tab: Page, folder: Path) -> str:
     """Bring a painting; return the address of what is painted at once in its style."""
-    tab.get_by_label("Style file").set_input_files(make_image(folder / "it.png", 60, 40, seed=2))
+    tab.get_by_label("Add a style").set_input_files(make_image(folder / "it.png", 60, 40, seed=2))
     return at_once(tab)
 
 
@@ -446,7 +460,7 @@ def test_what_was_brushed_is_kept_for_the_next_program(visit: Callable[..., Page
         tab.mouse.click(box["x"] + 40, box["y"] + 40)
         tab.get_by_role("button", name="Done").click()
         playwright.expect(tab.locator("#mask-state")).to_have_text("brushed")
-        tab.get_by_label("Photo file").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
+        tab.get_by_label("Add a photo").set_input_files(make_image(tmp_path / "me.png", 60, 40, seed=1))
         playwright.expect(tab.locator("#mask-state")).to_have_text("")
         tab.get_by_role("button", name="Brush", exact=True).click()
         tab.locator("#brushes").get_by_role("radio", name="it.png").check(force=True)
@@ -636,7 +650,7 @@ def test_axe_finds_nothing_on_any_screen(visit: Callable[..., Page], look: str, 
     tab.locator("#brushes").get_by_role("radio", name="mosaic").check(force=True)
     check_by_axe(tab, "brush")
     tab.get_by_role("button", name="Done").click()
-    tab.get_by_label("Photo file").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    tab.get_by_label("Add a photo").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
     playwright.expect(tab.locator("#problem")).to_be_visible()
     check_by_axe(tab, "problem")
     start(tab, "Draft")
@@ -730,7 +744,7 @@ def test_a_photo_that_is_too_large_is_made_smaller_before_it_is_sent(
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", (3000, 2000), "#4080c0").save(tmp_path / "phone.jpg", exif=exif)
-    tab.get_by_label("Photo file").set_input_files(tmp_path / "phone.jpg")
+    tab.get_by_label("Add a photo").set_input_files(tmp_path / "phone.jpg")
     name = tab.locator("#content-name")
     playwright.expect(name).to_contain_text("phone.jpg, sent as")  # 4 megapixels are the most that is taken here
     width, height = map(int, name.inner_text().rpartition(" ")[2].split("×"))
@@ -743,7 +757,7 @@ def test_a_photo_that_is_too_large_is_made_smaller_before_it_is_sent(
 
 def test_a_complaint_stays_until_something_is_done_about_it(visit: Callable[..., Page]) -> None:
     tab = visit()
-    tab.get_by_label("Photo file").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
+    tab.get_by_label("Add a photo").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"a"})
     playwright.expect(tab.locator("#problem")).to_contain_text("a.txt")
     slider = tab.locator("#strength")
     slider.evaluate("(slider) => { slider.value = 1; slider.dispatchEvent(new Event('change')); }")

@@ -64,7 +64,7 @@ function showFirstLook() {
     photo: choice.content,
     painting: "first_look.jpg",
     headline: "This is how it looks",
-    detail: "Drag the divider. Then choose a photo and a painting: samples, or yours.",
+    detail: "Drag the divider. Then choose a photo and a style: samples, or your own pictures.",
   });
   divide(50);
 }

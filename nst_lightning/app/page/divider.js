@@ -54,9 +54,12 @@ async function toggleFull() {
   }
 }
 
+function isFull() {
+  return Boolean(document.fullscreenElement) || find("frame").classList.contains("full");
+}
+
 function showFull() {
-  const isFull = Boolean(document.fullscreenElement) || find("frame").classList.contains("full");
-  find("full").setAttribute("aria-pressed", isFull);
+  find("full").setAttribute("aria-pressed", isFull());
   zoom = { scale: 1, x: 0, y: 0 };
   apply();
 }
@@ -116,7 +119,8 @@ export function listenForDivider(isBrushing) {
   find("zoom-out").addEventListener("click", () => zoomBy(1 / 1.5));
   find("full").addEventListener("click", toggleFull);
   addEventListener("keydown", (event) => {
-    if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    // Letters act where the focus is on the picture: elsewhere they may be a voice's or a screen reader's.
+    if (!(find("frame").contains(event.target) || isFull()) || event.ctrlKey || event.metaKey || event.altKey) return;
     const act = { "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: () => zoomBy(1 / LARGEST), f: toggleFull }[event.key];
     if (act) act();
     else if (event.key === "Escape" && find("frame").classList.contains("full")) toggleFull();

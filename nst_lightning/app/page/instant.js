@@ -62,12 +62,13 @@ function showInstant(isComing = false) {
   }
   const there = painted?.photo === photo ? painted : null;
   const size = there && there.size < settings().size && !there.isDraft ? ` Paint goes up to ${settings().size}.` : "";
+  const bold = settings().strength > 1 ? " A strength above × 1 counts when you paint." : "";
   show({
     kind: "instant",
     photo,
     painting: there ? `api/instant/preview?${there.number}` : "",
     headline: there ? "Painted at once" : "Ready",
-    detail: there ? `${there.width}×${there.height} in ${there.seconds.toFixed(1)} s. Paint takes its time, and is finer.${size}` : "One moment …",
+    detail: there ? `${there.width}×${there.height} in ${there.seconds.toFixed(1)} s. Paint takes its time, and is finer.${size}${bold}` : "One moment …",
     command: there?.command,
     file: there?.file,
     picture: there && !there.isDraft ? "api/instant/picture" : "",

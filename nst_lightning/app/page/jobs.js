@@ -189,6 +189,8 @@ export function catchUp(known, had) {
 function listJobs() {
   const list = [...jobs.values()].filter((job) => !job.is_deleted).reverse();
   find("recent").hidden = !list.length;
+  const { kept, lifetime } = server.limits;
+  find("kept-note").textContent = `The last ${kept}, for ${Math.round(lifetime / 60)} minutes after their last use. Download what you want to keep.`;
   find("jobs").replaceChildren(...list.map(item));
 }
 
