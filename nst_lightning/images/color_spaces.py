@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 _BT601 = (0.299, 0.587, 0.114)
-_OPPONENT = (
-    (3**-0.5, 3**-0.5, 3**-0.5),
-    (2**-0.5, 0.0, -(2**-0.5)),
-    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
-)
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -53,7 +48,10 @@ def opponent_colors(image: Tensor, chroma: float = 1.0) -> Tensor:
         >>> opponent_colors(red).flatten()
         tensor([0.5774, 0.7071, 0.4082])
     """
-    return torch.einsum("oc,nchw->nohw", _matrix(image, chroma), image)
+    # No matrix product: autocast would round both factors to bfloat16, and differences of neighbors would be noise.
+    red, green, blue = image.unbind(1)
+    colors = (red - blue) * (chroma * 2**-0.5), (red - 2 * green + blue) * (chroma * 6**-0.5)
+    return torch.stack([(red + green + blue) * 3**-0.5, *colors], dim=1)
 
 
 def rgb_colors(opponent: Tensor, chroma: float = 1.0) -> Tensor:
@@ -66,8 +64,6 @@ def rgb_colors(opponent: Tensor, chroma: float = 1.0) -> Tensor:
     Returns:
         `(N, 3, H, W)`.
     """
-    return torch.einsum("oc,nohw->nchw", _matrix(opponent, 1 / chroma), opponent)
-
-
-def _matrix(like: Tensor, chroma: float) -> Tensor:
-    return like.new_tensor([[1.0], [chroma], [chroma]]) * like.new_tensor(_OPPONENT)
+    brightness, first, second = opponent.unbind(1)
+    gray, apart, green = brightness * 3**-0.5, first * (2**-0.5 / chroma), second * (6**-0.5 / chroma)
+    return torch.stack([gray + apart + green, gray - 2 * green, gray - apart + green], dim=1)
