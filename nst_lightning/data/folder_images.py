@@ -197,10 +197,13 @@ class FolderDataset(Dataset[Tensor]):
     def __getitem__(self, index: int) -> Tensor:
         for number in [*self.chosen[index:], *self.chosen[:index]]:
             path = self.paths[number]
+            file = fetch(path)  # what a storage can't give is no damaged image
             try:
                 # Without the care of images/files.py (profiles, 16 bits, orientation), five times as fast.
-                with Image.open(fetch(path)) as file:
-                    pixels = v2.functional.pil_to_tensor(file.convert("RGB"))
+                with Image.open(file) as opened:
+                    pixels = v2.functional.pil_to_tensor(opened.convert("RGB"))
+            except MemoryError:
+                raise
             except Exception as error:  # a damaged file trips Pillow in ways that have no common class
                 if not self._damaged[number]:
                     self._damaged[number] = True

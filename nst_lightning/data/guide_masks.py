@@ -154,7 +154,8 @@ def _in_folder(folder: Path, image: PurePosixPath) -> Path:
     """Return the mask of an image in a folder: of the same name, with any suffix; PNG where there is none."""
     own = folder / image
     look(own.parent, deep=False)
-    others = sorted(path for path in own.parent.glob(f"{glob.escape(image.stem)}.*") if is_image_file(path))
+    named = own.parent.glob(f"{glob.escape(image.stem)}.*")  # scene.2.png too, which is another image's
+    others = sorted(path for path in named if is_image_file(path) and path.stem == image.stem)
     return own if own in others else next(iter(others), own.with_suffix(".png"))
 
 

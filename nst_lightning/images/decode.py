@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from nst_lightning.errors import UserError, one_line
@@ -139,13 +139,29 @@ def _damaged(name: str, error: Exception) -> UserError:
     return UserError(f"expected a whole picture, found {name} damaged or cut short ({reason}); get the file anew")
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    """Return an image turned as its EXIF orientation says; one whose EXIF block can't be parsed is taken as it is."""
+    """Return an image turned as its EXIF orientation says; one whose EXIF block can't be parsed is taken as it is.
+
+    `ImageOps.exif_transpose` also writes the block anew, less the orientation, and fails on other tags in it that are
+    not of their type; here nothing of it is kept.
+    """
+    image.load()  # which turns a TIFF, and takes the orientation away
     try:
-        image.getexif()
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except DAMAGE:
         return image
-    return ImageOps.exif_transpose(image)
+    return image if turn is None else image.transpose(turn)
 
 
 def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:

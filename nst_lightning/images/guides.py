@@ -48,6 +48,8 @@ class Guides:
 def read_guide(mask: str | os.PathLike[str], image: LoadedImage | None, *, max_pixels: int = 200_000_000) -> Tensor:
     """Return a mask: white is 1, black is 0, grays are weights between; of colors the luminance is taken.
 
+    What is transparent in the mask is 0: a layer of white strokes and nothing else is a mask as it stands.
+
     Args:
         mask: Image file, or `alpha` for the opacity of the guided image.
         image: Guided image; `None` if there is none, as in texture synthesis.
@@ -65,9 +67,13 @@ def read_guide(mask: str | os.PathLike[str], image: LoadedImage | None, *, max_p
         if not bool(image.alpha.any()):
             raise UserError("a guide is the word alpha, but the picture it guides is transparent all over")
         return image.alpha
-    guide = luminance(read_image(mask, max_pixels=max_pixels).pixels).clamp(0, 1)
+    read = read_image(mask, max_pixels=max_pixels)
+    guide = luminance(read.pixels).clamp(0, 1)
+    if read.alpha is not None:
+        guide = (guide - (1 - read.alpha)).clamp(0, 1)  # on black, where images are read on white
     if not bool(guide.any()):
-        raise UserError(f"expected a mask with something white in it, found {mask} black all over; check the file")
+        found = "black all over" if read.alpha is None else "black or transparent all over"
+        raise UserError(f"expected a mask with something white in it, found {mask} {found}; check the file")
     if image is not None:
         _check_shape(mask, guide, image)
     return guide

@@ -168,6 +168,19 @@ def test_a_damaged_file_is_passed_over_and_named_once(folder, caplog):
     assert all("\n" not in record.message for record in caplog.records)
 
 
+@pytest.mark.parametrize("error", [UserError("the bucket can't be reached"), MemoryError()])
+def test_what_is_not_the_files_fault_ends_the_training(folder, monkeypatch, error):
+    data = FolderImages(folder(6), crop=8, batch_size=5, holdout_every=6)
+
+    def fail(path):
+        raise error
+
+    place = "fetch" if isinstance(error, UserError) else "Image.open"
+    monkeypatch.setattr(f"nst_lightning.data.folder_images.{place}", fail)
+    with pytest.raises(type(error)):
+        list(data.train_dataloader())
+
+
 def test_what_is_hidden_or_a_folder_is_no_picture(folder, tmp_path, monkeypatch):
     place = folder(6)
     (tmp_path / "._0.png").write_bytes(b"what macOS leaves beside a picture")

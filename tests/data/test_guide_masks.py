@@ -60,6 +60,21 @@ def test_style_guides_have_the_styles_sizes(content: str, style: str, mask: Call
     assert part.shape[2:] == batch.styles[1].shape[2:] == (20, 20)
 
 
+def test_what_is_transparent_in_a_mask_is_none_of_it(tmp_path: Path, content: str, style: str) -> None:
+    layer = np.zeros((30, 40, 4), np.uint8)
+    layer[:, :10] = 255  # white, opaque
+    layer[:, 10:20] = (255, 255, 255, 51)
+    layer[:, 20:30] = (0, 0, 0, 255)
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    guides = data(content, style, guides=[str(tmp_path / "layer.png"), "rest"]).batch(1).guides
+    assert guides is not None
+    expected = torch.tensor([1.0, 0.2, 0.0, 0.0]).repeat_interleave(10).expand(1, 1, 30, 40)
+    torch.testing.assert_close(guides.regions[0], expected)
+    Image.fromarray(np.zeros((30, 40, 4), np.uint8)).save(tmp_path / "empty.png")
+    with pytest.raises(UserError, match="black or transparent all over"):
+        data(content, style, guides=[str(tmp_path / "empty.png"), "rest"]).batch(1)
+
+
 def test_alpha_serves_as_guide(tmp_path: Path, content: str, style: str) -> None:
     picture = Image.open(content).convert("RGBA")
     alpha = np.zeros((30, 40), np.uint8)

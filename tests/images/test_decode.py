@@ -81,6 +81,17 @@ def test_exif_orientation_turns_alpha_and_16_bit_grey_too():
     np.testing.assert_array_equal(colour, on_three(UPRIGHT[6](DEEP) / np.float32(65535)))
 
 
+@pytest.mark.parametrize("tag", [0x0128, 0x0103])
+def test_a_tag_that_is_text_for_a_number_costs_neither_the_picture_nor_its_orientation(tag):
+    exif = Image.Exif()
+    exif[0x0112], exif[tag] = 6, 2
+    block = exif.tobytes()  # big-endian entries: tag, type (3 is a short, 2 is text), count, value
+    entry = tag.to_bytes(2, "big")
+    assert entry + b"\0\3" in block
+    colour, _ = decode(Image.fromarray(RGB), exif=block.replace(entry + b"\0\3", entry + b"\0\2"))
+    np.testing.assert_array_equal(colour, UPRIGHT[6](RGB) / np.float32(255))
+
+
 def test_broken_exif_does_not_cost_the_picture():
     colour, _ = decode(Image.fromarray(RGB), exif=b"Exif\0\0neither II nor MM")
     np.testing.assert_array_equal(colour, RGB / np.float32(255))
