@@ -17,7 +17,6 @@ from typing import Any, Literal, TextIO
 
 import torch
 import yaml
-from filelock import FileLock
 from tqdm import tqdm
 
 from nst_lightning.callbacks.checkpoint import FOLDER, LAST
@@ -39,8 +38,8 @@ from nst_lightning.jobs.pairs import (
     read_manifest,
 )
 from nst_lightning.jobs.processes import Rank, StopSignals, claim
-from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, write_pairs_sheet, write_summary
-from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, shared_settings
+from nst_lightning.jobs.report import MOST_ON_A_SHEET, check_sheet, is_summary, write_pairs_sheet, write_summary
+from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_many, settings_locked, shared_settings
 from nst_lightning.runs.config_files import takes_class
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.resume import runs_root
@@ -49,7 +48,6 @@ from nst_lightning.utils.addresses import address, path_of, shown
 from nst_lightning.utils.atomic import atomic_file, check_writable, write_text
 from nst_lightning.utils.bounded_yaml import load_yaml
 from nst_lightning.utils.hashing import file_sha256
-from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.memory import release_memory
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, named_files
 from nst_lightning.utils.records import read_json
@@ -397,10 +395,21 @@ def _find_folders(
     check_outputs(pairs, *_other_files(request, settings, pairs, root))
     if request.contact_sheet is not None:
         check_sheet([pair.content for pair in pairs], [pair.style for pair in pairs])
+    if not (root / request.name / SETTINGS).exists():
+        _check_first_start(request, pairs)
     kept = keep_settings(root / request.name, settings)
     folders = [PairFolder(pair, root / request.name) for pair in pairs]
     kept.refuse([change for folder in folders for change in folder.changed_options()])
     return folders
+
+
+def _check_first_start(request: BatchRequest, pairs: Sequence[Pair]) -> None:
+    """Refuse to write the table or the sheet of a new batch over a file that no batch has written."""
+    table, sheet = request.output / TABLE, _sheet(request, pairs)
+    is_ours = is_summary(table)
+    for path in (table, *([sheet] if sheet == request.output / SHEET else [])):
+        if path.exists() and not is_ours:
+            raise UserError(f"{path} would be written over, which is of no batch; move it, or give another --output.")
 
 
 def _sheet(request: BatchRequest, pairs: Sequence[Pair]) -> Path | None:
@@ -524,12 +533,7 @@ def keep_settings(folder: Path, settings: Mapping[str, Any]) -> KeptSettings:
         foreign_remedy="give another --name",
     )
     check_writable(file.file)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # such as a name that is too long below a folder that is not there yet
-        raise UserError(f"cannot make the folder {folder} ({error.strerror}); give another --name.") from error
-    check_locks(folder)
-    with FileLock(folder / LOCK):  # another rank may be at it
+    with settings_locked(folder):
         file.keep(wanted)
     return file
 

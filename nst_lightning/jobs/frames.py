@@ -247,6 +247,8 @@ class FramePainter:
         self._temporal_weight = temporal_weight
         self._first = copy.deepcopy(dict(settings))
         self._first["data"]["init_args"]["content"] = str(frames.work / "content.png")
+        # A config that a run has kept names that run's own output.
+        self._first["output"] = {**(settings.get("output") or {}), "path": None}
         self._first["trainer"].update(default_root_dir=str(frames.work), logger=False, enable_progress_bar=False)
         self._sizes = painted_sizes(settings)
         colors = settings["data"]["init_args"]

@@ -15,12 +15,12 @@ from nst_lightning.images.files import IMAGE_SUFFIXES, check_output, is_image_fi
 from nst_lightning.images.samples import SAMPLE, sample_path
 from nst_lightning.jobs.grid import SHORT_NAMES
 from nst_lightning.utils.addresses import path_of, shown
+from nst_lightning.utils.atomic import LONGEST_NAME
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.storage import fetch
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_NAME = 240  # bytes; file systems allow 255, with the suffix
 _NAMED = 3  # in a message
 
 _COLUMNS = ("content", "style", "output")
@@ -202,8 +202,8 @@ def check_outputs(pairs: Sequence[Pair], written: Sequence[WrittenFile] = (), re
     if (same := find_same([*outputs, *(file.path for file in files)])) is not None:
         raise UserError(f"{files[same[1] - len(outputs)].name} and another output are one file; choose another name.")
     for pair in pairs:
-        if max(len(os.fsencode(part)) for part in Path(pair.label).parts) > _LONGEST_NAME:
-            raise UserError(f"{_files(pair)} give a name of more than {_LONGEST_NAME} bytes; shorten theirs.")
+        if max(len(os.fsencode(part)) for part in Path(pair.label).parts) > LONGEST_NAME:
+            raise UserError(f"{_files(pair)} give a name of more than {LONGEST_NAME} bytes; shorten theirs.")
     sources = {source.path for pair in pairs for source in (pair.content, pair.style)}
     images = [WrittenFile(path, str(path), "would be painted over", "give another --output") for path in outputs]
     read = [*(ReadFile(path_of(path), "a picture that is read") for path in sources), *read]

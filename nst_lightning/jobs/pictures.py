@@ -16,7 +16,7 @@ QUALITIES = {"draft": "quick", "standard": "starry", "fine": "quality"}
 DEFAULT_SIZE = 512
 """Long side of a result where none is asked for, pixels: that of configs/starry.yaml."""
 
-_LONGEST = 30  # characters of an image's name in a run's: a file's name has at most 255 bytes
+_LONGEST = 60  # bytes of an image's name in a run's: a file's name has at most 255
 _NAMED = 3  # images in a run's name
 
 
@@ -81,9 +81,14 @@ def run_name(content: str, styles: Sequence[str]) -> str:
         styles: Files of the paintings, likewise.
     """
     stems = [Path(name.removeprefix("sample:")).stem for name in (content, *styles)]
-    stems = [re.sub(r"[^\w.+-]", "_", stem).strip(".-")[:_LONGEST] or "_" for stem in stems]
+    stems = [_shortened(re.sub(r"[^\w.+-]", "_", stem).strip(".-")) or "_" for stem in stems]
     more = [f"{len(stems) - _NAMED}_more"] if len(stems) > _NAMED else []
     return "-".join([*stems[:_NAMED], *more])
+
+
+def _shortened(name: str) -> str:
+    """Return as many characters of a name as fit into `_LONGEST` bytes, 30 at most."""
+    return name[: _LONGEST // 2].encode("utf-8", "ignore")[:_LONGEST].decode("utf-8", "ignore")
 
 
 def path_list(paths: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from nst_lightning.jobs.job import VERSION, Outcome
 from nst_lightning.jobs.pairs import Pair, Source
 from nst_lightning.utils.addresses import shown
 from nst_lightning.utils.atomic import atomic_file
+from nst_lightning.utils.storage import fetch
 
 MOST_ON_A_SHEET = 400
 
@@ -185,6 +186,15 @@ def write_summary(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome]
         for pair in pairs
     ]
     write_table(path, rows, outcomes, ("status", "message", "steps", "seconds"))
+
+
+def is_summary(path: Path) -> bool:
+    """Return whether a file is a table that `write_summary` has written."""
+    try:
+        with fetch(path).open(encoding="utf-8", errors="replace") as file:
+            return file.readline().startswith("content,style,output,")
+    except OSError:
+        return False
 
 
 def write_pairs_sheet(path: Path, pairs: Sequence[Pair], outcomes: Sequence[Outcome], title: str) -> None:

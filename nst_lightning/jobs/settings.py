@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from nst_lightning.errors import UserError
 from nst_lightning.runs.saved_config import changed_settings
 from nst_lightning.utils.atomic import write_text
+from nst_lightning.utils.bounded_yaml import BoundsError, check_yaml
+from nst_lightning.utils.locks import LOCK, check_locks
 from nst_lightning.utils.records import read_yaml
 from nst_lightning.utils.yaml_texts import to_yaml
 
@@ -40,11 +45,35 @@ def check_many(settings: Mapping[str, Any], runs: str, one_device: str) -> None:
     Raises:
         UserError: If all runs would write the same file, or one would use several devices.
     """
-    if settings["animation"].get("path") is not None:
-        raise UserError(f"all {runs} would write the animation.path of the config; leave it out.")
+    check_animation(settings, runs)
     devices, nodes = settings["trainer"]["devices"], settings["trainer"]["num_nodes"]
     if (devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1)) or nodes != 1:
         raise UserError(one_device)
+
+
+def check_animation(settings: Mapping[str, Any], runs: str) -> None:
+    """Refuse an animation that all runs would write; *settings* and *runs* as in `check_many`."""
+    if settings["animation"].get("path") is not None:
+        raise UserError(f"all {runs} would write the animation.path of the config; leave it out.")
+
+
+@contextmanager
+def settings_locked(folder: Path) -> Iterator[None]:
+    """Make the folder of many runs, and keep others from its settings while they are compared and written.
+
+    Args:
+        folder: Folder of the runs.
+
+    Raises:
+        UserError: If it can't be made or locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as a name that is too long below a folder that is not there yet
+        raise UserError(f"cannot make the folder {folder} ({error.strerror}); give another --name.") from error
+    check_locks(folder)
+    with FileLock(folder / LOCK):
+        yield
 
 
 @dataclass(frozen=True)
@@ -96,8 +125,21 @@ class KeptSettings:
             )
 
     def write(self, settings: Mapping[str, Any]) -> None:
-        """Keep settings."""
-        write_text(self.file, to_yaml(dict(settings)))
+        """Keep settings.
+
+        Raises:
+            UserError: If they are more than `read` would take again.
+        """
+        text = to_yaml(dict(settings))
+        try:
+            check_yaml(text)
+        except BoundsError as error:
+            content = self.content.removesuffix(" with")
+            raise UserError(
+                f"{content} of so many runs can't be kept in {self.file} ({error}); give it in parts, each with its "
+                "own --name."
+            ) from error
+        write_text(self.file, text)
 
     def keep(self, settings: Mapping[str, Any]) -> None:
         """Keep the settings of new runs, or refuse to go on with others.

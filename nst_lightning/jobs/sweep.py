@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,10 @@ from nst_lightning.jobs.job import Job, JobFolder, Outcome, do_if_free
 from nst_lightning.jobs.jobs_bar import JobsBar
 from nst_lightning.jobs.processes import JobRunner
 from nst_lightning.jobs.report import write_grid_sheet, write_grid_table
-from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, shared_settings
+from nst_lightning.jobs.settings import OF_THE_RUN, KeptSettings, check_animation, settings_locked, shared_settings
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import changed_settings
-from nst_lightning.utils.locks import check_locks
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
 from nst_lightning.utils.storage import look
 from nst_lightning.utils.streams import write_path
@@ -83,6 +82,7 @@ def run_sweep(request: SweepRequest) -> int:
     for key in {key for run in runs for key in run.options if key in _OF_ALL_RUNS}:
         raise UserError(f"{key} can't be an axis of the grid: it says where the runs are, all of them; leave it out.")
     settings = resolve_settings(["fit", *request.base])
+    check_animation(settings, "runs")
     for run in _covering(runs):  # a mistyped last value must not show after hours
         of_run = resolve_settings(["fit", *request.base, *option_args(run.options)])
         if request.cluster is not None:
@@ -97,7 +97,8 @@ def run_sweep(request: SweepRequest) -> int:
         [WrittenFile(sweep, f"the folder of the sweep, {sweep},", "holds", "give another --name", is_folder=True)],
         named_files([settings, *(run.options for run in runs), configs], OF_THE_RUN),
     )
-    _keep_settings(sweep, settings, runs)
+    with settings_locked(sweep) if request.cluster is None else nullcontext():  # else one process starts all runs
+        _keep_settings(sweep, settings, runs)
     folders = [JobFolder(sweep / run.label) for run in runs]
     for folder in folders:
         folder.tidy()
@@ -116,7 +117,6 @@ def run_sweep(request: SweepRequest) -> int:
                 cluster.run([Task(job, partial(do_if_free, job)) for job in jobs])
                 stopped_by, told = cluster.stopped_by, cluster.outcomes
             else:
-                check_locks(sweep)
                 runner = JobRunner(request.jobs, max(1, torch.get_num_threads() // request.jobs), bar)
                 runner.run(jobs)
                 stopped_by = runner.stopped_by
@@ -174,7 +174,9 @@ def _keep_settings(sweep: Path, settings: Mapping[str, Any], runs: Sequence[Run]
 
 
 def _job(run: Run, axes: Sequence[Axis], request: SweepRequest, settings: Mapping[str, Any], sweep: Path) -> Job:
-    args = ("fit", *request.base, *option_args(run.options), "--trainer.enable_progress_bar=false")
+    # A config that a run has kept names that run's own output.
+    args = ("fit", *request.base, "--output.path=null", *option_args(run.options))
+    args = (*args, "--trainer.enable_progress_bar=false")
     return Job(
         label=run.label,
         args=(*args, f"--name={request.name}/{run.label}"),

@@ -49,7 +49,8 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
         runs: Folder that this run would have if it were new.
 
     Returns:
-        The checkpoint, and the folder of the run that wrote it; `runs` if that run has another name.
+        The checkpoint, and the folder of the run that wrote it; `runs` if that run has another name, or has gone on
+        since: what it made after the checkpoint is kept.
 
     Raises:
         UserError: If there is no such checkpoint.
@@ -61,13 +62,24 @@ def find_checkpoint(wanted: str, runs: RunFolder) -> tuple[Path, RunFolder]:
         checkpoint = user_path(wanted)
         if not checkpoint.is_file():
             raise UserError(f"--ckpt_path {wanted} is not a file; {_hint(checkpoint, runs.group)}")
-    check_checkpoint(checkpoint)
+    step = check_checkpoint(checkpoint).get("global_step", 0)
     run = checkpoint.resolve().parent.parent
     if wanted != "last" and checkpoint.parent.name == FOLDER:
         look(run)
-    if checkpoint.parent.name == FOLDER and run.parent == runs.group.resolve():
+    if checkpoint.parent.name == FOLDER and run.parent == runs.group.resolve() and not _has_gone_on(checkpoint, step):
         return checkpoint, RunFolder(runs.root, runs.name, run.name)
     return checkpoint, runs
+
+
+def _has_gone_on(checkpoint: Path, step: int) -> bool:
+    """Return whether there is a later checkpoint of the run beside this one."""
+    last = checkpoint.with_name(LAST)
+    if last == checkpoint or not last.is_file():
+        return False
+    try:
+        return bool(check_checkpoint(last).get("global_step", 0) > step)
+    except UserError:  # it is damaged, which may be why another one is given
+        return False
 
 
 def _last_of(group: Path) -> Path:

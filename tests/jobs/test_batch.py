@@ -257,6 +257,18 @@ def test_a_mistake_is_told_before_anything_is_written(
     assert not RUNS.exists()
 
 
+@pytest.mark.parametrize("name", ["summary.csv", "contact-sheet.png"])
+def test_what_no_batch_has_written_is_not_written_over(
+    name: str, batch: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    assert batch(*PAIRS) == 2
+    assert f"out/{name} would be written over, which is of no batch; move it, or" in capsys.readouterr().err
+    assert Path("out", name).read_text() == "mine"
+    assert not RUNS.exists()
+
+
 def test_without_a_style_it_asks_for_one(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["batch", "--config", "inversion", "--contents", "photos"]) == 2
     assert "nst batch needs --styles: a folder, pictures or sample:NAME" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from filelock import FileLock
 from nst_lightning.errors import UserError
 from nst_lightning.jobs.batch import keep_settings
 from nst_lightning.jobs.frames import FramesFolder
+from nst_lightning.jobs.settings import KeptSettings
 from nst_lightning.utils.locks import LOCK, check_locks
 
 
@@ -53,6 +54,16 @@ def test_a_sweep_says_so_before_it_starts_a_worker(
     monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available")))
     assert sweep("--grid.style_weight", "[1, 20]") == 2
     assert "can't be locked (No locks available)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_more_settings_than_could_be_read_again_are_refused(tmp_path: Path) -> None:
+    file = KeptSettings(tmp_path / "sweep.yaml", "a sweep with", "", "", "")
+    file.write({"runs": {f"seed={seed}": {"seed": seed} for seed in range(1000)}})
+    assert len(file.read(["runs"])["runs"]) == 1000
+    before = file.file.read_bytes()
+    with pytest.raises(UserError, match=r"a sweep of so many runs can't be kept in .*; give it in parts, each with"):
+        file.write({"runs": {f"seed={seed}": {"seed": seed} for seed in range(60_000)}})
+    assert file.file.read_bytes() == before
 
 
 def test_a_lock_that_another_process_holds_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from nst_lightning import Result, UserError, stylize
 from nst_lightning.cli.main import main
 from nst_lightning.images.files import held_images, read_image
+from nst_lightning.jobs.pictures import run_name
 from tests.runs.conftest import fit_words
 
 OPTIONS: dict[str, Any] = {
@@ -191,6 +192,12 @@ def test_alpha_is_kept_if_asked(painted: Callable[..., Result], content: str, st
     assert result.image.mode == "RGBA"
     assert result.path is not None
     assert np.array_equal(np.asarray(result.image), pixels(result.path))
+
+
+def test_a_runs_name_is_a_folders_name_in_any_writing() -> None:
+    names = [character * 80 for character in "aé写"]
+    assert run_name(f"in/{names[0]}.jpg", [f"{name}.png" for name in names[1:]]) == f"{'a' * 30}-{'é' * 30}-{'写' * 20}"
+    assert run_name("sample:town", ["..jpg"]) == "town-_"
 
 
 def test_an_object_that_is_gone_is_named() -> None:

@@ -203,6 +203,20 @@ def test_a_signal_stops_the_runs_with_checkpoints_and_the_sweep_goes_on(
     assert torch.load(checkpoint, weights_only=True)["global_step"] % 10  # after the step in progress
 
 
+@pytest.mark.slow
+@pytest.mark.processes
+def test_the_picture_that_a_config_names_is_no_runs_of_the_sweep(
+    sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.png").write_bytes(b"a finished picture")
+    Path("kept.yaml").write_text("output: {path: mine.png}")  # as in a run's config.yaml
+    assert sweep("--config", "kept.yaml", "--name", "grid", "--grid.seed", "[1]") == 0
+    assert Path("mine.png").read_bytes() == b"a finished picture"
+    Path("kept.yaml").write_text("animation: {path: run.webp}")
+    assert sweep("--config", "kept.yaml", "--name", "other", "--grid.seed", "[1]") == 2
+    assert "all runs would write the animation.path of the config; leave it out" in capsys.readouterr().err
+
+
 @pytest.mark.processes
 def test_runs_are_in_one_place(sweep: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep("--grid.trainer.default_root_dir", "[a, b]") == 2

@@ -79,7 +79,10 @@ def painted(number: int) -> Tensor:
 def test_the_first_frame_is_what_nst_fit_paints_and_all_are_in_the_video(
     video: Callable[..., int], clip: list[Tensor], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert video("--keep_frames", "true") == 0
+    Path("mine.png").write_bytes(b"a finished picture")
+    Path("kept.yaml").write_text("output: {path: mine.png}")  # as in a run's config.yaml
+    assert video("--keep_frames", "true", "--config", "kept.yaml") == 0
+    assert Path("mine.png").read_bytes() == b"a finished picture"
     written, told = capsys.readouterr()
     assert written == "out.mkv\n"
     said = told.splitlines()

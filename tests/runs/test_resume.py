@@ -77,6 +77,19 @@ def test_kill_9_and_resume_is_exact(
 
 
 @pytest.mark.slow
+def test_from_an_earlier_checkpoint_a_new_run_begins_and_what_came_after_it_stays(nst: Callable[..., int]) -> None:
+    assert nst("--name", "whole", "--checkpoint.keep_all", "true", "--checkpoint.every_n_steps", "2") == 0
+    run = RUNS / "whole" / "version_0"
+    made = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name[0] != "."}
+    checkpoint = run / "checkpoints" / "step000004.ckpt"
+    assert nst("--name", "whole", "--ckpt_path", str(checkpoint)) == 0
+    assert {path: path.read_bytes() for path in made} == made
+    assert (RUNS / "whole" / "version_1" / "stylized.png").read_bytes() == made[run / "stylized.png"]
+    (run / "checkpoints" / "last.ckpt").unlink()  # nothing came after it
+    assert nst("--name", "whole", "--ckpt_path", str(checkpoint)) == 0
+    assert not (RUNS / "whole" / "version_2").exists()
+
+
 def test_without_the_average_the_result_is_the_last_iterate(nst: Callable[..., int]) -> None:
     assert nst("--model.average", "0.99", "--trainer.max_steps", "5") == 0
     assert nst("--model.average", "0", "--ckpt_path", "last") == 0
