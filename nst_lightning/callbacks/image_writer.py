@@ -117,6 +117,9 @@ class ImageWriter(Callback):
             in_run = run_folder(trainer) / FILE_NAME
             own = WrittenFile(in_run, f"the picture of the run, {in_run},", remedy="copy that elsewhere first")
             check_overwriting([*self.targets(), own], self._data.inputs)
+            if self.path is not None:
+                last = self._data.schedule.levels[-1]
+                check_output(self.path, max(last.height, last.width))  # not after hours of painting
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: TransferBatch, batch_idx: int

@@ -22,7 +22,7 @@ from nst_lightning.callbacks.video_encoder import VideoEncoder
 from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictSample
 from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.files import check_output, write_image
-from nst_lightning.utils.atomic import check_writable
+from nst_lightning.utils.atomic import LONGEST_NAME, check_writable
 from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.signals import exit_by_signal, stop_signals
@@ -58,8 +58,8 @@ def find_targets(
     """Return the output of each image and video: the same relative name below another folder.
 
     A file that can't be written in its own format gets the new suffix behind the old one: `a.gif.png`. As `a.png` it
-    would be mistaken for the output of an `a.png` that is put beside it later. So do two files that would share a name
-    in a format asked for.
+    would be mistaken for the output of an `a.png` that is put beside it later. So do all files that would share a name
+    in a format asked for, also one that has this format: an earlier run may have painted another one of them there.
 
     Args:
         files: Files that are stylized.
@@ -78,7 +78,7 @@ def find_targets(
     short = [_renamed(file, suffix) for file in files]
     counts = Counter(short)
     names = [
-        file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 and name != file.name else name
+        file.name.with_name(file.name.name + name.suffix) if counts[name] > 1 else name
         for file, name in zip(files, short, strict=True)
     ]
     paths = [folder / name for name in names]
@@ -87,6 +87,12 @@ def find_targets(
         raise UserError(
             f"{files[first].path} and {files[second].path} would both be painted to {paths[second]}; rename one."
         )
+    for file, path in zip(files, paths, strict=True):
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise UserError(
+                f"expected a name of at most {LONGEST_NAME} bytes for what {file.path} is painted to, found "
+                f"{path.name!r}; give the file a shorter name."
+            )
     targets = dict(zip(files, paths, strict=True))
     check_targets(targets, others, "give another --output.folder")
     return targets
@@ -227,6 +233,11 @@ class PredictionWriter(Callback):
             found = data.files
             self._targets = {self.only(found): self.path}
             check_targets(self._targets, others, "give another --output.path")
+        if data.size is not None:
+            for path in {
+                path.suffix.lower(): path for file, path in self._targets.items() if not file.is_video
+            }.values():
+                check_output(path, data.size)
         missing = [
             file for file in found if self.overwrite or self.path is not None or not self._targets[file].exists()
         ]

@@ -252,17 +252,18 @@ def write_image(
             Image.fromarray(levels).save(file, file_format, **options)
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
+def check_output(path: str | os.PathLike[str], longest_side: int = 1) -> None:
     """Refuse a name that `write_image` could not write to, before anything is computed.
 
     Args:
         path: File to be written.
+        longest_side: Long side of the image, pixels, as far as it is known.
 
     Raises:
-        UserError: If the suffix is unknown, or the folder can't be written to.
+        UserError: If the suffix is unknown, the format can't hold the image, or the folder can't be written to.
     """
     target = user_path(path)
-    _format_for(target, 8, longest_side=1)
+    _format_for(target, 8, longest_side)
     check_writable(target)
 
 

@@ -19,6 +19,8 @@ from nst_lightning.utils.locks import is_locked, lock_file
 _LEFTOVER = re.compile(r"(\..{0,32}-[0-9a-f]{12}\.partial(?:\.[^.]*)?)(?:\.[0-9a-f]{32}\.partial)?", re.DOTALL)
 """Names of temporary files, and of those that `torch.hub` puts beside one while it downloads to it."""
 
+LONGEST_NAME = 240  # bytes, of a file whose name is made of others'; file systems allow 255
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, none for this user, none for a file of this size
 _PROBE = bytes(1 << 16)
 

@@ -38,7 +38,17 @@ def test_a_name_does_not_depend_on_what_else_is_there() -> None:
 
 
 def test_names_that_a_format_makes_equal_keep_the_old_suffix_too() -> None:
-    assert named(["a.jpg", "a.png"], ".png") == ["a.jpg.png", "a.png"]
+    assert named(["a.jpg"], ".png") == ["a.png"]
+    # a.png may be there, from a time when a.jpg was alone
+    assert named(["a.jpg", "a.png", "b.png"], ".png") == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+def test_a_name_that_would_be_too_long_is_refused_before_anything_is_painted() -> None:
+    assert named([f"{'写' * 77}.gif"]) == [f"{'写' * 77}.gif.png"]  # 239 bytes
+    with pytest.raises(
+        UserError, match=r"expected a name of at most 240 bytes .* found '写+\.gif\.png'; give the file a sho"
+    ):
+        named(["a.png", f"{'写' * 83}.gif"])
 
 
 def test_two_pictures_of_one_name_are_refused() -> None:

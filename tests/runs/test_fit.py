@@ -24,6 +24,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import nst_lightning
 from nst_lightning.cli.main import main
 from nst_lightning.encoders import VGG19
+from nst_lightning.images.files import LONGEST_SIDES
 from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
 from tests.helpers.inputs import make_image
 from tests.runs.conftest import CONFIGS
@@ -162,6 +163,15 @@ def test_pictures_are_written_where_asked(nst: Callable[..., int]) -> None:
     assert Image.open(RUN / "stylized.png").size == (34, 26)
     assert sorted(path.name for path in (RUN / "steps").iterdir()) == ["000003.png", "000006.png"]
     assert (RUN / "stylized.png").read_bytes()[24] == 16  # bit depth in the PNG header
+
+
+def test_a_size_that_a_format_cannot_hold_is_refused_before_a_step(
+    nst: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LONGEST_SIDES, "WEBP", 30)
+    assert nst("--output.path", "me.webp") == 2
+    assert "expected at most 30 pixels a side in a WEBP file, found 34" in capsys.readouterr().err
+    assert not list(RUN.glob("*.png"))
 
 
 @pytest.mark.slow

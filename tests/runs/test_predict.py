@@ -137,6 +137,15 @@ def test_a_picture_that_its_format_cannot_hold_is_reported(
     assert "not painted: in/deep/c.webp: expected at most 30 pixels a side" in capsys.readouterr().err
 
 
+def test_a_size_that_a_format_cannot_hold_is_refused_before_anything_is_painted(
+    predict: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LONGEST_SIDES, "WEBP", 30)
+    assert predict("--data.size", "31") == 2
+    assert "expected at most 30 pixels a side in a WEBP file, found 31" in capsys.readouterr().err
+    assert not written()
+
+
 def test_a_file_system_that_refuses_ends_the_run(
     predict: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
