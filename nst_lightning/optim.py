@@ -83,6 +83,8 @@ class OpponentAdam(torch.optim.Adam):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Perform a single optimization step.
 
+        Afterwards `image.grad` is in opponent colors, to be zeroed: to turn it back would cost as much again.
+
         Args:
             closure: Function that reevaluates the model and returns the loss.
         """

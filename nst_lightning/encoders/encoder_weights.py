@@ -183,8 +183,8 @@ def _load(name_or_path: str, seed: int) -> EncoderWeights:
 def _shipped(path: Path) -> EncoderWeights:
     if not path.is_file():
         raise UserError(
-            f"expected the compact encoder at {path}, found nothing; install nst-lightning anew or use "
-            "--model.encoder.weights vgg19"
+            f"expected the compact encoder at {path}, found nothing; install nst-lightning anew, or paint through the "
+            "original network by --config configs/starry.yaml"
         )
     return _from_file(path)
 

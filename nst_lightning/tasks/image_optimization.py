@@ -26,7 +26,7 @@ RETREAT_FACTOR = 0.5
 """Factor of the learning rate at each retreat."""
 
 MAX_RETREATS = 5
-"""Retreats within one level after which the run ends: the learning rate is then 1/32 of what was asked."""
+"""Retreats within one level after which the run ends: each halves the learning rate, of later levels too."""
 
 _GOOD_LOSS_RATIO = 10.0
 
@@ -213,7 +213,7 @@ class ImageOptimization(CheckpointedTask):
         self.loss: Tensor | None = None
         self.iterate_average = IterateAverage(average)
         self.guard = DivergenceGuard()
-        self._team = TileGroup()
+        self._group = TileGroup()
         self._lr_factor = 1.0  # of the present step, beside the schedule's and the guard's
 
     def result(self) -> Tensor:
@@ -226,7 +226,7 @@ class ImageOptimization(CheckpointedTask):
         return self.image.detach() if average is None else average
 
     def _replace_image(self, image: Tensor) -> None:
-        self._team.broadcast(image)  # machines that differ may have rounded differently
+        self._group.broadcast(image)  # machines that differ may have rounded differently
         self.image = nn.Parameter(image)
         renew_optimizer(self.trainer, (image.shape[-2], image.shape[-1]))
         self.iterate_average.restart()

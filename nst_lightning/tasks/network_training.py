@@ -30,7 +30,7 @@ from nst_lightning.tasks.optimizers import (
     scaled_lr,
     with_schedule,
 )
-from nst_lightning.tasks.precision import ENCODER_DTYPES
+from nst_lightning.tasks.precision import encoder_dtype
 from nst_lightning.tasks.reporting import grouped, is_logging_step
 from nst_lightning.utils.atomic import check_writable
 from nst_lightning.utils.overwriting import WrittenFile, check_overwriting, named_files
@@ -103,10 +103,7 @@ class NetworkTraining(CheckpointedTask):
 
     def on_fit_start(self) -> None:
         """Convert the encoder once, as `StyleTransfer` does."""
-        precision = str(self.trainer.precision)
-        if precision not in ENCODER_DTYPES:
-            raise UserError(f"can't train at precision {precision}; use one of {', '.join(ENCODER_DTYPES)}.")
-        self.encoder.cast(ENCODER_DTYPES[precision])
+        self.encoder.cast(encoder_dtype(self.trainer))
 
     def on_train_start(self) -> None:
         """Refuse a schedule that ends before the training."""

@@ -103,7 +103,8 @@ _NON_NEGATIVE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 def renew_optimizer(trainer: Trainer, size: tuple[int, int]) -> None:
     """Build the optimizer anew, over the parameter that the module has by now.
 
-    Learning rates and schedules go on where they were; moments are carried over (`carry_moments`).
+    Schedules go on where they were, and so does what they change, such as the learning rate; moments are carried over
+    (`carry_moments`).
 
     Args:
         trainer: Trainer whose module's parameter was replaced by one of the new level.
@@ -116,7 +117,7 @@ def renew_optimizer(trainer: Trainer, size: tuple[int, int]) -> None:
     for before, config in zip(schedulers, trainer.lr_scheduler_configs, strict=True):
         config.scheduler.load_state_dict(before.state_dict())
     for before_group, group in zip(old.param_groups, new.param_groups, strict=True):
-        group["lr"] = before_group["lr"]
+        group.update({key: value for key, value in before_group.items() if key != "params"})
     carry_moments(old, new, size)
 
 

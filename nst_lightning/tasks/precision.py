@@ -18,6 +18,20 @@ ENCODER_DTYPES = {
 """Dtypes of the convolutions, for each `--trainer.precision` that makes sense here."""
 
 
+def encoder_dtype(trainer: Trainer) -> torch.dtype:
+    """Return the dtype of the convolutions at the trainer's precision.
+
+    Raises:
+        UserError: If the precision makes no sense here.
+    """
+    precision = str(trainer.precision)
+    if precision not in ENCODER_DTYPES:
+        raise UserError(
+            f"trainer.precision: expected one of {', '.join(ENCODER_DTYPES)}, found {precision}; change the precision"
+        )
+    return ENCODER_DTYPES[precision]
+
+
 def native_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 numbers itself (AVX512-BF16 or AMX-BF16).
 

@@ -33,7 +33,7 @@ from nst_lightning.tasks.optimizers import (
     saved_by,
     with_schedule,
 )
-from nst_lightning.tasks.precision import ENCODER_DTYPES, check_lbfgs, scales_gradients
+from nst_lightning.tasks.precision import check_lbfgs, encoder_dtype, scales_gradients
 from nst_lightning.tasks.reporting import comparable_settings, grouped, is_logging_step, step_metrics
 from nst_lightning.tasks.tile_size import TileSizes
 from nst_lightning.tasks.trainer_check import check_trainer
@@ -108,8 +108,8 @@ class StyleTransfer(ImageOptimization):
     """Optimize an image so that its features match those of a content and of style images.
 
     Gatys, Ecker and Bethge, "A Neural Algorithm of Artistic Style", 2015. What differs by default: the image
-    is painted coarse to fine, with Adam, inside [0, 1], with steps that grow shorter; with L-BFGS, `clamp: never` and
-    `decay: 1` it is the paper's procedure.
+    is painted coarse to fine, with Adam in opponent colors, inside [0, 1], with steps that grow shorter.
+    configs/gatys2015.yaml has the paper's own procedure.
 
     All images come from the batch. With a `style` alone it synthesizes a texture, with a `content` alone it inverts
     features. Where none of the four kinds of losses is named it has those of configs/starry.yaml: the defaults are that
@@ -270,11 +270,11 @@ class StyleTransfer(ImageOptimization):
     def on_fit_start(self) -> None:
         """Convert the encoders once: autocast would convert their frozen weights at every step."""
         for objective in self.objectives.all():
-            objective.encoder.cast(ENCODER_DTYPES[str(self.trainer.precision)])
-        self._team = TileGroup(self.trainer.global_rank, self.trainer.world_size)
-        if self._team.size > 1:
+            objective.encoder.cast(encoder_dtype(self.trainer))
+        self._group = TileGroup(self.trainer.global_rank, self.trainer.world_size)
+        if self._group.size > 1:
             check_tileable(self.objective.losses)
-        if scales_gradients(self.trainer) and (self._team.size > 1 or self.tile_sizes.wanted is not None):
+        if scales_gradients(self.trainer) and (self._group.size > 1 or self.tile_sizes.wanted is not None):
             # A tile's gradient is complete, in float16 too, before the scaler gets to see it: it would be 0.
             raise UserError("tiles can't be painted with --trainer.precision 16-mixed; use bf16-mixed or 32-true.")
 
@@ -347,8 +347,8 @@ class StyleTransfer(ImageOptimization):
         self.targets = None  # there may be no room for those of two levels
         self._current = self.objectives.all().index(self.objectives.at(batch.size))
         self.encoder.check(self.objective.taps(), *size)
-        self.tile_sizes.choose(batch.schedule, batch.level, self.objectives.at, self.device, self._team)
-        tiling = self.tile_sizes.tiling(batch.level, size, self.objective, self.device, self._team)
+        self.tile_sizes.choose(batch.schedule, batch.level, self.objectives.at, self.device, self._group)
+        tiling = self.tile_sizes.tiling(batch.level, size, self.objective, self.device, self._group)
         references = References(
             *(batch.content, batch.styles, batch.style_weights, batch.guides, batch.warped, batch.warped_guide)
         )

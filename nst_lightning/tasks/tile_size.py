@@ -167,7 +167,7 @@ class TileSizes:
         entered: int,
         objective_at: Callable[[Level], Objective],
         device: torch.device,
-        team: TileGroup,
+        group: TileGroup,
     ) -> None:
         """Choose for the levels that have none yet; all processes choose alike.
 
@@ -176,30 +176,30 @@ class TileSizes:
             entered: Index of the level whose images are in memory by now.
             objective_at: Function that returns a level's objective, by which the memory of a pixel is known.
             device: Device that the run is on.
-            team: Processes that share the image.
+            group: Processes that share the image.
 
         Raises:
             UserError: If a level's image can't fit, however small its tiles are.
         """
-        if team.size != self.processes:
-            self.by_level, self.processes = [], team.size
+        if group.size != self.processes:
+            self.by_level, self.processes = [], group.size
         for level in schedule.levels[len(self.by_level) :]:
             tile_size = self.wanted
             if tile_size == "auto":
                 objective = objective_at(level)
-                free = free_memory(device) // (team.size if device.type == "cpu" else 1)
+                free = free_memory(device) // (group.size if device.type == "cpu" else 1)
                 now = schedule.levels[entered]
                 free += _HELD_IMAGES * image_bytes(objective.encoder) * now.height * now.width
                 tile_size = pick_tile_size(
                     *(level.height, level.width, objective.encoder, objective.taps()),
-                    *(team.all_reduce_min(free, device), team.size),
+                    *(group.all_reduce_min(free, device), group.size),
                 )
                 if tile_size is not None:
                     _log.info("%d×%d pixels go in tiles of %d", level.width, level.height, tile_size)
             self.by_level.append(tile_size)
 
     def tiling(
-        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, team: TileGroup
+        self, level: int, size: tuple[int, int], objective: Objective, device: torch.device, group: TileGroup
     ) -> Tiling | None:
         """Return how the images of a level are cut into tiles.
 
@@ -208,19 +208,19 @@ class TileSizes:
             size: Height and width, pixels.
             objective: Objective of the level.
             device: Device that the run is on.
-            team: Processes that share the image.
+            group: Processes that share the image.
 
         Returns:
             `None` for the whole image at once.
         """
         tile_size = self.by_level[level]
-        if tile_size is None and team.size == 1:
+        if tile_size is None and group.size == 1:
             return None
         height, width = size
-        targets = content_bytes(height, width, objective) / team.size
+        targets = content_bytes(height, width, objective) / group.size
         # A CPU's memory is the same whatever it is called; it has more than an accelerator, and is far from it.
         crowded = device.type != "cpu" and targets > _CONTENT_PART * free_memory(device)
-        return Tiling(tile_size, team, torch.device("cpu") if crowded else None)
+        return Tiling(tile_size, group, torch.device("cpu") if crowded else None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was chosen, for a checkpoint."""

@@ -46,3 +46,10 @@ def test_at_a_cut_all_before_is_forgotten_but_not_at_a_flash() -> None:
     assert not torch.allclose(flash[1].mean, Gaussian.of(0.4 + first * 0.6).mean)
     black = smoothed([first, torch.zeros_like(first)])
     assert not torch.equal(black[1].mean, torch.zeros(1, 3, dtype=torch.float64))
+
+
+def test_at_a_cut_through_black_all_before_is_forgotten_and_within_a_scene_nothing() -> None:
+    first, second, black = scene(1), scene(2), torch.zeros(1, 3, 32, 32, dtype=torch.float64)
+    assert torch.equal(smoothed([first, first, black, black, second])[-1].mean, Gaussian.of(second).mean)
+    within = smoothed([first * 0.5, black, first])
+    assert not torch.allclose(within[-1].mean, Gaussian.of(first).mean)

@@ -66,6 +66,8 @@ def test_none_is_no_loss_and_one_loss_is_alone(encoder_file: str) -> None:
     encoder = VGG19(encoder_file)
     assert [loss.name for loss in StyleTransfer(encoder).objective.losses] == ["content", "style", "tv"]
     assert StyleTransfer(encoder).settings()["content/loss"] == "ContentLoss relative"  # whatever the encoder's scale
+    by_size = StyleTransfer(encoder_by_size={512: encoder})
+    assert by_size.settings()["content/loss"] == "ContentLoss relative"
     assert [loss.name for loss in StyleTransfer(encoder, style=GramStyleLoss()).objective.losses] == ["style"]
     assert [loss.name for loss in StyleTransfer(encoder, ContentLoss()).objective.losses] == ["content"]
     with pytest.raises(ValueError, match="nothing to optimize"):

@@ -10,13 +10,21 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from nst_lightning import StyleTransfer, TransferData
+from nst_lightning import StyleTransfer, TransferData, UserError
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.callbacks.run_folder import RunFolder
 from nst_lightning.runs.trainer import build_trainer
 from nst_lightning.tasks import precision
 from nst_lightning.tasks.precision import default_precision, native_bfloat16
 from tests.tasks.test_style_transfer import QUIET, make_model, run
+
+
+def test_a_precision_that_makes_no_sense_is_one_line_with_a_plain_trainer(
+    encoder_file: str, content: str, style: str
+) -> None:
+    trainer = Trainer(accelerator="cpu", precision="bf16-true", logger=False, enable_checkpointing=False)
+    with pytest.raises(UserError, match=r"trainer.precision: expected one of 32-true, .*, found bf16-true; change"):
+        trainer.fit(make_model(encoder_file), TransferData(content, style, sizes=[24], steps=1))
 
 
 @pytest.mark.parametrize(

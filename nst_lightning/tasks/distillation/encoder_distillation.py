@@ -22,7 +22,7 @@ from nst_lightning.errors import UserError, one_line, user_path
 from nst_lightning.tasks.checkpointed import CheckpointedTask
 from nst_lightning.tasks.distillation.teacher_student import StudentVGG19, Teacher, fold, normalize_activations
 from nst_lightning.tasks.optimizers import make_optimizer, with_schedule
-from nst_lightning.tasks.precision import ENCODER_DTYPES
+from nst_lightning.tasks.precision import encoder_dtype
 from nst_lightning.tasks.reporting import is_logging_step
 from nst_lightning.utils.atomic import atomic_file
 from nst_lightning.utils.torch_files import load_tensors
@@ -121,7 +121,7 @@ class EncoderDistillation(CheckpointedTask):
     def on_fit_start(self) -> None:
         """Convert a VGG19 that teaches once: autocast would convert its frozen weights at every step."""
         if isinstance(self.teacher, VGG19):
-            self.teacher.cast(ENCODER_DTYPES[str(self.trainer.precision)])
+            self.teacher.cast(encoder_dtype(self.trainer))
 
     def unexplained_variances(self, images: Tensor) -> list[Tensor]:
         """Return the unexplained variance of each pair, scalars with their gradient; in training, track the teacher's.
