@@ -16,8 +16,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from nst_lightning._compat import bound_yaml, keep_texts, move_group_last, option_names
 from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
 from nst_lightning.images.embedded_settings import SUFFIXES, read_settings
+from nst_lightning.runs.command_help import CommandHelp
 from nst_lightning.runs.error_messages import explain
-from nst_lightning.runs.fit_help import class_options, with_class_options
+from nst_lightning.runs.fit_help import FIT_HELP
 from nst_lightning.utils.addresses import path_of, shown
 from nst_lightning.utils.bounded_yaml import LONGEST_LIST, BoundsError, check_yaml, load_yaml, read_yaml
 from nst_lightning.utils.renamed import with_current_arguments, with_current_paths
@@ -41,22 +42,26 @@ keep_texts()
 
 
 class OneLineParser(LightningArgumentParser):
-    """A parser that reports a mistake in one line, with the nearest valid name, instead of a page of usage."""
+    """A parser that reports a mistake in one line, with the nearest valid name, instead of a page of usage.
 
-    begins_with_class_options = False
+    Attributes:
+        command_help: What the help begins with; `None` for jsonargparse's own.
+    """
+
+    command_help: CommandHelp | None = None
 
     def format_help(self, *args: Any) -> str:
         """Return the help; the Trainer's options, which fit has three hundred lines of, stand last."""
-        if self.begins_with_class_options:
-            move_group_last(self, "trainer.")
-        text: str = super().format_help(*args)
-        return with_class_options(class_options(OneLineParser), text) if self.begins_with_class_options else text
+        if self.command_help is None:
+            return str(super().format_help(*args))
+        move_group_last(self, "trainer.")
+        return self.command_help.text(OneLineParser, super().format_help(*args))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong as a `UserError`."""
         if not self.exit_on_error:  # a nested class's parser: the outer one explains
             super().error(message, ex)
-        options = (*option_names(self), *option_names(class_options(OneLineParser)))
+        options = (*option_names(self), *option_names((self.command_help or FIT_HELP).class_options(OneLineParser)))
         raise UserError(explain(message, options)) from ex
 
 

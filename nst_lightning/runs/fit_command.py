@@ -43,6 +43,7 @@ from nst_lightning.data.predict_data import PredictData
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import StorageError, UserError, missing_packages_named, one_line, user_path
 from nst_lightning.runs.config_files import OneLineParser, check_further_arguments, config_name, find_configs
+from nst_lightning.runs.fit_help import FIT_HELP
 from nst_lightning.runs.ranks import check_launch, exit_code, wait_for_rank_zero
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.resume import RUNS, expand_name, find_checkpoint, runs_root
@@ -121,7 +122,7 @@ class NSTCommand(CLIHooks, LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of our own callbacks, and the run's name."""
         assert isinstance(parser, OneLineParser)  # parser_class
-        parser.begins_with_class_options = True
+        parser.command_help = FIT_HELP
         parser.add_argument(
             "--name",
             type=str | None,

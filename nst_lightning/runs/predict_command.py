@@ -22,7 +22,9 @@ from nst_lightning.callbacks.run_folder import RunFolder
 from nst_lightning.data.predict_data import PredictData, PredictSample
 from nst_lightning.errors import UserError
 from nst_lightning.networks.network_file import ANY_STYLE
+from nst_lightning.runs.config_files import OneLineParser
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
+from nst_lightning.runs.predict_help import PREDICT_HELP
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import image_settings
@@ -55,6 +57,8 @@ class PredictCommand(NSTCommand):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of the writer."""
+        assert isinstance(parser, OneLineParser)  # parser_class
+        parser.command_help = PREDICT_HELP
         parser.add_lightning_class_args(PredictionWriter, "output")
 
     def resolve_checkpoint(self) -> None:

@@ -18,7 +18,8 @@ from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
 from nst_lightning.runs.config_files import OneLineParser
 from nst_lightning.runs.fit_command import resolve_settings
-from nst_lightning.runs.fit_help import _MAIN, class_options
+from nst_lightning.runs.fit_help import FIT_HELP
+from nst_lightning.runs.predict_help import PREDICT_HELP
 from tests.helpers.inputs import make_image
 
 HINTS = {
@@ -93,21 +94,44 @@ def test_the_help_begins_with_pictures_and_method_and_ends_with_the_trainer(
     places = [text.index(part) for part in [*order, "--output.path PATH", "--trainer.accelerator"]]
     assert places == sorted(places)
     assert "--output." not in text[places[-1] :]
-    for action in class_options(OneLineParser)._actions:
+    for action in FIT_HELP.class_options(OneLineParser)._actions:
         assert action.option_strings[0] in text
+
+
+@pytest.mark.slow
+def test_the_help_of_predict_names_what_is_painted_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: nst predict [--config FILE] [options]\n\nPaint pictures and videos in one pass")
+    parts = [
+        "--data.images photos",
+        "--data.style_guides",
+        "--model.tile_size",
+        "--output.folder FOLDER",
+        "--trainer.devices",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    for action in PREDICT_HELP.class_options(OneLineParser)._actions:
+        assert action.option_strings[0] in text
+    for example in PREDICT_HELP.examples:
+        assert text.count(example.split()[0]) > 1 or example.startswith("--cluster")  # it is an option
 
 
 @pytest.mark.slow
 def test_every_option_that_is_named_works() -> None:
     options = [
         f"--{action.dest}={yaml.safe_dump(action.default, default_flow_style=True).removesuffix('...').strip()}"
-        for action in class_options(OneLineParser)._actions
+        for action in FIT_HELP.class_options(OneLineParser)._actions
         if "." in action.dest and not action.dest.endswith(".help") and not callable(action.default)
         if action.default != "==SUPPRESS=="
     ]
     assert len(options) >= 50
     resolve_settings(["fit", *(option.removesuffix("\n...") for option in options)])
-    examples = [f"--{example.removeprefix('--').replace(' ', '=', 1)}" for example in _MAIN if "ckpt" not in example]
+    examples = [
+        f"--{example.removeprefix('--').replace(' ', '=', 1)}" for example in FIT_HELP.examples if "ckpt" not in example
+    ]
     resolve_settings(["fit", *(example.replace("'", "") for example in examples)])
 
 
