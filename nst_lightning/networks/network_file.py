@@ -20,7 +20,7 @@ from nst_lightning.utils.storage import fetch
 from nst_lightning.utils.torch_files import load_tensors, readable_by_name
 
 CHECKPOINT_KEY = "fast_style_transfer"
-"""Key under which `FastStyleTransfer` puts the card into a checkpoint."""
+"""Key under which `FastStyleTransfer` and `AnyStyleTransfer` put the card into a checkpoint."""
 
 ANY_STYLE = "any_style"
 """Name of the shipped network that paints in the style of any image."""
