@@ -57,7 +57,7 @@ def default_losses(encoders: Sequence[VGG19 | None] = ()) -> dict[str, Loss]:
     """
     is_default = all(encoder is None or encoder.weights_name == _ENCODER for encoder in encoders)
     return {
-        "content": ContentLoss(["relu4_2"], *((2.3e-6, "mean") if is_default else (1.0, "relative"))),
+        "content": ContentLoss(["relu4_2"], *((2.4e-6, "mean") if is_default else (1.0, "relative"))),
         "style": GramStyleLoss(_STYLE_LAYERS, 10.0),
         "variation": TotalVariationLoss(3.0, "second_order", chroma=20.0),
     }
@@ -65,4 +65,4 @@ def default_losses(encoders: Sequence[VGG19 | None] = ()) -> dict[str, Loss]:
 
 def default_optimizer(params: Any) -> Optimizer:
     """Make the optimizer of the image."""
-    return OpponentAdam(params, lr=0.042, betas=(0.9, 0.9), chroma=0.5, smoothing=(0.7, 0.95))
+    return OpponentAdam(params, lr=0.042, betas=(0.9, 0.9), chroma=0.4, smoothing=(0.7, 0.95))
