@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from nst_lightning.app.limits import RefusalError
 from nst_lightning.app.painting_process import PAINTER_ENDED, Progress, work
 from nst_lightning.app.time_lapse import frame_numbers
 from nst_lightning.app.uploads import shown_name
+from nst_lightning.utils.cores import usable_cores
 
 Status = Literal["waiting", "painting", "stopping", "complete", "stopped", "failed"]
 ACTIVE = ("waiting", "painting", "stopping")
@@ -245,7 +245,7 @@ class JobQueue:
     @property
     def paces(self) -> dict[str, float]:
         """Time of a step for each megapixel, seconds, by quality: measured, or else what usual machines take."""
-        usual = {quality: seconds / (os.cpu_count() or 1) for quality, seconds in _USUAL_PACES.items()}
+        usual = {quality: seconds / usable_cores() for quality, seconds in _USUAL_PACES.items()}
         if torch.cuda.is_available():
             usual = dict.fromkeys(usual, _GPU_PACE)
         for painter in self.painters:

@@ -23,6 +23,7 @@ from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, P
 from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.files import check_output, write_image
 from nst_lightning.utils.atomic import LONGEST_NAME, check_writable
+from nst_lightning.utils.cores import usable_cores
 from nst_lightning.utils.memory import OUT_OF_MEMORY
 from nst_lightning.utils.overwriting import ReadFile, WrittenFile, check_overwriting, find_same
 from nst_lightning.utils.signals import exit_by_signal, stop_signals
@@ -183,7 +184,7 @@ class PredictionWriter(Callback):
         self.failed: list[MediaFile] = []
         self._targets: dict[MediaFile, Path] = {}
         self._is_given = False
-        self._threads = min(_MOST_THREADS, os.cpu_count() or 1)
+        self._threads = min(_MOST_THREADS, usable_cores())
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[MediaFile, Future[None]]] = deque()
         self._encoder: VideoEncoder | None = None

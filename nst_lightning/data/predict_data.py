@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from nst_lightning.images.files import (
 )
 from nst_lightning.images.resize import fit_long_side, resize
 from nst_lightning.images.samples import SAMPLE, sample_path
+from nst_lightning.utils.cores import usable_cores
 from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.overwriting import ReadFile
 from nst_lightning.video.reading import VIDEO_SUFFIXES, VideoInfo, is_video, read_frames, read_info
@@ -308,7 +308,7 @@ class PredictData(LightningDataModule):
         images = [file for file in self.files if not file.is_video]
         videos = [file for file in self.files if file.is_video]
         dataset = ImageFiles(images, self.size, self.keep_alpha, self.max_pixels, self.regions)
-        workers = min(self.num_workers, len(images), _cores())
+        workers = min(self.num_workers, len(images), usable_cores())
         loader = DataLoader(
             dataset,
             batch_size=None,
@@ -397,11 +397,6 @@ class StridedSampler(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._share)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_media(place: str) -> list[MediaFile]:

@@ -68,7 +68,7 @@ def test_painting_does_not_wait_for_writing(tmp_path: Path, gate: threading.Even
 def test_no_more_than_two_pictures_for_each_thread_are_waiting(
     tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr("nst_lightning.callbacks.prediction_writer.usable_cores", lambda: 1)
     writer, trainer, data = started(tmp_path, 3)
     paint(writer, trainer, data.files[0])
     paint(writer, trainer, data.files[1])
