@@ -285,7 +285,7 @@ def test_python_api_does_the_same_as_the_command(
         ContentLoss(),
         GramStyleLoss(weight=20.0),
         TotalVariationLoss(weight=3.0, kind="second_order", chroma=20.0),
-        optimizer=partial(nst_lightning.OpponentAdam, lr=0.042, betas=(0.9, 0.9), smoothing=(0.7, 0.95)),
+        optimizer=partial(nst_lightning.OpponentAdam, lr=0.042, betas=(0.9, 0.9), chroma=0.4, smoothing=(0.7, 0.95)),
         decay=0.05,
         average=0.0,
     )
