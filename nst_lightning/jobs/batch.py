@@ -405,10 +405,11 @@ def _find_folders(
 
 def _check_first_start(request: BatchRequest, pairs: Sequence[Pair]) -> None:
     """Refuse to write the table or the sheet of a new batch over a file that no batch has written."""
-    table, sheet = request.output / TABLE, _sheet(request, pairs)
-    is_ours = is_summary(table)
-    for path in (table, *([sheet] if sheet == request.output / SHEET else [])):
-        if path.exists() and not is_ours:
+    table, sheet = request.output / TABLE, request.output / SHEET
+    if is_summary(table):  # of a batch whose runs have been removed: the sheet beside it is its too
+        return
+    for path in (table, sheet) if _sheet(request, pairs) == sheet else (table,):
+        if path.exists():
             raise UserError(f"{path} would be written over, which is of no batch; move it, or give another --output.")
 
 

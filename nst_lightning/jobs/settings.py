@@ -52,7 +52,15 @@ def check_many(settings: Mapping[str, Any], runs: str, one_device: str) -> None:
 
 
 def check_animation(settings: Mapping[str, Any], runs: str) -> None:
-    """Refuse an animation that all runs would write; *settings* and *runs* as in `check_many`."""
+    """Refuse an animation that all runs would write.
+
+    Args:
+        settings: As in `check_many`.
+        runs: As there.
+
+    Raises:
+        UserError: If the settings name a file for one.
+    """
     if settings["animation"].get("path") is not None:
         raise UserError(f"all {runs} would write the animation.path of the config; leave it out.")
 

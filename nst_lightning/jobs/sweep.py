@@ -174,12 +174,11 @@ def _keep_settings(sweep: Path, settings: Mapping[str, Any], runs: Sequence[Run]
 
 
 def _job(run: Run, axes: Sequence[Axis], request: SweepRequest, settings: Mapping[str, Any], sweep: Path) -> Job:
-    # A config that a run has kept names that run's own output.
-    args = ("fit", *request.base, "--output.path=null", *option_args(run.options))
-    args = (*args, "--trainer.enable_progress_bar=false")
+    no_output = "--output.path=null"  # a config that a run has kept names that run's own
+    own = (*option_args(run.options), "--trainer.enable_progress_bar=false", f"--name={request.name}/{run.label}")
     return Job(
         label=run.label,
-        args=(*args, f"--name={request.name}/{run.label}"),
+        args=("fit", *request.base, no_output, *own),
         folder=sweep / run.label,
         settings={axis.name: choice.text for axis, choice in zip(axes, run.choices, strict=True)},
         work=_work(_data(settings), run.options),

@@ -346,6 +346,29 @@ def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, sty
     assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
 
 
+def test_all_that_a_schedule_changes_goes_on_at_the_next_level(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    class Watch(Callback):
+        def __init__(self) -> None:
+            self.found: list[tuple[float, float]] = []
+
+        def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+            (group,) = trainer.optimizers[0].param_groups
+            self.found.append((group["lr"], group["betas"][0]))
+
+    schedule, watch = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.05, total_steps=20), Watch()
+    data = TransferData(content, style, sizes=[24, 34], steps=[5, 4])
+    run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path, callbacks=[watch])
+    alone = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.02, betas=(0.9, 0.99))
+    scheduler, expected = schedule(alone), []
+    for _ in range(9):
+        expected.append((alone.param_groups[0]["lr"], alone.param_groups[0]["betas"][0]))
+        alone.step()
+        scheduler.step()
+    torch.testing.assert_close(torch.tensor(watch.found), torch.tensor(expected))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [None, 16])
 def test_a_batch_is_read_and_left_as_it_was(
