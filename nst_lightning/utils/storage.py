@@ -347,7 +347,10 @@ def _attempt(target: str, operation: Callable[[Any, str], _Value], doing: str) -
             error = _behind(error) or error
             if isinstance(error, UserError):
                 raise error from None
-            if (refusal := _refusal(target, error, doing)) is not None:
+            refusal = _refusal(target, error, doing)
+            if refusal is not None or pause is None:
+                store.clear_instance_cache()  # the next one reads the address and the keys that are set by then
+            if refusal is not None:
                 raise refusal from error
             if pause is None:
                 raise StorageError(

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.cli.main import main
+from nst_lightning.errors import StorageError
 from nst_lightning.images.samples import sample_path
 from tests.helpers.bucket_server import BUCKET, bucket_server, settings
 
@@ -35,6 +36,9 @@ def server():
         for name, value in settings(address).items():
             patch.setenv(name, value)
         import boto3
+        from s3fs import S3FileSystem
+
+        S3FileSystem.clear_instance_cache()  # which has the address of a server before: xdist steals tests of a module
 
         yield boto3.client("s3", endpoint_url=address), flaky
 
@@ -263,6 +267,25 @@ def test_a_video_in_a_bucket_is_that_on_a_disk(server, encoder_file, tmp_path, m
     found = contents(client, "f/")
     assert set(found) == {"f/clip.mkv", "f/painted.mkv"}  # the frames are needed no more
     assert found["f/painted.mkv"] == (tmp_path / "painted.mkv").read_bytes()
+
+
+def test_what_is_set_after_a_failure_is_read(server, monkeypatch):
+    """In a notebook the address or the keys are mended, and the cell is run again."""
+    from s3fs import S3FileSystem
+
+    from nst_lightning.utils import storage
+
+    client, flaky = server
+    flaky.every = 0
+    client.put_object(Bucket=BUCKET, Key="g/a.txt", Body=b"there")
+    monkeypatch.setattr(storage, "_PAUSES", (0.0,))
+    with monkeypatch.context() as wrong:
+        wrong.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        S3FileSystem.clear_instance_cache()
+        with pytest.raises(StorageError, match="after 2 attempts"):
+            storage.find(f"s3://{BUCKET}/g/a.txt")
+    found = storage.find(f"s3://{BUCKET}/g/a.txt")
+    assert storage.fetch(found).read_bytes() == b"there"
 
 
 def test_what_a_bucket_refuses_is_one_line(server, tmp_path, monkeypatch, capfd):
