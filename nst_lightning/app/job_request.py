@@ -229,7 +229,8 @@ def _number(key: str, value: Any, low: float, high: float) -> float:
     kind = int if whole else (int, float)
     # `bool` is an `int` to Python, and NaN is in no range.
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
-        raise RefusalError(400, f"{key} is a {'whole ' if whole else ''}number from {low:g} to {high:g}; change it.")
+        bounds = f"whole number from {low} to {high}" if whole else f"number from {low:g} to {high:g}"
+        raise RefusalError(400, f"{key} is a {bounds}; change it.")
     return value if whole else round(float(value), 6)  # as many digits as the command shows
 
 

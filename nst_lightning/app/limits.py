@@ -19,7 +19,9 @@ class Limits:
         arriving: Images of all visitors that are on their way here.
         arriving_each: Images of one visitor that are on their way here.
         waiting: Jobs of one visitor that wait or are painted.
-        streams: Streams of events that one visitor may have open.
+        streams: Streams of events that one visitor may have open; a browser has six connections to a server, for all
+            tabs.
+        tabs: Tabs of one visitor whose last painting in one pass is kept.
         kept: Jobs of one visitor that are kept, finished ones included.
         queue: Jobs of all visitors that wait.
         sessions: Visitors at a time.
@@ -36,7 +38,8 @@ class Limits:
     arriving: int = 16
     arriving_each: int = 3
     waiting: int = 3
-    streams: int = 6
+    streams: int = 4
+    tabs: int = 4
     kept: int = 8
     queue: int = 50
     sessions: int = 1000

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; connect-src 'self' blob:; "
+    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -57,7 +57,7 @@ class SecurityMiddleware:
             await send(message)
 
         line = self._refusal(scope["method"], Headers(scope=scope))
-        answer = self._app if line is None else JSONResponse({"error": line}, 403, {"connection": "close"})
+        answer = self._app if line is None else refused(Headers(scope=scope), line, 403, {"connection": "close"})
         await answer(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers) -> str | None:
@@ -79,6 +79,20 @@ class SecurityMiddleware:
         except ValueError:
             return name.lower().rstrip(".") in self._names
         return True
+
+
+def refused(headers: Headers, line: str, status: int, sent: Mapping[str, str] | None = None) -> Response:
+    """Return the answer to what is refused: text where a browser shows it as a page, else JSON.
+
+    Args:
+        headers: Headers of the request.
+        line: What is wrong and what to do.
+        status: Status code.
+        sent: Further headers of the answer.
+    """
+    if headers.get("sec-fetch-dest") == "document":
+        return PlainTextResponse(f"{line[:1].upper()}{line[1:]}\n", status, sent)
+    return JSONResponse({"error": line}, status, sent)
 
 
 def is_visit(headers: Headers) -> bool:

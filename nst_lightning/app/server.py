@@ -30,8 +30,8 @@ from nst_lightning.app.instant import InstantPainter
 from nst_lightning.app.job_queue import Job, JobQueue
 from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, read_options, steps_of_qualities
 from nst_lightning.app.limits import Limits, RefusalError
-from nst_lightning.app.security import SecurityMiddleware, is_visit
-from nst_lightning.app.sessions import ROLES, Session, Sessions, Upload
+from nst_lightning.app.security import SecurityMiddleware, is_visit, refused
+from nst_lightning.app.sessions import ROLES, InstantPainting, Session, Sessions, Upload
 from nst_lightning.app.time_lapse import LAPSE_FORMATS, frame_file, write_lapse
 from nst_lightning.app.uploads import base_name, drained, receive, shown_name
 from nst_lightning.errors import StorageError
@@ -138,9 +138,9 @@ def build(state: AppState) -> Starlette:
             route("/api/session", _enter, "POST"),
             route("/api/state", _state),
             route("/api/instant", _paint_instant, "POST"),
-            route("/api/instant/preview", _instant_preview),
-            route("/api/instant/picture", _instant_picture),
-            route("/api/instant/keep", _keep_instant, "POST"),
+            route("/api/instant/{tab}/{number}/preview", _instant_preview),
+            route("/api/instant/{tab}/{number}/picture", _instant_picture),
+            route("/api/instant/{tab}/{number}/keep", _keep_instant, "POST"),
             route("/api/events", _events),
             route("/api/pictures", _upload, "PUT"),
             route("/api/pictures/{id}", _thumbnail),
@@ -318,27 +318,35 @@ async def _paint_instant(state: AppState, request: Request) -> Response:
     session = state.session(request)
     asked = await _json(request)
     sources = {key: asked.pop(key, None) for key in ("content", "style", "masks")}
+    tab = asked.pop("tab", None)
+    if not isinstance(tab, str):
+        raise RefusalError(400, "tab is a text, the same for all that a tab of the page asks for; send one.")
     options = read_options(asked, state.limits)
-    painted = await state.sessions.paint_instant(session, sources, options, state.instant)
-    assert session.instant.request is not None
-    command, name = session.instant.request.command(), session.instant.request.file_name
-    found = {"width": painted.width, "height": painted.height, "command": command, "file": name}
-    return JSONResponse({**found, "number": session.instant.asked})
+    painting = await state.sessions.paint_instant(session, tab, sources, options, state.instant)
+    command, name = painting.request.command(), painting.request.file_name
+    found = {"width": painting.width, "height": painting.height, "command": command, "file": name}
+    return JSONResponse({**found, "number": painting.number})
+
+
+def _instant_painting_of(state: AppState, request: Request) -> InstantPainting:
+    number = request.path_params["number"]
+    given = int(number) if number.isdecimal() and len(number) < 10 else 0
+    return state.session(request).instant_painting(request.path_params["tab"], given)
 
 
 async def _instant_preview(state: AppState, request: Request) -> Response:
-    return _from_folder(state.session(request).instant.folder, PREVIEW_FILE, "image/jpeg")
+    return _from_folder(_instant_painting_of(state, request).request.folder, PREVIEW_FILE, "image/jpeg")
 
 
 async def _instant_picture(state: AppState, request: Request) -> Response:
-    instant = state.session(request).instant
-    if instant.request is None:
-        raise RefusalError(404, "there is no painting in one pass; choose two pictures.")
-    return await _download(request, instant.folder, instant.request.file_name)
+    painted = _instant_painting_of(state, request).request
+    return await _download(request, painted.folder, painted.file_name)
 
 
 async def _keep_instant(state: AppState, request: Request) -> Response:
-    return JSONResponse(state.describe(state.sessions.keep_instant(state.session(request))), 201)
+    painting, session = _instant_painting_of(state, request), state.session(request)
+    job = state.sessions.keep_instant(session, request.path_params["tab"], painting.number)
+    return JSONResponse(state.describe(job), 201)
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -419,7 +427,8 @@ async def _events(state: AppState, request: Request) -> Response:
     session, most = state.session(request), state.limits.streams
     if session.streams >= most:
         raise RefusalError(429, f"this page is open {most} times already; close one.")
-    return StreamingResponse(stream_changes(state, session), media_type="text/event-stream")
+    headers = {"x-accel-buffering": "no"}  # nginx passes each event on as it comes
+    return StreamingResponse(stream_changes(state, session), media_type="text/event-stream", headers=headers)
 
 
 async def stream_changes(state: AppState, session: Session) -> AsyncIterator[str]:
@@ -499,12 +508,12 @@ def _from_folder(folder: Path, name: str, kind: str, headers: dict[str, str] | N
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusalError)
-    return JSONResponse({"error": error.line}, error.status)
+    return refused(request.headers, error.line, error.status)
 
 
 async def _no_such_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": "there is nothing at this address."}, error.status_code)
+    return refused(request.headers, "there is nothing at this address.", error.status_code)
 
 
 async def _no_room(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_lightning.app.decoding import thumbnail
-from nst_lightning.app.instant import InstantPainter, Painted
+from nst_lightning.app.instant import InstantPainter
 from nst_lightning.app.job_queue import Job, JobQueue, prolong, size_of
 from nst_lightning.app.job_request import RESULT_FILE, Beginning, JobRequest, PaintOptions
 from nst_lightning.app.limits import Limits, RefusalError
@@ -54,29 +54,52 @@ class Upload:
             "name": shown_name(self.name),
             "width": self.width,
             "height": self.height,
+            "bytes": self.bytes,
             "role": self.role,
         }
 
 
-@dataclass
-class Instant:
-    """A session's painting in one pass, the last one.
+@dataclass(frozen=True)
+class InstantPainting:
+    """A painting in one pass.
 
     Attributes:
-        folder: Where it is written.
-        asked: Number of paintings that were asked for.
-        request: What was painted last; `None` for nothing.
-        used: Time when it was painted, by `time.monotonic`.
+        number: Its number among those of a tab.
+        request: What was painted, and into which folder.
+        width: Pixels.
+        height: Pixels.
         bytes: Size of its folder.
         sources: The visitor's words for what was painted.
     """
 
+    number: int
+    request: JobRequest
+    width: int
+    height: int
+    bytes: int
+    sources: Mapping[str, Any]
+
+
+@dataclass
+class Tab:
+    """A tab of the page, which shows one painting in one pass.
+
+    Attributes:
+        folder: Where its paintings are written, each into a folder of its own.
+        used: Time when one was asked for, by `time.monotonic`.
+        asked: Number of paintings that were asked for.
+        painting: The last one; `None` for nothing.
+    """
+
     folder: Path
+    used: float
     asked: int = 0
-    request: JobRequest | None = None
-    used: float = 0.0
-    bytes: int = 0
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    painting: InstantPainting | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of its painting."""
+        return self.painting.bytes if self.painting else 0
 
 
 @dataclass
@@ -86,7 +109,8 @@ class Session:
     Attributes:
         token: Value of its cookie.
         seen: Time when it last asked for something, by `time.monotonic`.
-        instant: Its painting in one pass.
+        tabs: Its tabs that show a painting in one pass, by the names that they have given themselves, the one that
+            asked least recently first.
         name: What its pages know it by, no secret: whether this is the session that they had.
         uploads: Images that were brought, by id, oldest first.
         jobs: Jobs by id, oldest first.
@@ -96,7 +120,7 @@ class Session:
 
     token: str
     seen: float
-    instant: Instant
+    tabs: dict[str, Tab] = field(default_factory=dict)
     name: str = field(default_factory=partial(secrets.token_urlsafe, 8))
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -111,7 +135,7 @@ class Session:
     @property
     def bytes(self) -> int:
         """Size of all that the visitor brought and made."""
-        kept: list[Upload | Job | Instant] = [*self.uploads.values(), *self.jobs.values(), self.instant]
+        kept: list[Upload | Job | Tab] = [*self.uploads.values(), *self.jobs.values(), *self.tabs.values()]
         return sum(each.bytes for each in kept)
 
     def job(self, id: str) -> Job:
@@ -124,6 +148,17 @@ class Session:
             raise RefusalError(404, "there is no such picture, or it has been deleted; load the page again.")
         self.jobs[id].used = time.monotonic()
         return self.jobs[id]
+
+    def instant_painting(self, tab: str, number: int) -> InstantPainting:
+        """Return a tab's painting in one pass.
+
+        Raises:
+            RefusalError: If there is none, or another one is there by now.
+        """
+        found = self.tabs[tab].painting if tab in self.tabs else None
+        if found is None or found.number != number:
+            raise RefusalError(404, "that painting is not there any more; choose the two pictures again.")
+        return found
 
 
 class Sessions:
@@ -163,8 +198,7 @@ class Sessions:
             if not idle:
                 raise RefusalError(503, "too many people are here; try again in some minutes.")
             self._forget(min(idle, key=lambda session: session.seen))
-        folder = self._root / "instant" / secrets.token_urlsafe(24)
-        session = Session(secrets.token_urlsafe(24), time.monotonic(), Instant(folder))
+        session = Session(secrets.token_urlsafe(24), time.monotonic())
         self._sessions[session.token] = session
         return session
 
@@ -301,17 +335,18 @@ class Sessions:
             beginning = Beginning(folder / "before.png", name, job.command())
             options = replace(options, begins_at=before.options.size + 1)
             request = replace(before, id=folder.name, options=options, folder=folder, beginning=beginning)
-            folder.mkdir(parents=True)
-            shutil.copyfile(before.folder / RESULT_FILE, beginning.file)
+            with self._filled(folder):
+                shutil.copyfile(before.folder / RESULT_FILE, beginning.file)
         return self._start(session, Job(request, time.monotonic(), sources=job.sources))
 
     async def paint_instant(
-        self, session: Session, sources: Mapping[str, Any], options: PaintOptions, painter: InstantPainter
-    ) -> Painted:
-        """Paint the session's painting in one pass, which takes the last one's place.
+        self, session: Session, tab: str, sources: Mapping[str, Any], options: PaintOptions, painter: InstantPainter
+    ) -> InstantPainting:
+        """Paint a tab's painting in one pass, which takes the last one's place.
 
         Args:
             session: Session of who asks.
+            tab: The tab's name; of too many the one that asked least recently is forgotten.
             sources: As in `request`.
             options: How to paint; a larger size than the limit is painted at the limit.
             painter: Process that paints.
@@ -320,30 +355,38 @@ class Sessions:
             RefusalError: If an image is unknown, it was overtaken by another one, or can't be painted.
         """
         self._check_room()
-        instant = session.instant
+        sources = {**sources, "masks": None}
         options = replace(options, instant=True, size=min(options.size, self._limits.instant_size))
-        request = self.request(session, {**sources, "masks": None}, options, instant.folder)
-        instant.asked += 1
-        number, instant.used = instant.asked, time.monotonic()
-        painted = await painter.paint(request, lambda: instant.asked == number)
-        instant.request, instant.sources = request, {**sources, "masks": None}
-        instant.bytes = size_of(instant.folder)
-        return painted
+        asking = self._tab(session, tab)
+        number = asking.asked + 1
+        request = self.request(session, sources, options, asking.folder / str(number))
+        asking.asked, asking.used = number, time.monotonic()
+        try:
+            painted = await painter.paint(request, lambda: asking.asked == number and session.tabs.get(tab) is asking)
+        except BaseException:
+            shutil.rmtree(request.folder, ignore_errors=True)
+            raise
+        before = asking.painting
+        size = size_of(request.folder)
+        asking.painting = InstantPainting(number, request, painted.width, painted.height, size, sources)
+        if before is not None:
+            shutil.rmtree(before.request.folder, ignore_errors=True)
+        return asking.painting
 
-    def keep_instant(self, session: Session) -> Job:
-        """Return a complete job that has the session's painting in one pass.
+    def keep_instant(self, session: Session, tab: str, number: int) -> Job:
+        """Return a complete job that has a tab's painting in one pass.
 
         Raises:
-            RefusalError: If there is none.
+            RefusalError: If there is none of that number.
         """
-        instant = session.instant
-        if instant.request is None:
-            raise RefusalError(404, "there is no painting in one pass that could be kept; choose two pictures.")
+        painting = session.instant_painting(tab, number)
         self._check_room()
         folder = self._new_folder()
-        shutil.copytree(instant.folder, folder)
-        request = replace(instant.request, id=folder.name, folder=folder)
-        job = Job(request, time.monotonic(), previews=1, sources=instant.sources)
+        with self._filled(folder):
+            for file in painting.request.folder.iterdir():
+                shutil.copyfile(file, folder / file.name)
+        request = replace(painting.request, id=folder.name, folder=folder)
+        job = Job(request, time.monotonic(), previews=1, sources=painting.sources)
         job.set_status("complete")
         job.measure()
         self._add(session, job)
@@ -361,6 +404,27 @@ class Sessions:
 
     def _new_folder(self) -> Path:
         return self._root / "jobs" / secrets.token_urlsafe(24)
+
+    @staticmethod
+    @contextmanager
+    def _filled(folder: Path) -> Iterator[None]:
+        """Make a folder that is filled meanwhile; it is deleted if that fails."""
+        folder.mkdir(parents=True)
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _tab(self, session: Session, name: str) -> Tab:
+        """Return a tab, a new one if there is none of that name, as the one that asked most recently."""
+        found = session.tabs.pop(name, None)
+        if found is None:
+            found = Tab(self._root / "instant" / secrets.token_urlsafe(24), time.monotonic())
+        session.tabs[name] = found
+        while len(session.tabs) > self._limits.tabs:
+            self._delete_tab(session, next(iter(session.tabs)))
+        return found
 
     def _start(self, session: Session, job: Job) -> Job:
         job.request.folder.mkdir(parents=True, exist_ok=True)
@@ -414,8 +478,9 @@ class Sessions:
             for upload in self._unused(session):
                 if upload.used < oldest:
                     self._delete_upload(session, upload)
-            if session.instant.used < oldest:
-                self._delete_instant(session)
+            for name, tab in list(session.tabs.items()):
+                if tab.used < oldest:
+                    self._delete_tab(session, name)
             if session.seen < oldest and session.has_nothing:
                 self._forget(session)
 
@@ -449,13 +514,13 @@ class Sessions:
         del session.jobs[job.request.id]
         shutil.rmtree(job.request.folder, ignore_errors=True)
 
-    def _delete_instant(self, session: Session) -> None:
-        session.instant.request, session.instant.bytes = None, 0
-        shutil.rmtree(session.instant.folder, ignore_errors=True)
+    def _delete_tab(self, session: Session, name: str) -> None:
+        shutil.rmtree(session.tabs.pop(name).folder, ignore_errors=True)
 
     def _forget(self, session: Session) -> None:
         del self._sessions[session.token]
-        self._delete_instant(session)
+        for name in list(session.tabs):
+            self._delete_tab(session, name)
 
     def _delete_upload(self, session: Session, upload: Upload) -> None:
         del session.uploads[upload.id]

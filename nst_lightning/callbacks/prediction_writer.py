@@ -21,7 +21,7 @@ from nst_lightning._compat import datamodule_of
 from nst_lightning.callbacks.video_encoder import VideoEncoder
 from nst_lightning.data.predict_data import FrameInfo, MediaFile, PredictData, PredictSample
 from nst_lightning.errors import StorageError, UserError, user_path
-from nst_lightning.images.files import check_output, write_image
+from nst_lightning.images.files import OUTPUT_FORMATS, check_output, write_image
 from nst_lightning.utils.atomic import LONGEST_NAME, check_writable
 from nst_lightning.utils.cores import usable_cores
 from nst_lightning.utils.memory import OUT_OF_MEMORY
@@ -30,8 +30,6 @@ from nst_lightning.utils.signals import exit_by_signal, stop_signals
 from nst_lightning.utils.storage import look
 from nst_lightning.video.reading import is_video
 from nst_lightning.video.writing import written_suffix
-
-_KEPT = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def leave_out_folder(files: Sequence[MediaFile], folder: Path, searched: Sequence[str]) -> list[MediaFile]:
@@ -123,7 +121,7 @@ def _renamed(file: MediaFile, suffix: str | None) -> PurePosixPath:
         return file.name if kept else file.name.with_name(file.name.name + written_suffix(own))
     if suffix:
         return file.name.with_suffix(suffix)
-    return file.name if own.lower() in _KEPT else file.name.with_name(f"{file.name.name}.png")
+    return file.name if own.lower() in OUTPUT_FORMATS else file.name.with_name(f"{file.name.name}.png")
 
 
 _log = logging.getLogger(__name__)

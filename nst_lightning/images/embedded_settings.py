@@ -14,9 +14,6 @@ from nst_lightning.images.decode import DAMAGE, open_image, own_pixel_limit
 from nst_lightning.utils.addresses import path_of
 from nst_lightning.utils.storage import fetch
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-"""Suffixes of the files that can hold settings."""
-
 _KEY = "nst-lightning"  # of the PNG text chunk
 _FIRST_LINE = "# settings of nst-lightning\n"
 _EXIF_IFD, _USER_COMMENT, _IMAGE_DESCRIPTION = 0x8769, 0x9286, 0x010E

@@ -30,7 +30,9 @@ from nst_lightning.utils.hashing import file_sha256
 from nst_lightning.utils.memory import named_out_of_memory
 from nst_lightning.utils.storage import fetch, look
 
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+OUTPUT_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+"""Formats of images that are written, by suffix. Each can hold settings (`embedded_settings`)."""
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".jp2")
 """Suffixes of the files that are taken for images where a folder is searched."""
 
@@ -345,10 +347,10 @@ def _check_shapes(pixels: Tensor, alpha: Tensor | None, bits: int) -> None:
 
 def _format_for(path: Path, bits: int, longest_side: int) -> str:
     """Return Pillow's name of the format, which the suffix names and which can hold the picture."""
-    file_format = _FORMATS.get(path.suffix.lower())
+    file_format = OUTPUT_FORMATS.get(path.suffix.lower())
     if file_format is None:
         raise UserError(
-            f"expected an output file ending in {', '.join(_FORMATS)}, found "
+            f"expected an output file ending in {', '.join(OUTPUT_FORMATS)}, found "
             f"{path.name if path.suffix else shown(path)!r}; change the suffix"
         )
     if bits == 16 and file_format != "PNG":

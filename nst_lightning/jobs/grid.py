@@ -44,7 +44,7 @@ class Sheet:
 
     Attributes:
         title: Text over everything; the sweep's name if empty.
-        size: Long side of an image on it, pixels.
+        size: Long side of an image on it, pixels, at least 32; less where all of them would be more than 64 megapixels.
         steps: Steps whose images are the columns, which `--output.every_n_steps` writes; none for one image of each
             run.
     """

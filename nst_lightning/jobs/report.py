@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ MOST_ON_A_SHEET = 400
 
 _PER_LINE = 6  # images of a single axis
 _PAIR_SIZE = 256  # long side of an image on the sheet of a batch, pixels
+_MOST_PIXELS = 64_000_000  # of all images on the sheet of a sweep, each counted as a square
+_SMALLEST = 32  # long side of an image on a sheet, pixels
 
 
 def write_table(
@@ -110,10 +113,12 @@ def write_grid_sheet(
         data: Arguments of the data module that all runs share; those that name images are used for the corner unless
             they vary.
     """
+    bound = math.isqrt(_MOST_PIXELS // (len(runs) * max(1, len(sheet.steps))))
+    size = min(sheet.size, max(_SMALLEST, bound))
 
     def cells(name: str = FILE_NAME) -> list[Cell]:
         files = [image_of(path.parent, run, name) for run in runs]
-        return [_cell(file, outcome, sheet.size) for file, outcome in zip(files, outcomes, strict=True)]
+        return [_cell(file, outcome, size) for file, outcome in zip(files, outcomes, strict=True)]
 
     row_titles: list[str] = []
     column_titles = [choice.title for choice in axes[-1].choices]
@@ -136,9 +141,9 @@ def write_grid_sheet(
         rows,
         row_titles=row_titles,
         column_titles=column_titles,
-        corner=_references(axes, data, sheet.size),
+        corner=_references(axes, data, size),
         title=sheet.title,
-        cell_size=sheet.size,
+        cell_size=size,
     )
     write_image(path, drawn)
 

@@ -15,7 +15,8 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from nst_lightning._compat import bound_yaml, keep_texts, move_group_last, option_names
 from nst_lightning.errors import UserError, did_you_mean, one_line, user_path
-from nst_lightning.images.embedded_settings import SUFFIXES, read_settings
+from nst_lightning.images.embedded_settings import read_settings
+from nst_lightning.images.files import OUTPUT_FORMATS
 from nst_lightning.runs.command_help import CommandHelp
 from nst_lightning.runs.error_messages import explain
 from nst_lightning.runs.fit_help import FIT_HELP
@@ -187,7 +188,7 @@ def _config_args(path: str, command: str, *, is_first: bool) -> list[str]:
 
 
 def _is_image(path: str) -> bool:
-    return Path(path).suffix.lower() in SUFFIXES
+    return Path(path).suffix.lower() in OUTPUT_FORMATS
 
 
 def _settings_in(image: str, command: str | None = None) -> str:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -95,32 +96,59 @@ def test_a_picture_that_is_no_longer_wanted_is_not_painted_and_mistakes_are_told
         painter.close()
 
 
+def address(tab: str, painted: dict[str, Any], what: str) -> str:
+    return f"/api/instant/{tab}/{painted['number']}/{what}"
+
+
 @pytest.mark.slow
 def test_it_is_painted_again_and_kept_on_the_shelf(page: Served) -> None:
     client = page.client()
-    assert client.ask("POST", "/api/instant/keep")[0] == 404
+    assert client.ask("POST", "/api/instant/a/1/keep")[0] == 404
     asked = {"content": "sample:town", "style": ["sample:starry", "sample:mosaic"], "size": 64, "weights": [1, 2]}
+    assert client.ask("POST", "/api/instant", asked)[0] == 400  # by which tab?
+    asked["tab"] = "a"
     status, first, _ = client.ask("POST", "/api/instant", asked)
     assert (status, first["width"], first["height"]) == (200, 64, 48)
     assert first["command"].startswith("nst predict ")
-    _, early, _ = client.ask("GET", "/api/instant/picture")
+    _, early, _ = client.ask("GET", address("a", first, "picture"))
     status, second, _ = client.ask("POST", "/api/instant", {**asked, "strength": 0.3})
     assert second["number"] > first["number"]
-    _, late, answer = client.ask("GET", "/api/instant/picture")
+    for what in ("picture", "preview"):
+        assert client.ask("GET", address("a", first, what))[0] == 404  # never another one than that which was seen
+    assert client.ask("POST", address("a", first, "keep"))[0] == 404
+    _, late, answer = client.ask("GET", address("a", second, "picture"))
     assert early != late
     assert answer.headers["content-disposition"] == 'attachment; filename="town-starry-mosaic.png"'
-    _, jpeg, answer = client.ask("GET", "/api/instant/picture?jpeg")
+    _, jpeg, answer = client.ask("GET", address("a", second, "picture?jpeg"))
     assert Image.open(io.BytesIO(jpeg)).format == "JPEG"
     assert answer.headers["content-disposition"] == 'attachment; filename="town-starry-mosaic.jpg"'
-    status, job, _ = client.ask("POST", "/api/instant/keep")
+    status, job, _ = client.ask("POST", address("a", second, "keep"))
     assert (status, job["status"], job["command"]) == (201, "complete", second["command"])
     assert job["settings"]["strength"] == 0.3
     assert job["sources"]["style"] == asked["style"]
     assert client.ask("GET", f"/api/jobs/{job['id']}/picture")[1] == late
     assert client.ask("POST", f"/api/jobs/{job['id']}/continue")[0] == 409
     other = page.client()
-    assert other.ask("GET", "/api/instant/picture")[0] == 404
+    assert other.ask("GET", address("a", second, "picture"))[0] == 404
     assert other.ask("POST", "/api/instant", {**asked, "content": "nothing"})[0] == 404
+
+
+@pytest.mark.slow
+def test_each_tab_has_its_own_and_four_tabs_have_one(page: Served) -> None:
+    client = page.client()
+    asked = {"content": "sample:town", "style": "sample:mosaic", "size": 64}
+    painted, pictures = {}, {}
+    for index, tab in enumerate("abcd"):
+        given = {**asked, "tab": tab, "strength": 0.2 * (index + 1)}
+        painted[tab] = client.ask("POST", "/api/instant", given)[1]
+        pictures[tab] = client.ask("GET", address(tab, painted[tab], "picture"))[1]
+    assert len(set(pictures.values())) == 4
+    for tab in "abcd":
+        assert client.ask("GET", address(tab, painted[tab], "picture"))[1] == pictures[tab]
+    painted["a"] = client.ask("POST", "/api/instant", {**asked, "tab": "a"})[1]
+    painted["e"] = client.ask("POST", "/api/instant", {**asked, "tab": "e"})[1]
+    there = {tab for tab in "abcde" if client.ask("GET", address(tab, painted[tab], "picture"))[0] == 200}
+    assert there == set("acde")  # b asked longest ago
 
 
 @pytest.mark.slow
@@ -128,7 +156,7 @@ def test_paintings_that_were_overtaken_are_left_out(page: Served) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     client = page.client()
-    asked = {"content": "sample:town", "style": "sample:mosaic", "size": 64}
+    asked = {"content": "sample:town", "style": "sample:mosaic", "size": 64, "tab": "a"}
     with ThreadPoolExecutor(8) as pool:
         given = [{**asked, "strength": 0.1 + index / 10} for index in range(8)]
         answers = list(pool.map(lambda each: client.ask("POST", "/api/instant", each)[:2], given))

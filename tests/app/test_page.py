@@ -158,13 +158,13 @@ def test_an_answer_that_is_cut_off_is_none(visit: Callable[..., Page]) -> None:
 
 
 def delay(tab: Page, path: str, milliseconds: int) -> None:
-    """Let the page wait longer for what it asks of an address."""
+    """Let the page wait longer for what it asks of addresses that end like this."""
     tab.evaluate(
         """([path, milliseconds]) => {
             const real = window.fetch;
             window.fetch = async (...given) => {
                 const answer = await real(...given);
-                if (String(given[0]) === path) await new Promise((resolve) => setTimeout(resolve, milliseconds));
+                if (String(given[0]).endsWith(path)) await new Promise((resolve) => setTimeout(resolve, milliseconds));
                 return answer;
             };
         }""",
@@ -192,7 +192,7 @@ def test_what_is_painted_at_once_comes_too_late_for_who_turned_to_another_pictur
         playwright.expect(tab.locator("#download")).to_have_attribute("href", re.compile("api/jobs/"))
     tab.get_by_role("button", name="Town", exact=True).click()
     at_once(tab)
-    delay(tab, "api/instant/keep", 600)  # nor is a job shown that is there after one has turned to another
+    delay(tab, "/keep", 600)  # nor is a job shown that is there after one has turned to another
     tab.get_by_role("button", name="Keep", exact=True).click()
     shelf.last.click()
     playwright.expect(shelf).to_have_count(4)
@@ -211,6 +211,7 @@ def test_what_another_tab_deletes_and_paints_is_known(visit: Callable[..., Page]
     say(tab, "Finished")
     other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     playwright.expect(shelves[1]).to_have_count(2)
+    playwright.expect(tab.get_by_role("button", name="town × starry, complete")).to_have_count(2)
     id = tab.locator("#jobs img").first.evaluate("(image) => image.src.split('/').at(-2)")
     assert tab.request.post(f"{tab.url}api/jobs/{id}/delete", headers={"origin": tab.url.rstrip("/")}).status == 200
     for left in (1, 0):  # of the first no tab was told: it is gone, and that is what was wanted
@@ -800,3 +801,194 @@ def test_the_time_lapse_is_saved(visit: Callable[..., Page]) -> None:
     with tab.expect_download() as expected:
         tab.get_by_role("link", name="MP4", exact=True).click()
     assert Path(expected.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+def test_two_tabs_paint_at_once_and_each_keeps_and_downloads_what_it_shows(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.get_by_role("button", name="Mosaic").click()
+    at_once(tab)
+    other = tab.context.new_page()
+    other.goto(tab.url)
+    other.get_by_role("button", name="Still life").click()
+    at_once(other)
+    assert [download(each)[0] for each in (tab, other)] == ["town-mosaic.png", "still-life-mosaic.png"]
+    assert download(tab)[1].tobytes() != download(other)[1].tobytes()
+    tab.get_by_role("button", name="Keep", exact=True).click()
+    say(tab, "Kept")
+    playwright.expect(tab.get_by_role("button", name="town × mosaic, complete")).to_have_count(1)
+
+
+def an_hour_later(page: Served) -> None:
+    """Delete what an hour without use deletes, while the page is open."""
+    later = time.monotonic() + 4000
+    for session in page.state.sessions._sessions.values():
+        session.seen = later
+    page.state.sessions.sweep(later)
+
+
+def test_what_the_server_has_deleted_after_an_hour_is_sent_again(visit: Callable[..., Page], tmp_path: Path) -> None:
+    with served(SMALL, tmp_path / "server") as page:
+        tab = visit(address=page.address)
+        bring_style(tab, tmp_path)
+        tab.get_by_role("button", name="Keep", exact=True).click()
+        say(tab, "Kept")
+        tab.wait_for_timeout(500)  # the copies come
+        tab.get_by_role("button", name="Mosaic").click()
+        at_once(tab)
+        an_hour_later(page)
+        tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        shelf = tab.get_by_role("button", name="town × it.png, complete")
+        shelf.click()
+        playwright.expect(tab.locator("#download")).to_have_attribute("href", re.compile("^blob:"))
+        assert download(tab)[1].size == (64, 48)  # from what is here
+        tab.locator("#style-tiles button[title='It.png']").click()
+        at_once(tab)
+        an_hour_later(page)
+        start(tab, "Draft")
+        say(tab, "Finished")
+        playwright.expect(tab.locator("#command")).to_contain_text("--data.style it.png")
+        playwright.expect(tab.locator("#problem")).to_be_hidden()
+
+
+def test_a_page_that_nobody_was_known_to_loads_when_there_is_a_visitor(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.context.clear_cookies()
+    refused = []
+
+    def refuse_once(route: Any) -> None:
+        if refused:
+            route.continue_()
+            return
+        refused.append(route.request.url)
+        tab.context.clear_cookies()
+        route.fulfill(status=401, json={"error": "this page has been open for too long; load it again."})
+
+    tab.route("**/api/state", refuse_once)
+    tab.reload()
+    playwright.expect(tab.locator("#paint")).to_be_enabled()
+    playwright.expect(tab.locator("#problem")).to_be_hidden()
+    assert refused
+    tab.get_by_role("button", name="Mosaic").click()
+    at_once(tab)
+
+
+def test_the_focus_stays_on_the_shelf_and_goes_on_from_what_is_gone(visit: Callable[..., Page], tmp_path: Path) -> None:
+    with served(Limits(size=128), tmp_path / "server") as page:
+        tab = visit(address=page.address)
+        for style in ("Mosaic", "Woodcut"):
+            tab.get_by_role("button", name=style).click()
+            at_once(tab)
+            tab.get_by_role("button", name="Keep", exact=True).press("Enter")
+            say(tab, "Kept")
+            playwright.expect(tab.locator("#download")).to_be_focused()
+        tab.locator(".more summary").click()
+        tab.locator("#start").select_option("content")
+        start(tab, "Fine")
+        shelf = tab.locator("#jobs li > button:first-child")
+        shelf.last.focus()
+        paintings(tab, 3)
+        playwright.expect(shelf.last).to_be_focused()
+        gone = tab.get_by_role("button", name="Delete town × woodcut")
+        gone.press("Enter")
+        playwright.expect(shelf).to_have_count(2)
+        playwright.expect(shelf.last).to_be_focused()
+        tab.get_by_role("button", name="Stop here").press("Enter")
+        say(tab, "Stopped")
+        playwright.expect(tab.locator("#download")).to_be_focused()
+
+
+def test_who_paints_without_closing_the_brush_sees_the_painting(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.get_by_role("button", name="Brush", exact=True).click()
+    tab.locator("#mask").click(position={"x": 40, "y": 40})
+    start(tab, "Draft")
+    say(tab, "Finished")
+    playwright.expect(tab.locator("#brushes")).to_be_hidden()
+    playwright.expect(tab.locator("#painting")).to_be_visible()
+
+
+def test_paint_is_asked_for_once_while_the_answer_is_on_its_way(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    delay(tab, "api/jobs", 5000)
+    start(tab, "Draft")
+    paint = tab.get_by_role("button", name="Paint", exact=True)
+    for _ in range(4):  # the page looks for its program every two seconds
+        playwright.expect(paint).to_be_disabled()
+        tab.wait_for_timeout(1000)
+    say(tab, "Finished")
+    playwright.expect(tab.locator("#jobs li")).to_have_count(1)
+
+
+def test_what_another_tab_brought_is_here_and_what_is_gone_is_named(visit: Callable[..., Page], tmp_path: Path) -> None:
+    with served(SMALL, tmp_path / "server") as page:
+        tab = visit(address=page.address)
+        other = tab.context.new_page()
+        other.goto(tab.url)
+        bring_style(other, tmp_path)
+        other.get_by_role("button", name="Keep", exact=True).click()
+        say(other, "Kept")
+        tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        kept = tab.get_by_role("button", name="town × it.png, complete")
+        kept.click()
+        playwright.expect(tab.locator("#style-name")).to_have_text("it.png, 60×40")
+        session = next(iter(page.state.sessions._sessions.values()))
+        page.state.sessions._delete_upload(session, next(iter(session.uploads.values())))
+        tab.evaluate("localStorage.clear()")
+        tab.reload()
+        kept.click()
+        playwright.expect(tab.locator("#problem")).to_have_text(
+            "Not here any more: it.png; Paint takes what is chosen now."
+        )
+
+
+def test_a_wrong_seed_is_told_where_it_is_not_seen(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.locator(".more summary").click()
+    tab.locator("#seed").fill("-1")
+    tab.locator(".more summary").click()
+    start(tab, "Draft")
+    told = "Seed is a whole number from 0 to 4294967295; change it."
+    playwright.expect(tab.locator("#problem")).to_have_text(told)
+
+
+def test_a_time_lapse_closes_when_its_picture_is_painted_on(visit: Callable[..., Page]) -> None:
+    tab = visit()
+    tab.locator(".more summary").click()
+    tab.locator("#start").select_option("content")
+    start(tab, "Standard")
+    say(tab, "Finished")
+    tab.get_by_role("button", name="Time-lapse").click()
+    playwright.expect(tab.locator("#lapse")).to_be_visible()
+    tab.get_by_role("button", name="Paint on for longer").click()
+    playwright.expect(tab.locator("#lapse")).to_be_hidden()
+    say(tab, "Finished")
+
+
+def test_two_fingers_zoom_the_picture_and_not_the_page(visit: Callable[..., Page]) -> None:
+    tab = visit(390, 844, has_touch=True, is_mobile=True)
+    box = tab.locator("#canvas").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] / 2
+    fingers = tab.context.new_cdp_session(tab)
+
+    def touch(kind: str, apart: float) -> None:
+        points = [{"x": x, "y": y, "id": 1}, {"x": x + apart, "y": y, "id": 2}] if apart else []
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", 40)
+    for apart in range(44, 121, 4):
+        touch("touchMove", apart)
+    touch("touchEnd", 0)
+    matrix = tab.locator("#stage").evaluate("stage => new DOMMatrix(getComputedStyle(stage).transform).a")
+    assert matrix == pytest.approx(3, rel=0.15)
+    assert tab.evaluate("visualViewport.scale") == 1
+
+
+def test_a_large_transparent_picture_is_on_white(visit: Callable[..., Page], tmp_path: Path) -> None:
+    Image.new("RGBA", (400, 300)).save(tmp_path / "clear.png")
+    with served(Limits(size=64, pixels=40_000), tmp_path / "server") as page:
+        tab = visit(address=page.address)
+        tab.get_by_label("Add a photo").set_input_files(tmp_path / "clear.png")
+        playwright.expect(tab.locator("#content-name")).to_contain_text("clear.png, sent as 230×173")
+        photo = tab.request.get(f"{tab.url}{tab.locator('#photo').get_attribute('src')}").body()
+        assert Image.open(io.BytesIO(photo)).convert("RGB").getextrema() == ((255, 255),) * 3

@@ -242,13 +242,13 @@ def test_a_visitor_has_so_many_streams_of_events(page: Served) -> None:
     session = page.state.sessions.find(client.cookie.partition("=")[2])
     assert session is not None
     client.ask("POST", "/api/jobs", {**TINY, "size": 64, "quality": "fine"})
-    streams = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(6)]
+    streams = [socket.create_connection(("127.0.0.1", client.port), timeout=20) for _ in range(4)]
     for stream in streams:
         stream.sendall(f"GET /api/events HTTP/1.1\r\nHost: localhost\r\nCookie: {client.cookie}\r\n\r\n".encode())
         assert stream.recv(100).startswith(b"HTTP/1.1 200 ")
     status, told, _ = client.ask("GET", "/api/events")
     assert status == 429
-    assert "open 6 times" in told["error"]
+    assert "open 4 times" in told["error"]
     for stream in streams:
         stream.close()
     until = time.monotonic() + 20
@@ -602,3 +602,15 @@ def test_what_is_not_used_for_an_hour_is_deleted(page: Served) -> None:
     page.state.sessions.sweep(time.monotonic() + 3700)
     assert client.ask("GET", "/api/state")[0] == 401
     assert not [file for file in page.state.root.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(("path", "host", "status"), [("/nothing", "", 404), ("/", "elsewhere.example", 403)])
+def test_what_is_refused_to_who_opens_it_is_text(page: Served, path: str, host: str, status: int) -> None:
+    headers = {"host": host or f"127.0.0.1:{page.port}"}
+    for opened in (True, False):
+        asked = {**headers, **({"sec-fetch-dest": "document"} if opened else {})}
+        found, told, answer = Client(page.port).ask("GET", path, headers=asked)
+        assert found == status
+        assert answer.headers["content-type"].startswith("text/plain" if opened else "application/json")
+        line = told.decode() if opened else told["error"]
+        assert line.startswith(("There is nothing", "This page") if opened else ("there is nothing", "this page"))

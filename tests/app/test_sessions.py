@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nst_lightning.app.instant import Painted
 from nst_lightning.app.job_queue import Job, prolong
-from nst_lightning.app.job_request import JobRequest, PaintOptions
+from nst_lightning.app.job_request import PREVIEW_FILE, RESULT_FILE, JobRequest, PaintOptions
 from nst_lightning.app.limits import Limits, RefusalError
 from nst_lightning.app.painting_process import Progress
-from nst_lightning.app.sessions import Session, Sessions, Upload
+from nst_lightning.app.sessions import InstantPainting, Session, Sessions, Upload
 
 
 class Queue:
@@ -56,6 +61,69 @@ def test_pictures_that_are_all_in_use_leave_no_room(tmp_path: Path) -> None:
     sessions.start(session, bring(sessions, session).id, "sample:starry", PaintOptions())
     with pytest.raises(RefusalError, match="in use"):
         bring(sessions, session)
+
+
+class Painter:
+    """Paints at once, or fails."""
+
+    problem: str | None = None
+
+    async def paint(self, request: JobRequest, is_wanted: Callable[[], bool]) -> Painted:
+        request.folder.mkdir(parents=True)
+        for name in (PREVIEW_FILE, RESULT_FILE):
+            (request.folder / name).write_bytes(bytes(100))
+        if self.problem is not None or not is_wanted():
+            raise RefusalError(422, str(self.problem))
+        return Painted(4, 3)
+
+
+def at_once(sessions: Sessions, session: Session, tab: str, painter: Painter) -> InstantPainting:
+    sources = {"content": "sample:town", "style": "sample:starry"}
+    painting = sessions.paint_instant(session, tab, sources, PaintOptions(), painter)  # type: ignore[arg-type]
+    return asyncio.run(painting)
+
+
+def test_of_what_is_painted_at_once_each_tab_has_one_folder(tmp_path: Path) -> None:
+    sessions, _ = place(tmp_path, tabs=2, lifetime=100)
+    session, painter = sessions.create(), Painter()
+
+    def folders() -> set[Path]:
+        return {file.parent for file in tmp_path.rglob(RESULT_FILE)}
+
+    at_once(sessions, session, "a", painter)
+    second = at_once(sessions, session, "a", painter)
+    assert folders() == {second.request.folder}
+    painter.problem = "out of memory"
+    with pytest.raises(RefusalError, match="memory"):
+        at_once(sessions, session, "a", painter)
+    assert session.instant_painting("a", second.number) is second  # what is seen stays
+    assert folders() == {second.request.folder}
+    painter.problem = None
+    others = [at_once(sessions, session, tab, painter) for tab in "bc"]
+    assert folders() == {each.request.folder for each in others}  # a's made room
+    assert session.bytes == 400
+    with pytest.raises(RefusalError, match="not there any more"):
+        sessions.keep_instant(session, "a", second.number)
+    kept = sessions.keep_instant(session, "c", others[1].number)
+    assert folders() == {each.request.folder for each in others} | {kept.request.folder}
+    sessions.sweep(time.monotonic() + 101)
+    assert folders() == set()
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, _ = place(tmp_path)
+    session = sessions.create()
+    painting = at_once(sessions, session, "a", Painter())
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        sessions.keep_instant(session, "a", painting.number)
+    assert not list((tmp_path / "jobs").iterdir())
+    assert not session.jobs
 
 
 def test_all_visitors_together_get_so_many_bytes(tmp_path: Path) -> None:

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.embedded_settings import SUFFIXES, read_settings
-from nst_lightning.images.files import read_image, write_image
+from nst_lightning.images.embedded_settings import read_settings
+from nst_lightning.images.files import OUTPUT_FORMATS, read_image, write_image
 
 SETTINGS = 'data:\n  content: "\\xFC \\uDCFF.png"\n' + "".join(f"  key{n}: {n}\n" for n in range(300))
 PIXELS = torch.rand(1, 3, 12, 17, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", OUTPUT_FORMATS)
 def test_they_are_read_back_and_change_no_pixel(suffix: str, bits: int, tmp_path: Path) -> None:
     if bits == 16 and suffix != ".png":
         return

@@ -92,6 +92,16 @@ def test_steps_run_across(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
     assert sheets[0]["column_titles"] == ["step 10", "step 20"]
 
 
+@pytest.mark.parametrize(("steps", "side"), [((), 200), ((10, 20), 141)])
+def test_a_sheet_has_an_upper_bound(
+    steps: tuple[int, ...], side: int, sheets: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_MOST_PIXELS", 3 * 200**2)
+    grid = {"seed": [1, 2, 3]}
+    write_grid_sheet(tmp_path / "sheet.png", *painted(grid, tmp_path), Sheet("", 1024, steps), {})
+    assert sheets[0]["cell_size"] == side
+
+
 def test_the_corner_shows_the_pictures_that_all_runs_share(sheets: list[dict[str, Any]], tmp_path: Path) -> None:
     grid = {"content": ["a.png", "b.png"]}
     data = {"content": "sample:town", "style": ["sample:starry", "gone.png"]}

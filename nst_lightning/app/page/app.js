@@ -1,12 +1,12 @@
 // The page: pictures and settings go to the server, events come back. Nothing is fetched from anywhere else.
-import { ask, choice, complain, element, find, hold, listen, server } from "./common.js";
+import { allowPaint, ask, choice, complain, CONNECTION, element, find, hold, listen, server } from "./common.js";
 import { isBrushing, keptMasks, listenForBrush, restoreMasks } from "./brush.js";
 import { watchConnection } from "./connection.js";
 import { divide, listenForDivider } from "./divider.js";
 import { repaint } from "./instant.js";
 import { catchUp, follow, jobIds, leave, paint, shownJob, take, useCopies } from "./jobs.js";
 import { offerControls, setSettings, settings, showEstimate } from "./options.js";
-import { addSample, addUpload, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
+import { addSample, addUnknown, bringAgain, findPicture, listenForPictures, showChosen } from "./pictures.js";
 import { listenForResult, offerLapses } from "./result.js";
 import { show } from "./viewer.js";
 
@@ -37,7 +37,7 @@ function stored() {
 }
 
 function onChosen(detail) {
-  find("paint").disabled = document.body.classList.contains("gone") || !(choice.content && choice.styles.length);
+  allowPaint();
   leave();
   showEstimate();
   repaint(Boolean(detail?.isMoving));
@@ -46,11 +46,11 @@ function onChosen(detail) {
 
 // Asks what there is: another tab may have started and deleted something, or the program was started again.
 async function lookAgain() {
-  if (!server.session) return; // the page itself is not there yet
+  if (!server.session) return load(); // nobody was known when the page came
   const had = jobIds();
-  const { session, jobs } = await ask("GET", "api/state");
+  const { session, jobs, pictures } = await ask("GET", "api/state");
   catchUp(jobs, had);
-  if (session === server.session) return;
+  if (session === server.session) return addUnknown(pictures);
   server.session = session;
   await bringAgain();
   store();
@@ -78,7 +78,7 @@ function showLinks(links) {
   find("links").append(element("a", { href: "license", textContent: "License", target: "_blank" }));
 }
 
-async function begin() {
+function begin() {
   listenForPictures();
   listenForResult();
   listenForBrush();
@@ -92,37 +92,38 @@ async function begin() {
   listen("gone", useCopies);
   listen("visible", () => hold(lookAgain()).catch(() => {})); // what has ended meanwhile is told elsewhere
   listen("returned", () => {
-    complain(null);
+    complain(null, CONNECTION);
     hold(lookAgain()).catch(complain);
   });
-  find("controls").addEventListener("submit", (event) => paint(event).then(store));
-  try {
-    const state = await ask("GET", "api/state");
-    Object.assign(server, { session: state.session, limits: state.limits, steps: state.steps, paces: state.paces });
-    showLinks(state.links);
-    offerControls();
-    offerLapses(state.lapses);
-    state.samples.forEach(addSample);
-    for (const upload of state.pictures) if (upload.role !== "mask") addUpload(upload);
-    const kept = stored();
-    choice.content = findPicture("content", kept.content) || findPicture("content", "sample:town");
-    choice.styles = (kept.styles || []).map((id) => findPicture("style", id)).filter(Boolean);
-    if (!choice.styles.length) choice.styles = [findPicture("style", "sample:starry")];
-    find("blend").checked = choice.styles.length > 1;
-    choice.weights = kept.weights || {};
-    if (kept.settings) setSettings(kept.settings);
-    showChosen();
-    if (choice.content.id === kept.content) await restoreMasks(kept.masks).catch(() => {});
-    for (const job of state.jobs) take(job);
-    const last = state.jobs.find((job) => job.id === kept.shown) || (kept.content ? null : state.jobs.at(-1));
-    if (last) follow(last.id);
-    else if (kept.content) repaint();
-    else showFirstLook();
-    leaveUnlessShown(last);
-    find("paint").disabled = false;
-  } catch (error) {
-    complain(error);
-  }
+  find("controls").addEventListener("submit", paint);
+  load().catch((error) => complain(error, CONNECTION)); // the next look at the connection tries again
+}
+
+async function load() {
+  const state = await ask("GET", "api/state");
+  if (server.session) return; // of two that were under way the first has done it
+  Object.assign(server, { session: state.session, limits: state.limits, steps: state.steps, paces: state.paces });
+  showLinks(state.links);
+  offerControls();
+  offerLapses(state.lapses);
+  state.samples.forEach(addSample);
+  addUnknown(state.pictures);
+  const kept = stored();
+  choice.content = findPicture("content", kept.content) || findPicture("content", "sample:town");
+  choice.styles = (kept.styles || []).map((id) => findPicture("style", id)).filter(Boolean);
+  if (!choice.styles.length) choice.styles = [findPicture("style", "sample:starry")];
+  find("blend").checked = choice.styles.length > 1;
+  choice.weights = kept.weights || {};
+  if (kept.settings) setSettings(kept.settings);
+  showChosen();
+  if (choice.content.id === kept.content) await restoreMasks(kept.masks).catch(() => {});
+  for (const job of state.jobs) take(job);
+  const last = state.jobs.find((job) => job.id === kept.shown) || (kept.content ? null : state.jobs.at(-1));
+  if (last) follow(last.id);
+  else if (kept.content) repaint();
+  else showFirstLook();
+  leaveUnlessShown(last);
+  allowPaint();
 }
 
 const leaveUnlessShown = (job) => job || leave();

@@ -35,7 +35,12 @@ function layer(name) {
   return layersOfPhoto().get(name);
 }
 
-function open(isOpen) {
+// What is painted is seen again, wherever the focus is.
+export function endBrushing() {
+  if (isBrushing()) open(false, document.activeElement.closest("#brushes, #mask") !== null);
+}
+
+function open(isOpen, isFocused = true) {
   find("brushes").hidden = !isOpen;
   find("brush-open").setAttribute("aria-pressed", isOpen);
   document.body.classList.toggle("brushing", isOpen);
@@ -44,7 +49,7 @@ function open(isOpen) {
   if (isOpen) {
     find("mask").focus({ preventScroll: true });
     bringIntoView();
-  } else find("brush-open").focus();
+  } else if (isFocused) find("brush-open").focus();
 }
 
 function offerBrushes() {

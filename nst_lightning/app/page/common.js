@@ -11,7 +11,7 @@ export const choice = { content: null, styles: [], weights: {} };
 //   gone      the server can't be reached
 //   visible   the page is looked at again; another tab may have done something meanwhile
 //   returned  the server is there again, and may not know what it knew
-//   turned    the viewer is about to turn to another job, or to what is painted at once
+//   turned    the viewer is about to turn to another job, to what is painted at once, or to a job that goes on
 export const tell = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 export const listen = (name, act) => document.addEventListener(name, (event) => act(event.detail));
 
@@ -22,6 +22,13 @@ export const ready = () => coming;
 export function hold(work) {
   coming = Promise.all([coming, work.catch(() => {})]);
   return work;
+}
+
+// Whether Paint can be pressed: the program is there, two pictures are chosen, and nothing is being asked for.
+const paintable = { isGone: false, isAsked: false };
+export function allowPaint(changed = {}) {
+  Object.assign(paintable, changed);
+  find("paint").disabled = paintable.isGone || paintable.isAsked || !(choice.content && choice.styles.length);
 }
 
 export const Unreachable = class extends Error {};
@@ -48,8 +55,9 @@ export async function ask(method, path, body, headers = {}, signal = undefined) 
 }
 
 // Shows what went wrong, or that nothing does any more. What goes on by itself, such as painting at once, has a name,
-// and takes back its own complaints only.
-export function complain(error, name = "") {
+// and takes back its own complaints only; so has a program that can't be reached.
+export const CONNECTION = "connection";
+export function complain(error, name = error instanceof Unreachable ? CONNECTION : "") {
   const problem = find("problem");
   if (!error && name && problem.dataset.name !== name) return;
   problem.dataset.name = name;

@@ -1,13 +1,14 @@
 // What is painted at once, in one pass, whenever something else is chosen.
-import { ask, choice, complain, ready, server, Unreachable } from "./common.js";
+import { ask, choice, complain, server, Unreachable } from "./common.js";
 import { hasMasks } from "./brush.js";
 import { shownJob } from "./jobs.js";
 import { settings } from "./options.js";
-import { sources } from "./pictures.js";
+import { askFromSources } from "./pictures.js";
 import { show } from "./viewer.js";
 
 const NAME = "instant"; // of its complaints
 const DRAFT = 512; // pixels: while a slider is moved
+const TAB = crypto.getRandomValues(new Uint32Array(2)).join("-"); // each tab has a painting of its own
 let painted = null; // what the server painted last, and of what
 let coming = null; // {controller, isDraft} of the request that is under way
 let next = null; // {isMoving} of what has to follow it
@@ -35,9 +36,8 @@ async function request(isMoving) {
   coming = { controller, isDraft: isMoving };
   if (!isMoving) showInstant(true);
   try {
-    await ready();
     const photo = choice.content;
-    const answer = await ask("POST", "api/instant", { ...given, ...sources() }, {}, controller.signal);
+    const answer = await askFromSources((sources) => ask("POST", "api/instant", { ...given, ...sources, tab: TAB }, {}, controller.signal));
     painted = { ...answer, photo, isDraft: isMoving, seconds: (performance.now() - began) / 1000, size: Math.max(answer.width, answer.height) };
     complain(null, NAME);
     showInstant(Boolean(next));
@@ -53,6 +53,10 @@ async function request(isMoving) {
   }
 }
 
+// What can be kept: where it is, and what it was painted from.
+export const paintedAtOnce = () => ({ address: address(), photo: painted.photo });
+const address = () => `api/instant/${TAB}/${painted.number}`;
+
 function showInstant(isComing = false) {
   if (shownJob()) return; // the visitor has turned to it
   const photo = choice.content;
@@ -66,12 +70,12 @@ function showInstant(isComing = false) {
   show({
     kind: "instant",
     photo,
-    painting: there ? `api/instant/preview?${there.number}` : "",
+    painting: there ? `${address()}/preview` : "",
     headline: there ? "Painted at once" : "Ready",
     detail: there ? `${there.width}×${there.height} in ${there.seconds.toFixed(1)} s. Paint takes its time, and is finer.${size}${bold}` : "One moment …",
     command: there?.command,
     file: there?.file,
-    picture: there && !there.isDraft ? "api/instant/picture" : "",
+    picture: there && !there.isDraft ? `${address()}/picture` : "",
     settings: { size: server.limits.size }, // larger is what the size says already
     is_moving: isComing,
   });

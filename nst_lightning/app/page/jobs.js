@@ -1,11 +1,12 @@
 // The visitor's jobs: started, followed by the server's events, kept on the shelf, brought back.
-import { ask, choice, complain, element, find, hold, ready, server, tell } from "./common.js";
-import { keepMasks, sendMasks, setMasks } from "./brush.js";
+import { allowPaint, ask, choice, complain, element, find, hold, server, tell } from "./common.js";
+import { endBrushing, keepMasks, sendMasks, setMasks } from "./brush.js";
 import { isActive, word } from "./messages.js";
-import { findPicture, showChosen, sources } from "./pictures.js";
+import { askFromSources, findPicture, showChosen } from "./pictures.js";
 import { setSettings, settings, showEstimate } from "./options.js";
 import { bringIntoView, showJob } from "./viewer.js";
 
+const RETRY = 5000; // ms
 const jobs = new Map(); // id: what the server sent last, and the photo it was painted from
 let shown = null; // id of the job in the viewer
 let events = null;
@@ -17,7 +18,7 @@ export const leave = () => turnTo(null);
 
 function turnTo(id) {
   if (id !== shown) tell("turned");
-  if (id !== shown && jobs.get(shown)?.is_deleted) jobs.delete(shown);
+  if (id !== shown && jobs.get(shown)?.is_deleted) forget(shown);
   shown = id;
   listJobs();
   listenIfNeeded();
@@ -26,22 +27,23 @@ function turnTo(id) {
 export async function paint(event) {
   event.preventDefault();
   complain(null);
-  find("paint").disabled = true;
+  allowPaint({ isAsked: true });
   try {
     await start(request(), choice.content);
+    endBrushing();
     bringIntoView();
   } catch (error) {
     complain(error);
   } finally {
-    find("paint").disabled = false;
+    allowPaint({ isAsked: false });
+    if (document.activeElement === document.body) find("paint").focus({ preventScroll: true }); // it had it
   }
 }
 
-async function request() {
-  await ready();
-  const given = { ...settings(), ...sources() }; // not what may be chosen while the masks are sent
+const request = () => askFromSources(async (sources) => {
+  const given = { ...settings(), ...sources }; // not what may be chosen while the masks are sent
   return ask("POST", "api/jobs", { ...given, masks: await sendMasks() });
-}
+});
 
 // Shows a job as soon as it is there, unless the visitor has turned to something else meanwhile.
 export async function start(asked, photo) {
@@ -50,12 +52,14 @@ export async function start(asked, photo) {
   take(job, photo);
   if (shown === before) follow(job.id);
   else turnTo(shown);
+  tell("changed");
 }
 
 export function take(job, photo) {
   const before = jobs.get(job.id);
   const given = photo || before?.photo || findPicture("content", job.sources?.content) || { url: `api/jobs/${job.id}/photo` };
   jobs.set(job.id, { ...job, photo: given, kept: undefined, copies: before?.copies, copied: before?.copied });
+  if (job.id === shown && isActive(job) && !isActive(before)) tell("turned");
   const pace = job.progress?.steps_per_second;
   if (pace && isActive(job)) {
     server.paces[job.settings.quality] = 1e6 / (pace * job.progress.width * job.progress.height);
@@ -65,8 +69,15 @@ export function take(job, photo) {
   if (job.picture && before?.copied !== job.preview) keepCopies(jobs.get(job.id));
   // The server forgets the oldest finished ones as well.
   const finished = [...jobs.values()].filter((one) => !isActive(one) && one.id !== job.id);
-  for (const one of finished.slice(0, Math.max(0, jobs.size - server.limits.kept))) jobs.delete(one.id);
+  for (const one of finished.slice(0, Math.max(0, jobs.size - server.limits.kept))) forget(one.id);
 }
+
+function forget(id) {
+  release(jobs.get(id)?.copies);
+  jobs.delete(id);
+}
+
+const release = (copies) => Object.values(copies || {}).forEach((address) => URL.revokeObjectURL(address));
 
 // What is finished is kept here too: the server may end.
 async function keepCopies(job) {
@@ -74,7 +85,9 @@ async function keepCopies(job) {
   const blob = async (what) => URL.createObjectURL(await (await fetch(`api/jobs/${job.id}/${what}`)).blob());
   try {
     const copies = { preview: await blob(`preview?${job.preview}`), picture: await blob("picture") };
+    const { copies: before } = jobs.get(job.id) || {};
     if (jobs.has(job.id)) jobs.get(job.id).copies = copies;
+    release(jobs.has(job.id) ? before : copies);
   } catch {
     // it ended just now
   }
@@ -89,6 +102,7 @@ export function follow(id) {
 async function bringBack(id) {
   const job = jobs.get(id);
   complain(null);
+  endBrushing();
   const styles = [].concat(job.sources.style).map((style) => findPicture("style", style));
   const content = findPicture("content", job.sources.content);
   if (content) choice.content = content;
@@ -100,7 +114,9 @@ async function bringBack(id) {
   setSettings(job.settings);
   showChosen();
   follow(id);
-  if (content && styles.every(Boolean)) await hold(setMasks(job.sources.masks)).catch(complain);
+  const lost = job.names.filter((_, index) => ![content, ...styles][index]);
+  if (lost.length) complain(new Error(`not here any more: ${lost.join(", ")}; Paint takes what is chosen now.`));
+  else await hold(setMasks(job.sources.masks)).catch(complain);
   tell("changed");
 }
 
@@ -124,7 +140,9 @@ function listenForEvents() {
     listenIfNeeded();
   };
   events.onerror = () => {
-    if (events?.readyState === EventSource.CLOSED) events = null; // else it tries again by itself
+    if (events?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+    events = null;
+    setTimeout(listenIfNeeded, RETRY); // too many tabs have one
   };
 }
 
@@ -151,13 +169,13 @@ async function remove(id) {
 }
 
 function drop(id) {
-  jobs.delete(id);
+  forget(id);
   if (shown === id) tell("chosen");
   listJobs();
 }
 
 others.onmessage = ({ data: id }) => {
-  if (id !== shown) jobs.delete(id);
+  if (id !== shown) forget(id);
   else lose([Object.assign(jobs.get(id), { is_deleted: true })]); // it is seen until something else is
   listJobs();
 };
@@ -173,7 +191,7 @@ export function useCopies() {
 function lose(gone) {
   for (const job of gone) {
     Object.assign(job, { is_lost: true, kept: job.copies || {}, picture: Boolean(job.copies) });
-    if (!job.copies && job.id !== shown) jobs.delete(job.id);
+    if (!job.copies && job.id !== shown) forget(job.id);
   }
   if (shownJob()) showJob(shownJob());
 }
@@ -186,28 +204,48 @@ export function catchUp(known, had) {
   else turnTo(shown);
 }
 
+const items = new Map(); // id: its place on the shelf, which stays the same: the focus may be there
+
 function listJobs() {
   const list = [...jobs.values()].filter((job) => !job.is_deleted).reverse();
+  const shelf = find("jobs"), focused = document.activeElement, at = [...shelf.children].indexOf(focused?.closest("li"));
   find("recent").hidden = !list.length;
   const { kept, lifetime } = server.limits;
   find("kept-note").textContent = `The last ${kept}, for ${Math.round(lifetime / 60)} minutes after their last use. Download what you want to keep.`;
-  find("jobs").replaceChildren(...list.map(item));
+  for (const [id, item] of items) {
+    if (list.some((job) => job.id === id)) continue;
+    item.remove();
+    items.delete(id);
+  }
+  list.forEach((job, index) => {
+    if (!items.has(job.id)) items.set(job.id, newItem(job.id));
+    const item = items.get(job.id);
+    if (shelf.children[index] !== item) shelf.insertBefore(item, shelf.children[index] ?? null);
+    fill(item, job);
+  });
+  if (at >= 0 && !focused.isConnected) (shelf.children[Math.min(at, list.length - 1)]?.firstElementChild || find("frame")).focus();
 }
 
-function item(job) {
+function newItem(id) {
+  const button = element("button", { type: "button" }, element("img", { alt: "" }), element("i"));
+  button.addEventListener("click", () => bringBack(id));
+  const gone = element("button", { type: "button", className: "remove", textContent: "×" });
+  gone.addEventListener("click", () => remove(id));
+  return element("li", {}, button, gone);
+}
+
+function fill(item, job) {
   const names = job.names.map((name) => name.replace("sample:", "").replace("_", " ")).join(" × ");
-  const button = element("button", { type: "button", title: names });
+  const [button, gone] = item.children, [image, state] = button.children;
+  button.title = names;
   button.setAttribute("aria-label", `${names}, ${word(job)}`);
   button.setAttribute("aria-current", job.id === shown);
-  if (job.preview) button.append(element("img", { alt: "", src: job.kept?.preview || `api/jobs/${job.id}/preview?${job.preview}` }));
-  if (job.status !== "complete") button.append(element("i", { textContent: word(job) }));
-  button.addEventListener("click", () => bringBack(job.id));
-  const made = element("li", {}, button);
-  if (!isActive(job)) {
-    const gone = element("button", { type: "button", className: "remove", textContent: "×", title: `Delete ${names}` });
-    gone.setAttribute("aria-label", `Delete ${names}`);
-    gone.addEventListener("click", () => remove(job.id));
-    made.append(gone);
-  }
-  return made;
+  const source = job.preview ? job.kept?.preview || `api/jobs/${job.id}/preview?${job.preview}` : "";
+  image.hidden = !source;
+  if (source && image.getAttribute("src") !== source) image.src = source;
+  state.hidden = job.status === "complete";
+  state.textContent = word(job);
+  gone.hidden = isActive(job);
+  gone.title = `Delete ${names}`;
+  gone.setAttribute("aria-label", gone.title);
 }

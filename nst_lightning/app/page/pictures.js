@@ -1,16 +1,41 @@
 // The walls of photos and styles: samples, and what the visitor brings by file, drop or clipboard.
-import { ask, capital, choice, complain, element, find, server, tell, Unreachable } from "./common.js";
+import { ask, capital, choice, complain, element, find, ready, server, tell, Unreachable } from "./common.js";
 
 const CANVAS = 16e6; // pixels that a canvas has in any browser
 const ROLES = ["content", "style"];
 const walls = { content: new Map(), style: new Map() }; // id: picture, also under ids that earlier programs gave it
+const UNREADABLE = [413, 415]; // statuses of what the server will not take the next time either
 let bringing = Promise.resolve();
+let sending = 0; // pictures that are on their way
 
 const isChosen = (role, id) => (role === "content" ? choice.content?.id === id : choice.styles.some((one) => one.id === id));
 const asLabel = (names) => names.join(" + ");
 
 export const findPicture = (role, id) => walls[role].get(id);
-export const sources = () => ({ content: choice.content.id, style: choice.styles.map((style) => style.id) });
+
+// Returns the answer to what is asked for the chosen pictures, of which the server may have deleted some: they were not
+// used for long, and are sent once more.
+export async function askFromSources(asking) {
+  const sources = () => ({ content: choice.content.id, style: choice.styles.map((style) => style.id) });
+  await ready();
+  try {
+    return await asking(sources());
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    await renewChosen();
+    return asking(sources());
+  }
+}
+
+async function renewChosen() {
+  const { pictures } = await ask("GET", "api/state");
+  for (const [role, picture] of [["content", choice.content], ...choice.styles.map((style) => ["style", style])]) {
+    if (picture.id.startsWith("sample:") || pictures.some(({ id }) => id === picture.id)) continue;
+    await picture.keeping;
+    if (!picture.file) throw new Error(`${picture.name} is not there any more; bring it once more.`);
+    renew(role, picture, await send(role, picture.file));
+  }
+}
 
 export function choose(role, picture, isAdded = role === "style" && find("blend").checked) {
   if (role === "content") choice.content = picture;
@@ -93,6 +118,12 @@ export function addUpload(upload, file, isDrawnAnew = false) {
   return addPicture(upload.role, picture);
 }
 
+// Adds what another tab has brought.
+export function addUnknown(pictures) {
+  if (sending) return; // one of them may be what is on its way from here
+  for (const upload of pictures) if (upload.role !== "mask" && !walls[upload.role].has(upload.id)) addUpload(upload);
+}
+
 // Keeps the file of what was brought before the page was loaded, so that the next server can be given it.
 async function keepFile(picture) {
   try {
@@ -115,7 +146,10 @@ async function fitting(file) {
     if (!(isLarge || /\.hei[cf]$/i.test(file.name))) return file;
     const factor = Math.sqrt(Math.min(1, Math.min(server.limits.pixels, CANVAS) / (wide * high)));
     const canvas = element("canvas", { width: Math.floor(wide * factor) || 1, height: Math.floor(high * factor) || 1 });
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "#fff"; // what is transparent is on white here as everywhere
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
     return new File([blob], file.name, { type: blob.type });
   } catch {
@@ -129,7 +163,12 @@ export async function send(role, file) {
   if (file.size > server.limits.bytes) {
     throw new Error(`the file ${file.name} has ${(file.size / 1e6).toFixed(0)} MB; a picture’s file may have ${server.limits.bytes / 1e6} MB at most.`);
   }
-  return ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name), "x-role": role });
+  sending += 1;
+  try {
+    return await ask("PUT", "api/pictures", file, { "x-name": encodeURIComponent(file.name), "x-role": role });
+  } finally {
+    sending -= 1;
+  }
 }
 
 // Returns the picture that has this file already.
@@ -200,9 +239,10 @@ export async function bringAgain() {
       try {
         await picture.keeping;
         if (!picture.file) throw new Error("brought before the page was loaded");
-        renew(role, picture, await send(role, picture.file));
+        renew(role, picture, (await broughtByAnotherTab(role, picture)) || (await send(role, picture.file)));
       } catch (error) {
-        if (error instanceof Unreachable) continue; // it has ended again: the next one is given them
+        // It has ended again, or has no room now: they are sent when they are needed.
+        if (error instanceof Unreachable || (error.status && !UNREADABLE.includes(error.status))) continue;
         find(`${role}-tiles`).querySelector(`[data-id="${CSS.escape(picture.id)}"]`).remove();
         for (const [id, one] of walls[role]) if (one === picture) walls[role].delete(id);
         lost.push(picture.name);
@@ -217,6 +257,12 @@ export async function bringAgain() {
   if (!lost.length) return;
   complain(new Error(`not there any more: ${lost.join(", ")}; bring ${lost.length > 1 ? "them" : "it"} once more.`));
   tell("chosen");
+}
+
+// Of two tabs that were open one has sent it already.
+async function broughtByAnotherTab(role, picture) {
+  const { pictures } = await ask("GET", "api/state");
+  return pictures.find((one) => one.role === role && one.name === picture.name && one.bytes === picture.file.size && !walls[role].has(one.id));
 }
 
 export function listenForPictures() {

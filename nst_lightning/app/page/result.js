@@ -1,5 +1,6 @@
 // What can be done with a finished picture: copied, painted larger, and watched as it came about.
-import { ask, choice, complain, element, find, listen } from "./common.js";
+import { ask, complain, element, find, listen } from "./common.js";
+import { paintedAtOnce, repaint } from "./instant.js";
 import { act, shownJob, start } from "./jobs.js";
 
 async function copyText() {
@@ -83,20 +84,25 @@ function closeLapse() {
 }
 
 export function listenForResult() {
-  find("stop").addEventListener("click", () => act("stop"));
+  find("stop").addEventListener("click", () => find("stop").getAttribute("aria-disabled") === "true" || act("stop"));
   find("continue").addEventListener("click", () => act("continue"));
   for (const button of [find("larger"), find("largest")]) button.addEventListener("click", () => act("larger", { size: Number(button.value) }));
   find("keep").addEventListener("click", async () => {
+    const { address, photo } = paintedAtOnce();
     try {
-      await start(ask("POST", "api/instant/keep"), choice.content);
+      await start(ask("POST", `${address}/keep`), photo);
     } catch (error) {
       complain(error);
+      if (error.status === 404) repaint(); // it was deleted, after an hour
     }
   });
   find("copy").addEventListener("click", copyText);
   find("copy-picture").addEventListener("click", copyPicture);
   find("time-lapse").addEventListener("click", openLapse);
-  find("lapse-close").addEventListener("click", closeLapse);
+  find("lapse-close").addEventListener("click", () => {
+    closeLapse();
+    find("time-lapse").focus();
+  });
   listen("turned", closeLapse);
   find("lapse-play").addEventListener("click", () => (timer ? pause() : play()));
   find("lapse-at").addEventListener("input", () => {

@@ -8,13 +8,14 @@ let wanted = ""; // address of the painting that is shown, or is coming
 // What is shown: {photo, painting: address or "", headline, detail, job: if it is one, command, file, picture: address
 // of the result, is_moving: whether the next is expected soon}
 export function show(view) {
-  const { photo, job } = view;
+  const { photo, job } = view, focused = document.activeElement;
   if (photo) {
     if (find("photo").getAttribute("src") !== photo.url) find("photo").src = photo.url;
     if (photo.shape) setShape(photo.shape);
   }
   const wasFirst = document.body.dataset.view === "first";
   document.body.dataset.view = view.kind || (isActive(job) ? (job.status === "waiting" ? "waiting" : "painting") : "done");
+  document.body.classList.toggle("coming", Boolean(view.is_moving));
   showPainting(view);
   if (wasFirst && view.kind !== "first") divide(0); // the painting alone, to begin with
   find("headline").textContent = view.headline;
@@ -24,7 +25,7 @@ export function show(view) {
   announce(view);
   find("stop").hidden = !isActive(job);
   find("stop").textContent = job?.status === "waiting" ? "Cancel" : "Stop here";
-  find("stop").disabled = job?.status === "stopping";
+  find("stop").setAttribute("aria-disabled", job?.status === "stopping"); // `disabled` would take the focus away
   for (const [id, format] of [["download", ""], ["download-jpeg", "jpeg"]]) {
     find(id).hidden = !view.picture || (format && view.picture.startsWith("blob:"));
     if (find(id).hidden) continue;
@@ -48,6 +49,7 @@ export function show(view) {
   find("numbers").textContent = job ? numbers(job) : "";
   find("numbers").hidden = !find("numbers").textContent;
   showMasks(job);
+  if (focused?.hidden && focused.closest("#actions")) (find("actions").querySelector(":scope > :not([hidden])") || find("frame")).focus();
 }
 
 export function showJob(job) {
@@ -144,7 +146,7 @@ let announced = "";
 function announce({ job, headline, detail, kind, is_moving }) {
   // Every tenth of the way, and each change of status: a screen reader would talk without end otherwise.
   if (is_moving) return;
-  const key = job ? `${job.id} ${job.status} ${job.position} ${Math.floor((job.progress?.fraction || 0) * 10)}` : `${kind} ${headline} ${choice.content?.id}`;
+  const key = job ? `${job.id} ${job.status} ${job.position} ${Math.floor((job.progress?.fraction || 0) * 10)}` : `${kind} ${headline} ${[choice.content, ...choice.styles].map((one) => one?.id)}`;
   if (key === announced) return;
   announced = key;
   find("announcer").textContent = `${headline}. ${detail}`;
