@@ -41,6 +41,8 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
+        # A loader's worker process hands on its whole traceback, and an error of the same class is made of that.
+        message = re.sub(r"(?s)^Caught \w+ in DataLoader worker process.*\n[\w.]+: ", "", message)
         line = " ".join(encodable(spelled(message)).splitlines())
         half = _LONGEST // 2
         super().__init__(line if len(line) <= _LONGEST else f"{line[:half]} … {line[-half:]}")

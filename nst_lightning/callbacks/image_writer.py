@@ -103,6 +103,12 @@ class ImageWriter(Callback):
         self.describe: Callable[[int | None], str] | None = None
         self.written: Path | None = None
         self._data: TransferData | None = None
+        self._has_stepped = False  # in this run: what the module has painted before is another run's
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begin afresh, also where the module has painted before."""
+        del trainer, pl_module, stage
+        self._has_stepped = False
 
     def targets(self) -> list[WrittenFile]:
         """Return the file beside the run's own that is written; none if none was asked for."""
@@ -126,6 +132,7 @@ class ImageWriter(Callback):
     ) -> None:
         """Write at each `every_n_steps`-th step."""
         del outputs, batch, batch_idx
+        self._has_stepped = True
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
             self._write(trainer, pl_module)
             if trainer.is_global_zero:
@@ -136,8 +143,8 @@ class ImageWriter(Callback):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write the image as it is, if any step was done."""
-        if isinstance(pl_module, StyleTransfer) and pl_module.loss is not None:
+        """Write the image as it is, if this run has done a step."""
+        if self._has_stepped:
             try:
                 self._write(trainer, pl_module)
             except (UserError, ValueError) as error:  # must not hide the exception that ended the run

@@ -264,7 +264,9 @@ class PredictionWriter(Callback):
                 "--output.folder."
             )
         is_wanted = is_video(self.path)
-        if files[0].is_video != is_wanted or (is_wanted and written_suffix(self.path.suffix) != self.path.suffix):
+        if files[0].is_video != is_wanted or (
+            is_wanted and written_suffix(self.path.suffix) != self.path.suffix.lower()
+        ):
             kind = "a video, such as .mp4" if files[0].is_video else "a picture, such as .png"
             raise UserError(f"--output.path {self.path}: {files[0].path} becomes {kind}; give such a suffix.")
         return files[0]

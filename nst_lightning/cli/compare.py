@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ def run(args: Sequence[str]) -> int:
     check_overwriting(
         [WrittenFile(output, f"--output {output}")],
         [ReadFile(Path(image.file), "one of the pictures compared") for image in images]
-        + [ReadFile(user_path(file), "what the pictures were painted from") for _, file in references],
+        + [ReadFile(path, "what the pictures were painted from") for path in _paths(references)],
     )
     cells = [
         Cell(read_small(image.file, options.size), note)
@@ -155,6 +155,13 @@ def _files(data: dict[str, Any], name: str) -> list[str]:
         value = images if not isinstance(images, list) or len(images) == 1 else None
     values = value if isinstance(value, list) else [value]
     return [file for file in values if isinstance(file, str)]
+
+
+def _paths(references: Sequence[tuple[str, str]]) -> Iterator[Path]:
+    """Yield the references' files that this user can look at: none of the others is the output."""
+    for _, file in references:
+        with suppress(UserError, OSError):
+            yield user_path(file)
 
 
 def _readable(references: Sequence[tuple[str, str]], size: int) -> list[tuple[str, Tensor]]:

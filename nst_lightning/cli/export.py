@@ -60,6 +60,11 @@ def run(args: Sequence[str]) -> int:
     check_overwriting([WrittenFile(target, str(target))], read)
     network, card = load_network(options.network)
     if target.suffix == _SMALL:
+        if options.style or options.styles:
+            raise UserError(
+                f"{_SMALL} is a network as it is, for nst predict, and has no style of its own; leave --style and "
+                "--styles out, or export to another kind of file"
+            )
         save_network(network, target, card.styles, card.encoder)
         _log.info("network: %s", target)
         write_path(target)

@@ -156,7 +156,7 @@ def _read(text: str, kind: Callable[[Any], _Number]) -> _Number:
         number = kind(value)
         if isinstance(value, bool) or (kind is int and number != value):
             raise ValueError
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, OverflowError, yaml.YAMLError) as error:
         name = "int" if kind is int else "float"
         raise argparse.ArgumentTypeError(f"expected {name}, but {text} was given") from error
     return number
@@ -179,7 +179,7 @@ def number_from(
     """
     try:
         number = float(int(text) if is_whole else float(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number > highest or (number <= 0 if lowest is None else number < lowest):
         bounds = "above 0" if lowest is None else f"from {lowest:g} up"

@@ -77,8 +77,9 @@ def read_pictures(args: Sequence[str]) -> tuple[list[str], bool]:
     if names[:1] == ["--"]:
         raise UserError("nst has no --; a picture whose name begins with a dash is given as ./-name.jpg.")
     if not pictures:
+        first = (names or list(args) or ["--help"])[0]
         raise UserError(
-            f"a command comes first, such as nst fit {names[0]} …, or two pictures: nst me.jpg painting.jpg {names[0]}"
+            f"a command comes first, such as nst fit {first} …, or two pictures: nst me.jpg painting.jpg {first}"
         )
     if len(pictures) == 1:
         later = next((arg for arg in options if names_picture(arg) and Path(arg).is_file()), None)

@@ -120,7 +120,7 @@ def _split(args: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     keys = dict.fromkeys(found[0] for arg in args if (found := re.match(r"--(grid|sheet)\.[^=]+", arg)))
     for key in keys:
         if key not in parser.names:
-            parser.add_argument(key)
+            parser.add_argument(key, dest=key[2:])
     options, rest = parser.split(args)
     given = vars(options)
     cluster = cluster_request(options)
@@ -175,7 +175,10 @@ def _read_file(path: str) -> dict[str, Any]:
             hint = did_you_mean(key, _FILE_KEYS, "Settings of nst fit belong under options.")
             keys = ", ".join(_FILE_KEYS)
             raise UserError(f"{path} has the key {key!r}; a sweep has {keys}. {hint[0].upper()}{hint[1:]}")
-        if key != "config" and not isinstance(value, dict):
+        if key == "config":
+            if not isinstance(value, str | list) and value is not None:
+                raise UserError(f"config in {path} wants a file or a list of files, but {value!r} was given.")
+        elif not isinstance(value, dict):
             raise UserError(f"{key} in {path} wants a mapping, but {value!r} was given.")
     for key in content.get("options", {}):
         if f"--{key}" in _REFUSED:

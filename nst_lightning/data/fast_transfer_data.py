@@ -114,10 +114,14 @@ class FastTransferData(FolderImages):
 def _names(paths: list[str]) -> tuple[str, ...]:
     """Return the styles' names: the files' without suffix, with a number where it is not the first of its name."""
     stems = [Path(path.removeprefix(SAMPLE)).stem for path in paths]
-    return tuple(
-        stem if stem not in stems[:index] else f"{stem}_{stems[: index + 1].count(stem)}"
-        for index, stem in enumerate(stems)
-    )
+    names: list[str] = []
+    for index, stem in enumerate(stems):
+        number, name = 1, stem
+        while name in names or (number > 1 and name in stems[index + 1 :]):
+            number += 1
+            name = f"{stem}_{number}"
+        names.append(name)
+    return tuple(names)
 
 
 class SeededDataset(Dataset[Tensor]):

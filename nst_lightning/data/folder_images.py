@@ -21,6 +21,7 @@ from nst_lightning.utils.storage import fetch
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_MOST_JITTER = 2.5  # a fifth of it goes for the hue, which may be moved by half of the circle at most
 
 
 class FolderImages(LightningDataModule):
@@ -81,6 +82,11 @@ class FolderImages(LightningDataModule):
             raise UserError(
                 f"data.crop and data.batch_size must be at least 1 and data.holdout_every at least 2, but "
                 f"{crop}, {batch_size} and {holdout_every} were given."
+            )
+        if not 0 <= color_jitter <= _MOST_JITTER or num_workers < 0:
+            raise UserError(
+                f"data.color_jitter must be from 0 to {_MOST_JITTER} and data.num_workers at least 0, but "
+                f"{color_jitter} and {num_workers} were given."
             )
         if not 0 <= noise < math.inf:
             raise UserError(f"data.noise must be 0 or more, but {noise} was given.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -119,6 +118,7 @@ class RegionMasks:
         check_rest(names)
         self.names = tuple(names)
         self.max_pixels = max_pixels
+        self._found: dict[Path, dict[str, list[Path]]] = {}  # masks by folder and stem
         for name in self.names:
             if name not in (REST, ALPHA) and not user_path(name).is_dir():
                 _read("data.guides", name, None, max_pixels)  # not after the first image was read
@@ -147,16 +147,21 @@ class RegionMasks:
         return guides.regions
 
     def _of(self, image: PurePosixPath) -> list[str]:
-        return [str(_in_folder(user_path(name), image)) if user_path(name).is_dir() else name for name in self.names]
+        folders = {name for name in self.names if name not in (REST, ALPHA) and user_path(name).is_dir()}
+        return [str(self._in_folder(user_path(name), image)) if name in folders else name for name in self.names]
 
-
-def _in_folder(folder: Path, image: PurePosixPath) -> Path:
-    """Return the mask of an image in a folder: of the same name, with any suffix; PNG where there is none."""
-    own = folder / image
-    look(own.parent, deep=False)
-    named = own.parent.glob(f"{glob.escape(image.stem)}.*")  # scene.2.png too, which is another image's
-    others = sorted(path for path in named if is_image_file(path) and path.stem == image.stem)
-    return own if own in others else next(iter(others), own.with_suffix(".png"))
+    def _in_folder(self, folder: Path, image: PurePosixPath) -> Path:
+        """Return the mask of an image in a folder: of the same name, with any suffix; PNG where there is none."""
+        own = folder / image
+        if own.parent not in self._found:  # once for all images: there may be many
+            look(own.parent, deep=False)
+            masks: dict[str, list[Path]] = {}
+            for path in sorted(own.parent.glob("*")):
+                if is_image_file(path):
+                    masks.setdefault(path.stem, []).append(path)
+            self._found[own.parent] = masks
+        others = self._found[own.parent].get(image.stem, [])
+        return own if own in others else next(iter(others), own.with_suffix(".png"))
 
 
 def check_rest(names: Sequence[str]) -> None:

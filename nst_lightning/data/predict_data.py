@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 from nst_lightning.data.colors import ColorPreservation
 from nst_lightning.data.guide_masks import RegionMasks
 from nst_lightning.data.style_images import StyleImages
-from nst_lightning.errors import UserError, user_path
+from nst_lightning.errors import StorageError, UserError, user_path
 from nst_lightning.images.files import (
     IMAGE_SUFFIXES,
     LoadedImage,
@@ -139,6 +139,8 @@ class VideoFrames:
                     height, width = read.pixels.shape[-2:]
                     regions = self.regions.at(file.name, LoadedImage(read.pixels, None, ""), (height, width))
                 yield PredictSample(file, read.pixels, frame=FrameInfo(read.index, time, info), regions=regions)
+        except StorageError:  # the next one would not fare better
+            raise
         except UserError as error:
             frame = None if info is None else FrameInfo(index, time, info)
             yield PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error), frame=frame)
@@ -371,6 +373,8 @@ class ImageFiles(Dataset[PredictSample]):
                     pixels, alpha = resize(pixels, size), None if alpha is None else resize(alpha, size)
             size = (pixels.shape[-2], pixels.shape[-1])
             regions = () if self.regions is None else self.regions.at(file.name, image, size)
+        except StorageError:
+            raise
         except UserError as error:
             return PredictSample(file, torch.empty(1, 3, 0, 0), problem=str(error))
         return PredictSample(file, pixels, alpha, regions=regions)
@@ -422,7 +426,8 @@ def find_media(place: str) -> list[MediaFile]:
         return [MediaFile(str(path), PurePosixPath(path.name))]
     found = visible_files(path)
     files = [file for file in found if is_image_file(file) or is_video(file)]
-    log_passed_over(path, [file for file in found if file not in set(files)])
+    taken = set(files)
+    log_passed_over(path, [file for file in found if file not in taken])
     if not files:
         suffixes = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
         raise UserError(f"--data.images {place} holds no pictures or videos ({suffixes}); give another folder.")

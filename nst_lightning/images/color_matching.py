@@ -84,7 +84,7 @@ def match_colors(
         target_mean, target_covariance = _moments(target, target_weights)
         matrix = _affine_matrix(source_covariance, target_covariance, method)
         matched = matrix @ (source - source_mean) + target_mean
-    return matched.float().reshape(image.shape)
+    return matched.float().reshape(image.shape).to(image.device)
 
 
 def match_luminance(
@@ -190,7 +190,8 @@ def _pixels(image: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         raise ValueError(f"expected weights (1, 1, H, W) for {tuple(image.shape)}, got {tuple(weights.shape)}")
     if not (weights.min() >= 0 and weights.max() > 0):  # also refuses NaN
         raise ValueError("expected weights that are at least 0 and not all 0")
-    return image[0].flatten(1).double().contiguous(), weights.flatten().double()
+    device = "cpu" if image.device.type == "mps" else image.device
+    return image[0].flatten(1).to(device, torch.float64).contiguous(), weights.flatten().to(device, torch.float64)
 
 
 def _moments(pixels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,6 +43,7 @@ READING_BYTES = 32
 """Bytes for each pixel at the peak of reading an image: Pillow's own 4, those of copies in other colors, 12 of the
 result, and with transparency 4 more and as many while it is composited. Measured: 18 for most files, 32 for one with
 transparency and a color profile."""
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of a TIFF
 _SMALL = 4_000_000  # pixels; no reason to ask how much memory is free
 
 _pillow_lock = threading.Lock()
@@ -76,8 +77,10 @@ def decode_opened(image: Image.Image, name: str, max_pixels: int) -> tuple[Tenso
     _check_header(image, name, max_pixels)
     try:
         image.load()
+        black, white = _gray_levels(image)
         image = _upright(image)
-        color, alpha = _deep_gray(image, name) if image.mode in _DEEP_GRAY else _eight_bits(image, name)
+        is_deep = image.mode in _DEEP_GRAY
+        color, alpha = _deep_gray(image, name, black, white) if is_deep else _eight_bits(image, name)
     except UserError:
         raise
     except DAMAGE as error:
@@ -164,11 +167,24 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _deep_gray(image: Image.Image, name: str) -> tuple[Tensor, Tensor | None]:
-    """Return the colors and the alpha of a 16-bit gray image."""
+def _gray_levels(image: Image.Image) -> tuple[int, int]:
+    """Return the values that stand for black and white in an image of 16-bit gray.
+
+    Pillow leaves the values of a TIFF as they are: its 12 bits end at 4095, and its white may be 0 (TIFF 6.0, section
+    4, `PhotometricInterpretation`).
+    """
+    tags = getattr(image, "tag_v2", {})
+    white = 4095 if tags.get(_BITS_PER_SAMPLE) in ((12,), 12) else 65535
+    return (white, 0) if tags.get(_PHOTOMETRIC) == 0 else (0, white)
+
+
+def _deep_gray(image: Image.Image, name: str, black: int, white: int) -> tuple[Tensor, Tensor | None]:
+    """Return the colors and the alpha of a 16-bit gray image, given its values of black and white."""
     values = np.asarray(image)
     if values.max() > 65535 or values.min() < 0:
         raise UserError(f"expected gray of at most 16 bits, found 32 in {name}; convert it to 16 bits or to 8")
+    if (black, white) != (0, 65535):
+        values = np.rint((values.astype(np.float64) - black) * (65535 / (white - black))).clip(0, 65535)
     transparent = image.info.get("transparency")  # one gray value that stands for "nothing here"
     alpha = None if transparent is None else _to_tensor(values != transparent, 1)
     if "icc_profile" in image.info:

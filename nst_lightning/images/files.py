@@ -197,10 +197,14 @@ def to_pillow(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
 
     Args:
         pixels: sRGB in [0, 1], of shape `(1, 3, H, W)`.
-        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`; `None` for none.
+        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`, on any device; `None` for none.
     """
     _check_shapes(pixels, alpha, 8)
-    return Image.fromarray(_quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), 8))
+    return Image.fromarray(_quantize(_with_alpha(pixels, alpha), 8))
+
+
+def _with_alpha(pixels: Tensor, alpha: Tensor | None) -> Tensor:
+    return pixels if alpha is None else torch.cat([pixels, alpha.to(pixels.device)], dim=1)
 
 
 def write_image(
@@ -220,8 +224,8 @@ def write_image(
     Args:
         path: File to write; missing folders are created.
         pixels: sRGB in [0, 1], of shape `(1, 3, H, W)`.
-        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`. It is stored beside the unchanged pixels, except
-            in a JPEG, which has no alpha: there the image is composited on white.
+        alpha: Opacity in [0, 1], of shape `(1, 1, H, W)`, on any device. It is stored beside the unchanged pixels,
+            except in a JPEG, which has no alpha: there the image is composited on white.
         bits: Bits per channel, 8 or 16; 16 only for PNG.
         quality: Quality of JPEG and WebP, 1 to 100. Color is not subsampled in JPEG.
         settings: Text in ASCII that is put into the file and changes no pixel (`embedded_settings`); `None` for none.
@@ -237,13 +241,14 @@ def write_image(
         ...     read_image(f"{folder}/gray.png").pixels.unique()
         tensor([0.2000])
     """
-    target = path_of(path)
+    target = path_of(path) if is_address(str(path)) else user_path(path)
     _check_shapes(pixels, alpha, bits)
     file_format = _format_for(target, bits, longest_side=max(pixels.shape[-2:]))
     if alpha is not None and file_format == "JPEG":
-        pixels, alpha = pixels * alpha + (1 - alpha), None
+        opacity = alpha.to(pixels.device)
+        pixels, alpha = pixels * opacity + (1 - opacity), None
     with named_out_of_memory(f"memory does not suffice to write {path}."), atomic_file(target) as file:
-        levels = _quantize(pixels if alpha is None else torch.cat([pixels, alpha], dim=1), bits)
+        levels = _quantize(_with_alpha(pixels, alpha), bits)
         if bits == 16:
             write_png16(file, levels, srgb_profile(), () if settings is None else (png_text(settings),))
         else:

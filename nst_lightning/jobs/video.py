@@ -266,6 +266,7 @@ def identity(request: VideoRequest, settings: Mapping[str, Any], flow: str) -> d
     data = settings["data"]["init_args"]
     named = [shown(request.video), *(name for key in _IMAGES for name in _listed(data.get(key)) if name)]
     files = {name: user_path(name) for name in named}
+    files |= {shown(read.path): read.path for read in named_files(settings["model"])}  # an encoder of one's own
     kept = shared_settings(settings)
     return {
         "frame_steps": request.frame_steps,

@@ -27,6 +27,7 @@ from nst_lightning.utils.yaml_texts import hide_surrogates, to_yaml
 
 _PACKAGE = Path(__file__).parents[1]
 
+_SHIPPED_FOLDERS = (".", "configs", "sweeps", "configs/sweeps")  # what a shipped config may be called with
 _SAVED = "# lightning.pytorch=="  # the first line of a config that a run has kept
 
 
@@ -130,8 +131,9 @@ def find_configs(args: Sequence[str], default: str = "starry", command: str = "f
     expects_path = False
     _check_strays(args)
     for arg in _with_class_for_help(with_current_arguments(args), default):
-        if expects_path or arg.startswith("--config="):
-            path = str(path_of(_settings_only(find_config(arg.removeprefix("--config=")))))
+        if expects_path or arg.startswith(("--config=", "-c=")):
+            given = arg if expects_path else arg.partition("=")[2]
+            path = str(path_of(_settings_only(find_config(given))))
             configs += _config_args(path, command, is_first=not configs)
         elif arg not in ("--config", "-c"):
             options.append(arg)
@@ -250,7 +252,8 @@ def find_config(given: str) -> str:
     shipped = shipped_configs()
     files = {path.stem: path for path in [*shipped.glob("sweeps/*.yaml"), *shipped.glob("*.yaml")]}
     name = Path(given).stem
-    if Path(given).parent.name in ("", "configs", "sweeps") and name in files:
+    is_shipped = Path(given).parent.as_posix() in _SHIPPED_FOLDERS and Path(given).suffix in ("", ".yaml")
+    if is_shipped and name in files:
         return str(files[name])
     names = ", ".join(sorted(path.name for path in files.values()))
     hint = did_you_mean(

@@ -90,8 +90,11 @@ def _nearest_option(name: str, options: Sequence[str]) -> str:
     plain = name.replace("-", "_")
     ends = [option for option in options if option.rpartition(".")[2] == plain]
     ends.sort(key=lambda option: (not option.startswith("data."), option.count(".")))
-    if "." not in plain and (ends or plain in _KIN):
-        return f"; did you mean --{_KIN.get(plain) or ends[0]}?"
+    kin = _KIN.get(plain)
+    if kin is not None and ends and kin not in options:  # it is an option of another command
+        kin = None
+    if "." not in plain and (ends or kin):
+        return f"; did you mean --{kin or ends[0]}?"
     return _nearest(plain, options, "--")
 
 

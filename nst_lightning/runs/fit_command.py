@@ -276,19 +276,25 @@ class NSTCommand(CLIHooks, LightningCLI):
                 type(timer) is Timer and (timer.time_remaining() or 0) <= 0 for timer in callbacks_of(self.trainer)
             ):
                 longer = ", a longer duration of Timer"
-            _log.info(
-                "stopped at step %d of %d; continue with the same command%s and --ckpt_path last",
-                *(done, self.datamodule.schedule.total_steps, longer),
-            )
+            total = self.datamodule.schedule.total_steps
+            if self._keeps_checkpoints:
+                remedy = f"continue with the same command{longer} and --ckpt_path last"
+                _log.info("stopped at step %d of %d; %s", done, total, remedy)
+            else:
+                _log.info("stopped at step %d of %d, without a checkpoint to continue from", done, total)
         self.written = result.path
         if result.path is not None:
             _log.info("picture: %s (%s)", result.path, "; ".join(self._epilog(result)))
+
+    @property
+    def _keeps_checkpoints(self) -> bool:
+        return any(isinstance(callback, CheckpointWriter) for callback in callbacks_of(self.trainer))
 
     def _epilog(self, result: Result) -> list[str]:
         """Return how long a run took, where it is, how it goes on, and how one looks at it."""
         assert isinstance(self.datamodule, TransferData)
         parts = [f"{time.monotonic() - self._began:.0f} s", f"run: {result.folder}"]
-        if result.complete:
+        if result.complete and self._keeps_checkpoints:
             *earlier, last = (level.steps for level in self.datamodule.schedule.levels)
             parts.append(f"more steps: the same command with --ckpt_path last --data.steps '{[*earlier, 2 * last]}'")
         if any(isinstance(logger, TensorBoardLogger) for logger in self.trainer.loggers):

@@ -25,6 +25,7 @@ from nst_lightning.networks.network_file import ANY_STYLE
 from nst_lightning.runs.config_files import OneLineParser
 from nst_lightning.runs.fit_command import NSTCommand, run_to_the_end
 from nst_lightning.runs.predict_help import PREDICT_HELP
+from nst_lightning.runs.ranks import check_launch
 from nst_lightning.runs.result import Result
 from nst_lightning.runs.resume import runs_root
 from nst_lightning.runs.saved_config import image_settings
@@ -78,7 +79,9 @@ class PredictCommand(NSTCommand):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Let `build_predictor` make the Trainer from the parsed settings."""
         self.trainer_class = build_predictor
-        return LightningCLI.instantiate_trainer(self, **kwargs)
+        trainer = LightningCLI.instantiate_trainer(self, **kwargs)
+        check_launch(trainer)
+        return trainer
 
     def subcommand_arguments(self, subcommand: str) -> dict[str, Any]:
         """Return no predictions: Lightning would keep all images in memory."""
@@ -147,6 +150,12 @@ class InstantCommand(PredictCommand):
 
     def before_predict(self) -> None:
         """Find a place for the image."""
+        files = self.datamodule.files if isinstance(self.datamodule, PredictData) else []
+        if self.writer.path is None and (len(files) != 1 or files[0].is_video):
+            raise UserError(
+                "--instant paints one picture, but a folder or a video was given; use nst predict --data.images …, or "
+                "name a video's result by -o painted.mp4."
+            )
         super().before_predict()
         runs = RunFolder(runs_root(self.setting("trainer.default_root_dir")), _INSTANT)
         self._claimed = runs.claim() if self.writer.path is None and self.trainer.is_global_zero else None

@@ -29,5 +29,6 @@ PREDICT_HELP = CommandHelp(
         "data": (PredictData, "pictures and styles"),
         "model": (FastStylizer, "the network, and how strongly it paints"),
     },
-    further="Several processes share the work: torchrun --nproc-per-node 8 --no-python nst predict …",
+    further="Several processes share the work: torchrun --nproc-per-node 8 --no-python nst predict "
+    "--trainer.devices 8 …",
 )

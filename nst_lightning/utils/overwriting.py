@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nst_lightning.errors import UserError, user_path
-from nst_lightning.utils.addresses import is_address
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def _leaves(settings: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def _existing_file(value: Any) -> Path | None:
     try:
-        path = user_path(str(value)) if is_address(str(value)) else Path(str(value)).expanduser()
+        path = user_path(str(value))
         return path if path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # too long for a name, a null character, nobody's home
         return None

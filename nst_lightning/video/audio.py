@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from nst_lightning.errors import UserError
 from nst_lightning.video.reading import first_frame_time, open_video, reason
@@ -76,7 +76,9 @@ class Sound:
         track = file.streams.best("audio")
         _log_losses(source, file)
         beginning = first_frame
-        if isinstance(track, AudioStream):
+        if isinstance(track, AudioStream) and cast(Any, track).codec_context is None:  # PyAV's types say never
+            _log.warning("%s: FFmpeg knows no decoder of its sound, which is left out", source)
+        elif isinstance(track, AudioStream):
             if track.start_time is not None and track.time_base:
                 beginning = min(first_frame, track.start_time * track.time_base)
             found = _packets(source, file, track)

@@ -185,6 +185,12 @@ def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Itera
                     path,
                     curve,
                 )
+            if index == 0 and frame.interlaced_frame:
+                _log.warning("%s is interlaced: moving edges come out as combs; deinterlace it before", path)
+            if index == 0 and any(component.is_alpha for component in frame.format.components):
+                _log.warning("%s is transparent in parts, which is not read: what lies beneath is seen there", path)
+            if index == 0:
+                to_rgb.shape(frame)  # goes for all, also for those of another start
             if index >= start:
                 yield Frame(index, time, to_rgb.pixels(frame))
 

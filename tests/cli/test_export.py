@@ -135,6 +135,8 @@ def test_without_onnxscript_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) 
         (["nothing", "tiny.onnx"], "no network 'nothing' in the package"),
         (["tiny.safetensors", "tiny.safetensors/x.onnx"], "can be written to"),
         (["tiny.safetensors"], "output"),
+        (["tiny.safetensors", "x.safetensors", "--style", "a.jpg"], "has no style of its own; leave --style"),
+        (["tiny.safetensors", "x.safetensors", "--styles", "3"], "has no style of its own; leave --style"),
     ],
 )
 def test_mistakes(words: list[str], message: str) -> None:

@@ -124,6 +124,9 @@ def test_a_word_without_suffix_is_a_picture_if_there_is_such_a_file(
             "--data.size 9 me.jpg b.jpg",
             "a command comes first, such as nst fit --data.size …, or two pictures: nst me.jpg",
         ),
+        ("--instant", "a command comes first, such as nst fit --instant …, or two pictures"),
+        ("-o out.png", "a command comes first"),
+        ("photos sample:starry --instant", "--instant paints one picture, but a folder or a video was given"),
         ("sample:town sample:nothing", "no built-in picture is called 'nothing'"),
         ("nothing.jpg sample:starry", "expected a picture file, found nothing at nothing.jpg"),
     ],
@@ -134,6 +137,9 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     Path("there.jpg").touch()
     os.mkfifo("pipe")
+    Path("photos").mkdir()
+    for name in "ab":
+        Path(f"photos/{name}.png").touch()
     assert main(words.split()) == 2
     said = capsys.readouterr()
     assert said.out == ""

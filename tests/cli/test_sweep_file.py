@@ -88,8 +88,10 @@ def test_six_sweeps_are_shipped() -> None:
         (["--config", "inits", "--config", "optimizers"], "names two sweeps"),
         (["--config", "key.yaml"], "key.yaml has the key 'option'; .*Did you mean options"),
         (["--config", "list.yaml"], "grid in list.yaml wants a mapping"),
+        (["--config", "number.yaml"], "config in number.yaml wants a file or a list of files, but 2024 was given"),
         (["--config", "path.yaml"], "output.path can't be an option of path.yaml"),
         (["--gird.seed", "[1]", "--grid.seed", "[1]"], "there is no option --gird.seed"),
+        (["--grid.style-weight", "[2, 8]"], "did you mean style_weight"),
         (["--grid.model.style.wieght", "[1]"], "did you mean weight"),
         (["--grid.seed", "[1]", "--data.steps", "many"], "data.steps: expected int"),
     ],
@@ -98,6 +100,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("key.yaml").write_text("grid: {seed: [1]}\noption: {size: 3}\n")
+    Path("number.yaml").write_text("grid: {seed: [1]}\nconfig: 2024\n")
     Path("list.yaml").write_text("grid: [seed]\n")
     Path("path.yaml").write_text("grid: {seed: [1]}\noptions: {output.path: x.png}\n")
     assert main(["sweep", *words]) == 2

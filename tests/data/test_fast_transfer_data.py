@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nst_lightning.data.fast_transfer_data import FastTransferData, SeededDataset
+from nst_lightning.data.fast_transfer_data import FastTransferData, SeededDataset, _names
 from nst_lightning.data.folder_images import FolderImages
 from nst_lightning.errors import UserError
 from tests.helpers.inputs import make_image
@@ -79,6 +79,8 @@ def test_styles_of_the_same_name_are_told_apart(photos: str, style: str) -> None
     data = FastTransferData(photos, ["sample:starry", style, style], style_size=20)
     assert data.style_names == ("starry", "style", "style_2")
     assert [max(picture.shape[2:]) for picture in data.styles] == [20, 20, 20]
+    assert _names(["a/x.jpg", "b/x.jpg", "c/x_2.jpg"]) == ("x", "x_3", "x_2")
+    assert _names(["x_2.jpg", "x.jpg", "y/x.jpg", "y/x_2.jpg"]) == ("x_2", "x", "x_3", "x_2_2")
 
 
 def test_the_digest_follows_the_pictures_and_their_size(photos: str, style: str, content: str) -> None:

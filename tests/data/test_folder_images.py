@@ -1,4 +1,5 @@
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -193,13 +194,14 @@ def test_what_is_hidden_or_a_folder_is_no_picture(folder, tmp_path, monkeypatch)
     assert len(FolderImages(f"~/{tmp_path.name}").paths) == 7
 
 
-def test_nothing_but_damaged_files(folder):
-    data = FolderImages(folder(4), crop=8, batch_size=2)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_but_damaged_files(folder, workers):
+    data = FolderImages(folder(4), crop=8, batch_size=2, num_workers=workers)
     for path in data.paths:
         path.write_bytes(b"no picture")
     with pytest.raises(UserError, match="none of 3 pictures can be decoded") as caught:
         list(data.train_dataloader())
-    assert "\n" not in str(caught.value)
+    assert re.fullmatch(r"none of 3 pictures can be decoded, \S+ for one; check data.folder.", str(caught.value))
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -221,6 +223,9 @@ def test_a_missing_folder(tmp_path):
         ({"holdout_every": 1}, "holdout_every at least 2"),
         ({"zoom": (0, 1)}, r"above 0 .*\[0, 1\]"),
         ({"zoom": (2, 1)}, r"range .*\[2, 1\]"),
+        ({"color_jitter": -0.1}, r"color_jitter must be from 0 to 2.5 .* but -0.1 and 0"),
+        ({"color_jitter": 3.0}, r"but 3.0 and 0"),
+        ({"num_workers": -1}, "num_workers at least 0, but 0.0 and -1"),
     ],
 )
 def test_numbers_that_make_no_sense(folder, options, said):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from nst_lightning.data.guide_masks import RegionMasks
 from nst_lightning.data.predict_data import ImageFiles, PredictData, PredictSample, StridedSampler, find_media
-from nst_lightning.errors import UserError
+from nst_lightning.errors import StorageError, UserError
 
 
 def noise(path: Path, width: int, height: int) -> None:
@@ -114,3 +115,23 @@ def test_its_earlier_name_still_names_it() -> None:
     from nst_lightning import data
 
     assert data.PicturesToPaint is PredictData
+
+
+def test_a_store_that_is_lost_ends_it_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else thousands of pictures would each be waited for, and be called bad."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise StorageError("cannot read s3://b/a.png")
+
+    monkeypatch.setattr("nst_lightning.data.predict_data.read_image", fail)
+    with pytest.raises(StorageError, match="cannot read"):
+        next(iter(PredictData(str(folder)).predict_dataloader()))
+
+
+def test_a_folder_of_a_words_name_does_not_take_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("rest", "alpha", "masks"):
+        Path(name).mkdir()
+    noise(Path("masks/a.png"), 9, 7)
+    masks = RegionMasks(["masks", "alpha", "rest"], 3, 1000)
+    assert masks.paths(PurePosixPath("a.jpg")) == ["masks/a.png"]

@@ -165,6 +165,27 @@ def test_16_bit_grey_in_32_bit_integers():
             decode(Image.fromarray(np.full((2, 2), value, np.int32)), "TIFF")
 
 
+def tiff(values, bits, photometric):
+    """An uncompressed gray TIFF, as TIFF 6.0 has it; 12 bits are packed, a row ends with a whole byte."""
+    height, width = values.shape
+    if bits == 12:
+        rows = ["".join(f"{value:012b}" for value in row) for row in values]
+        pixels = b"".join(int(row.ljust(-len(row) % 8 + len(row), "0"), 2).to_bytes(-(-len(row) // 8)) for row in rows)
+    else:
+        pixels = values.astype("<u2").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(12, 1), (16, 0), (16, 1)])
+def test_grey_tiffs_of_12_and_16_bits_whose_white_may_be_0(bits, photometric):
+    values, most = DEEP >> (16 - bits), 2**bits - 1
+    colour, _ = decode_bytes(tiff(values, bits, photometric))
+    light = values / most if photometric else 1 - values / most
+    np.testing.assert_allclose(colour, on_three(light), atol=1e-5)
+
+
 def test_16_bit_grey_with_a_transparent_value():
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP)
     value = DEEP[1, 2]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from nst_lightning.errors import UserError
-from nst_lightning.images.files import read_image, write_image
+from nst_lightning.images.files import read_image, to_pillow, write_image
 from nst_lightning.images.icc import srgb_profile
 
 
@@ -174,3 +174,22 @@ def test_a_failing_encoder_leaves_the_old_file(tmp_path, monkeypatch):
         write_image(path, torch.ones(1, 3, 4, 4))
     assert path.read_bytes() == old
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_alpha_may_be_on_another_device(tmp_path, suffix):
+    pixels, alpha = picture(), picture(channels=1, seed=1)
+    for name, where in (("a", "cpu"), ("b", "cuda")):
+        write_image(tmp_path / f"{name}{suffix}", pixels.to(where), alpha=alpha)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    assert to_pillow(pixels.cuda(), alpha).tobytes() == to_pillow(pixels, alpha).tobytes()
+
+
+def test_a_name_is_expanded_as_where_it_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path / "there"))
+    monkeypatch.chdir(tmp_path)
+    write_image("~/a.png", picture())
+    write_image("$PLACE/b.png", picture())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "b.png", "there"]

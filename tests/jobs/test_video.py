@@ -18,7 +18,7 @@ from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.cli.main import main
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.jobs.frames import FrameWarper
-from tests.helpers.inputs import make_image
+from tests.helpers.inputs import make_encoder, make_image
 from tests.jobs.test_batch import contents_of, wait_for
 
 pytest.importorskip("av")
@@ -189,6 +189,14 @@ def test_other_settings_and_files_are_refused(video: Callable[..., int], capsys:
     make_image(Path("painting.png"), 36, 30, seed=5)
     assert video(*options, "--frame_steps", "6") == 2
     assert "of other settings: sha256 of.painting.png " in capsys.readouterr().err
+    encoder = make_encoder(Path("own.safetensors"), seed=5)
+    shutil.rmtree(FRAMES)
+    assert video(*options, "--model.encoder.weights", encoder) == 1
+    FRAMES.joinpath("000001.png").touch()
+    make_encoder(Path("own.safetensors"), seed=6)
+    capsys.readouterr()
+    assert video(*options, "--model.encoder.weights", encoder) == 2
+    assert "of other settings: sha256 of.own.safetensors " in capsys.readouterr().err
 
 
 @pytest.mark.slow

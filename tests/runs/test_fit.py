@@ -16,14 +16,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import nst_lightning
+from nst_lightning.callbacks.image_writer import ImageWriter
 from nst_lightning.cli.main import main
+from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.encoders import VGG19
+from nst_lightning.errors import UserError
 from nst_lightning.images.files import LONGEST_SIDES
 from nst_lightning.losses import ContentLoss, GramStyleLoss, TotalVariationLoss
 from tests.helpers.inputs import make_image
@@ -354,3 +358,33 @@ def test_a_picture_of_one_row_is_told_the_size_that_would_do(
     line = make_image(Path("line.png"), 200, 1, seed=4)
     assert nst("--data.content", line, "--data.sizes", "null", "--data.size", "200", "--data.steps", "1") == 2
     assert "200×1 pixels is too small for relu5_1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_without_checkpoints_no_resume_is_promised(nst: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert nst("--trainer.enable_checkpointing=false") == 0
+    assert "ckpt_path" not in capsys.readouterr().err
+    assert nst("--trainer.enable_checkpointing=false", "--trainer.max_steps=1") == 0
+    assert "stopped at step 1 of 7, without a checkpoint to continue from" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_was_painted_before_is_not_written_where_the_next_run_fails(
+    encoder_file: str, content: str, style: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that paints twice: the second run fails before its first step, and the user's files stay."""
+    monkeypatch.chdir(tmp_path)
+    task = nst_lightning.StyleTransfer(VGG19(encoder_file), ContentLoss(), GramStyleLoss())
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    options["enable_progress_bar"] = False
+    Trainer(**options).fit(task, TransferData(content, style, sizes=[24], steps=2))
+    before = Path(content).read_bytes()
+    trainer = Trainer(**options, callbacks=[ImageWriter(content)])
+    with pytest.raises(UserError, match="is one of the pictures read"):
+        trainer.fit(task, TransferData(content, style, sizes=[24], steps=2))
+    assert Path(content).read_bytes() == before
+    Path("other.png").write_bytes(b"finished")
+    trainer = Trainer(**options, callbacks=[ImageWriter("other.png")])
+    with pytest.raises(UserError, match="too small"):
+        trainer.fit(task, TransferData(content, style, sizes=[4], steps=2))
+    assert Path("other.png").read_bytes() == b"finished"

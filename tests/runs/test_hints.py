@@ -16,7 +16,7 @@ from nst_lightning.cli.main import main
 from nst_lightning.data.transfer_data import TransferData
 from nst_lightning.errors import UserError
 from nst_lightning.images.files import read_image
-from nst_lightning.runs.config_files import OneLineParser
+from nst_lightning.runs.config_files import OneLineParser, find_config, find_configs
 from nst_lightning.runs.fit_command import resolve_settings
 from nst_lightning.runs.fit_help import FIT_HELP
 from nst_lightning.runs.predict_help import PREDICT_HELP
@@ -71,6 +71,44 @@ def test_the_first_word(argv: list[str], code: int, found: str, capsys: pytest.C
     assert found in said.out + said.err
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("--strength 0.6", "there is no option --strength; did you mean --model.strength?"),
+        ("--output.pth x.png", "did you mean --output.path?"),
+    ],
+)
+def test_an_option_of_predict_is_not_taken_for_one_of_fit(
+    words: str, found: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", *words.split()]) == 2
+    assert found in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["starry.png", "old/configs/starry.yaml", "configs/starry.yml", "../starry.yaml"])
+def test_a_file_that_is_not_there_is_no_shipped_config(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"--config {given} is not a file"):
+        find_config(given)
+    for name in (
+        "starry",
+        "starry.yaml",
+        "configs/starry.yaml",
+        "./configs/starry",
+        "sweeps/inits",
+        "configs/sweeps/inits.yaml",
+    ):
+        assert Path(find_config(name)).is_file()
+
+
+def test_a_config_is_given_by_either_name_and_either_way() -> None:
+    ways = (["--config", "quick"], ["--config=quick"], ["-c", "quick"], ["-c=quick"])
+    found = [find_configs([*way, "--data.size=64"]) for way in ways]
+    assert found == [[f"--config={find_config('quick')}", "--data.size=64"]] * 4
+
+
 def test_grey_of_32_bits_is_not_called_damaged(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
     with pytest.raises(UserError, match=r"expected gray of at most 16 bits, found 32 in .*deep.tif; convert it"):
@@ -109,7 +147,7 @@ def test_the_help_of_predict_names_what_is_painted_first(capsys: pytest.CaptureF
         "--data.style_guides",
         "--model.tile_size",
         "--output.folder FOLDER",
-        "--trainer.devices",
+        "--trainer.accelerator",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)

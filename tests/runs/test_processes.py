@@ -19,6 +19,7 @@ import torch.distributed as dist
 from nst_lightning import VGG19, StyleTransfer, TotalVariationLoss, TransferData, UserError, fit
 from nst_lightning._compat import is_peer_failure
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
+from nst_lightning.cli.main import main
 from nst_lightning.runs.fit_command import run_command
 from nst_lightning.runs.ranks import wait_for_rank_zero
 
@@ -59,6 +60,21 @@ def test_a_launcher_and_the_devices_have_to_agree(
     assert nst(*options) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"nst: {message}"
     assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.slow
+def test_a_launcher_and_the_devices_of_predict_have_to_agree(
+    any_style_file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else each process would paint everything."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    words = ["predict", "--data.images=sample:town", "--data.style=sample:starry", f"--model.network={any_style_file}"]
+    assert main([*words, "--trainer.accelerator=cpu"]) == 2
+    expected = "nst: torchrun started 2 processes, but trainer.devices is 1; set --trainer.devices 2."
+    assert capsys.readouterr().err.splitlines()[-1] == expected
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

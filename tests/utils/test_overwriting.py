@@ -75,6 +75,12 @@ def test_the_file_system_of_the_tests_tells_cases_apart() -> None:
     assert overwriting._ignores_case(Path.cwd()) is Path("ME.PNG").exists()
 
 
+def test_a_variable_in_a_name_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKS", "sub")
+    Path("sub/in.png").touch()
+    assert [str(file.path) for file in named_files({"data": {"guides": ["$MASKS/in.png"]}})] == ["sub/in.png"]
+
+
 def test_all_files_that_settings_name() -> None:
     """Wherever they stand; nothing else, and nothing breaks on what is no path."""
     settings = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nst_lightning.errors import UserError
 from nst_lightning.images.resize import resize
@@ -243,3 +245,44 @@ def test_hdr_is_told(curve: int, name: str | None, tmp_path: Path, caplog: pytes
     told = [record.getMessage() for record in caplog.records if "HDR" in record.getMessage()]
     assert len(told) == (name is not None)
     assert name is None or f"is HDR ({name})" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "form", "told"),
+    [
+        ({"x264-params": "tff=1", "flags": "+ilme+ildct"}, "yuv420p", "is interlaced"),
+        ({}, "yuva420p", "is transparent in parts"),
+        ({}, "yuv420p", None),
+    ],
+)
+def test_what_is_not_read_of_a_video_is_told(
+    options: dict[str, str], form: str, told: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / ("a.mkv" if form == "yuva420p" else "a.mp4")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1" if form == "yuva420p" else "libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, form
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(32, 32, form)))
+        container.mux(stream.encode(None))
+    assert len(list(read_frames(path))) == 3
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0]
+
+
+def test_the_shape_of_the_first_frame_goes_for_all_from_any_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:  # a stream of JPEGs, whose sizes may change
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuvj420p"
+        for index, size in enumerate([(64, 32), (32, 64), (32, 64)]):
+            file = io.BytesIO()
+            Image.new("RGB", size, (90, 120, 40)).save(file, "JPEG")
+            packet = av.Packet(file.getvalue())
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
+            packet.pts = packet.dts = 100 * index
+            container.mux(packet)
+    shapes = [tuple(frame.pixels.shape[-2:]) for frame in read_frames(path)]
+    assert shapes == [(32, 64)] * 3
+    assert [tuple(frame.pixels.shape[-2:]) for frame in read_frames(path, start=1)] == shapes[1:]
