@@ -697,7 +697,7 @@ def contrast(*colors: list[int]) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (640, 400)])  # the last: 200 % of the first
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (320, 700), (640, 400)])  # the last: 200 %
 def test_all_that_can_be_clicked_is_large_enough(visit: Callable[..., Page], width: int, height: int) -> None:
     tab = visit(width, height)
     tab.get_by_role("button", name="Mosaic").click()
@@ -712,6 +712,12 @@ def test_all_that_can_be_clicked_is_large_enough(visit: Callable[..., Page], wid
         .filter(([, box]) => box.width < 24 || box.height < 24)
         .map(([html]) => html)""")
     assert small == []  # WCAG 2.2, 2.5.8
+    outside = tab.evaluate("""() => {
+        const edge = document.getElementById("controls").getBoundingClientRect().right;
+        const all = [...document.querySelectorAll("#settings *")];
+        return all.filter((one) => one.getBoundingClientRect().right > edge).map((one) => one.outerHTML);
+    }""")
+    assert outside == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
