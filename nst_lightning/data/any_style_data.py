@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 
 from lightning.pytorch import LightningDataModule
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, StackDataset, Subset
 
 from nst_lightning.data.fast_transfer_data import ResumableLoader, SeededDataset, StepBatchSampler
 from nst_lightning.data.folder_images import FolderImages
-from nst_lightning.errors import UserError
+from nst_lightning.errors import UserError, named_in_errors
 
 
 @dataclass(eq=False)
@@ -70,9 +71,12 @@ class AnyStyleData(LightningDataModule):
                 f"data.steps must be at least 1 and data.photo_styles from 0 up to but not including 1, but {steps} "
                 f"and {photo_styles:g} were given."
             )
-        self.photos = FolderImages(photos, crop, batch_size, zoom, holdout_every)
-        self.paintings = FolderImages(paintings, style_crop, batch_size, style_zoom, holdout_every, color_jitter)
-        self.style_photos = FolderImages(photos, style_crop, batch_size, style_zoom, holdout_every)
+        with named_in_errors("data.photos"):
+            self.photos = FolderImages(photos, crop, batch_size, zoom, holdout_every, num_workers=num_workers)
+        with named_in_errors("data.paintings"):
+            self.paintings = FolderImages(paintings, style_crop, batch_size, style_zoom, holdout_every, color_jitter)
+        self.style_photos = copy(self.photos)  # whose damaged files it knows, too
+        self.style_photos.crop, self.style_photos.zoom = style_crop, style_zoom
         self.steps = steps
         self.batch_size = batch_size
         self.photo_styles = photo_styles
@@ -96,7 +100,7 @@ class AnyStyleData(LightningDataModule):
         held_out = [images.held_out_images() for images in (self.photos, self.paintings)]
         count = min(map(len, held_out))
         pairs = StackDataset(*(Subset(images, range(count)) for images in held_out))
-        return DataLoader(pairs, batch_size=self.batch_size)
+        return DataLoader(pairs, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> AnyStyleBatch:
         """Return photographs and styles by their names."""

@@ -75,23 +75,23 @@ class FolderImages(LightningDataModule):
         self.paths = [p for each in folders for p in visible_files(each) if p.suffix.lower() in _SUFFIXES]
         if len(self.paths) < 2:
             raise UserError(
-                f"{' and '.join(map(str, folders))} holds {len(self.paths)} pictures, but at least 2 are needed; set "
-                "--data.folder."
+                f"{' and '.join(map(str, folders))} holds {len(self.paths)} pictures, but at least 2 are needed; give "
+                "a folder with more."
             )
         if min(crop, batch_size) < 1 or holdout_every < 2:
             raise UserError(
-                f"data.crop and data.batch_size must be at least 1 and data.holdout_every at least 2, but "
-                f"{crop}, {batch_size} and {holdout_every} were given."
+                f"crop and batch_size must be at least 1 and holdout_every at least 2, but {crop}, {batch_size} and "
+                f"{holdout_every} were given."
             )
         if not 0 <= color_jitter <= _MOST_JITTER or num_workers < 0:
             raise UserError(
-                f"data.color_jitter must be from 0 to {_MOST_JITTER} and data.num_workers at least 0, but "
-                f"{color_jitter} and {num_workers} were given."
+                f"color_jitter must be from 0 to {_MOST_JITTER} and num_workers at least 0, but {color_jitter} and "
+                f"{num_workers} were given."
             )
         if not 0 <= noise < math.inf:
-            raise UserError(f"data.noise must be 0 or more, but {noise} was given.")
+            raise UserError(f"noise must be 0 or more, but {noise} was given.")
         if not 0 < zoom[0] <= zoom[1]:
-            raise UserError(f"data.zoom must be a range above 0 such as [0.5, 1.4], but {list(zoom)} was given.")
+            raise UserError(f"zoom must be a range above 0 such as [0.5, 1.4], but {list(zoom)} was given.")
         self.crop = crop
         self.batch_size = batch_size
         self.zoom = zoom
@@ -218,5 +218,5 @@ class FolderDataset(Dataset[Tensor]):
             image: Tensor = self.transform(pixels)
             return image
         raise UserError(
-            f"none of {len(self)} pictures can be decoded, {self.paths[self.chosen[0]]} for one; check data.folder."
+            f"none of {len(self)} pictures can be decoded, {self.paths[self.chosen[0]]} for one; give other pictures."
         )

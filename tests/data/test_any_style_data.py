@@ -91,3 +91,23 @@ def test_an_empty_folder(folders, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds 0 pictures"):
         make((folders[0], str(tmp_path / "empty")))
+
+
+def test_a_damaged_photograph_is_told_once_and_counted_wherever_it_is_met(folders, caplog) -> None:
+    (Path(folders[0]) / "1.png").write_bytes(b"no picture")
+    data = make(folders, photo_styles=0.9, steps=40)
+    data.trainer = SimpleNamespace(global_rank=0, world_size=1)
+    list(data.train_dataloader())
+    data.teardown("fit")
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("1.png can't be decoded" in line for line in told) == 1
+    assert told[-1] == "1 of 9 pictures could not be decoded and were passed over"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"crop": 0}, "data.photos: crop"), ({"style_zoom": (2, 1)}, r"data.paintings: zoom must be .* but \[2, 1\]")],
+)
+def test_a_mistake_is_told_of_the_option_that_it_is_in(folders, options, said) -> None:
+    with pytest.raises(UserError, match=said):
+        make(folders, **options)

@@ -201,7 +201,7 @@ def test_nothing_but_damaged_files(folder, workers):
         path.write_bytes(b"no picture")
     with pytest.raises(UserError, match="none of 3 pictures can be decoded") as caught:
         list(data.train_dataloader())
-    assert re.fullmatch(r"none of 3 pictures can be decoded, \S+ for one; check data.folder.", str(caught.value))
+    assert re.fullmatch(r"none of 3 pictures can be decoded, \S+ for one; give other pictures.", str(caught.value))
 
 
 @pytest.mark.parametrize("count", [0, 1])
