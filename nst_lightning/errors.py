@@ -185,7 +185,9 @@ def user_path(given: str | os.PathLike[str], folder: Path | None = None) -> Path
             return found
     path = Path(given)
     try:
-        path = (folder or Path()) / _expand_variables(path.expanduser(), folder or Path())
+        if not os.path.lexists((folder or Path()) / path):  # ~me.jpg may be a file's name; Path drops the ./ before it
+            path = path.expanduser()
+        path = (folder or Path()) / _expand_variables(path, folder or Path())
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return path

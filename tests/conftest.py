@@ -40,6 +40,12 @@ def _two_threads() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whatever another test has drawn in this process."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor without bfloat16: numbers are compared with float32's wherever the tests run."""
     monkeypatch.setattr("nst_lightning.tasks.precision.native_bfloat16", lambda: False)

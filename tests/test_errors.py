@@ -95,6 +95,15 @@ def test_errors_that_are_not_about_packages_pass(error: Exception) -> None:
         raise error
 
 
+def test_a_file_whose_name_begins_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~me.jpg").touch()
+    assert user_path("~me.jpg") == user_path("./~me.jpg") == Path("~me.jpg")
+    assert user_path("~me.jpg", tmp_path) == tmp_path / "~me.jpg"
+    with pytest.raises(UserError, match=r"nobody's home is ~you\.jpg"):
+        user_path("~you.jpg")
+
+
 def test_home_and_variables_are_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

@@ -104,7 +104,8 @@ def run_video(request: VideoRequest) -> int:
         ],
     )
     if request.output.exists() and not frames.folder.exists() and not request.overwrite:
-        _log.info("%s is there already (--overwrite true paints it again)", request.output)
+        remedy = "whether it was painted from this is not known (--overwrite true paints it again)"
+        _log.info("%s is there already; %s", request.output, remedy)
         return 0
     warper = FrameWarper(request.flow, str(settings["trainer"]["accelerator"]))
     painter = FramePainter(settings, frames, request.frame_steps, request.frame_lr, request.temporal_weight)

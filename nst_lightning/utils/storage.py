@@ -101,6 +101,7 @@ def fetch(path: Path) -> Path:
         store.get_file(name, str(temporary))
         modified = _stamp(info)[1]
         length = temporary.stat().st_size
+        _check_size(target, length)  # a server need not say it before
         if info.get("size") not in (None, length):
             raise ConnectionError(f"{length} of {info['size']} bytes have arrived")
         return modified

@@ -36,7 +36,7 @@ def check_archive(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # of zipfile's own, and of each kind of compression that a flipped bit may claim
         raise ValueError(f"it is damaged: {error}") from error
     if damaged is not None:
         raise ValueError(f"it is damaged: {damaged} does not have its digest")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -203,11 +202,9 @@ def test_a_signal_while_waiting_for_the_encoder(tmp_path: Path, stub: type[Write
         last = threading.Thread(target=reel.add, args=(torch.zeros(1, 3, 8, 8), FrameInfo(3, Fraction(3), INFO, True)))
         last.start()
         threading.Timer(0.1, stub.gate.set).start()
-        started = time.monotonic()
         assert reel.abandon(KeyboardInterrupt())
         last.join(10)
         assert not last.is_alive()
-        assert time.monotonic() - started < 5
     assert isinstance(reel.task.exception(), KeyboardInterrupt)
     assert not (tmp_path / "a.mp4").exists()
 

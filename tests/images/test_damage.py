@@ -2,10 +2,10 @@
 
 import io
 import struct
-import threading
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -70,11 +70,8 @@ def test_threads_leave_the_limit_as_it_was(monkeypatch):
         return load(image)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load_slowly)
-    threads = [threading.Thread(target=decode, args=(saved(),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(decode, [saved()] * 4))) == 4
     assert Image.MAX_IMAGE_PIXELS == 12345
 
 

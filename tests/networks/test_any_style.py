@@ -16,7 +16,7 @@ from nst_lightning.encoders.vgg19 import VGG19
 from nst_lightning.errors import UserError
 from nst_lightning.networks.any_style import DRAFTED_TAP, INPUT, STYLE_TAPS, AnyStyleNet, describe
 from nst_lightning.networks.any_style_painting import paint_any_tiled
-from nst_lightning.networks.gaussians import Gaussian
+from nst_lightning.networks.gaussians import Gaussian, optimal_transport
 from nst_lightning.networks.network_file import NetworkCard, load_network, save_network
 from tests.helpers.inputs import make_encoder
 
@@ -72,6 +72,17 @@ def test_colors_are_those_of_the_style(network: AnyStyleNet) -> None:
     wanted = Gaussian.of(style)
     torch.testing.assert_close(found.mean, wanted.mean, rtol=0, atol=1e-3)
     torch.testing.assert_close(found.covariance, wanted.covariance, rtol=0.1, atol=2e-4)  # the ridge
+
+
+def test_shares_of_a_mixture(network: AnyStyleNet) -> None:
+    own, *styles = (network.measure(picture(40, 56, seed)) for seed in (1, 2, 3))
+    found = network.transport(own, styles, torch.tensor([0.3, 0.5]))
+    for tap, mapped in found.maps.items():
+        moved = [optimal_transport(own[tap], style[tap]) for style in styles]
+        whole = 0.2 * torch.eye(mapped.matrix.shape[-1]) + 0.3 * moved[0].matrix + 0.5 * moved[1].matrix
+        torch.testing.assert_close(mapped.matrix, whole.expand_as(mapped.matrix))
+        torch.testing.assert_close(mapped.offset, 0.3 * moved[0].offset + 0.5 * moved[1].offset)
+    assert [float(weight) for weight, _ in found.colors] == pytest.approx([0.2, 0.3, 0.5])
 
 
 def test_mixtures(network: AnyStyleNet) -> None:

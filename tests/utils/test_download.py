@@ -1,7 +1,9 @@
 import hashlib
 import logging
 import threading
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -179,18 +181,15 @@ def test_a_cache_that_cannot_be_made(source, cache):
 
 def test_two_at_once_download_once(server, source, cache):
     server.gate.clear()
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(fetch(source).read_bytes())) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    while server.hits == 0:
-        pass
-    threads[0].join(0.2)
-    assert found == []  # half a file is nobody's file
-    server.gate.set()
-    for thread in threads:
-        thread.join(10)
-    assert found == [CONTENT] * 4
+    with ThreadPoolExecutor(4) as pool:
+        fetched = [pool.submit(fetch, source) for _ in range(4)]
+        until = time.monotonic() + 60
+        while server.hits == 0 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        assert not any(each.done() for each in fetched)  # half a file is nobody's file
+        server.gate.set()
+        assert [each.result(60).read_bytes() for each in fetched] == [CONTENT] * 4
     assert server.hits == 1
 
 

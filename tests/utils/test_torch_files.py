@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def test_whatever_bit_is_flipped_the_file_is_refused_or_means_the_same(file: Pat
         else:
             assert same(found, content()), position
     assert refused > len(plain) / 6  # what is between the parts has no meaning
+
+
+@pytest.mark.parametrize("method", [8, 12, 14, 93])  # deflate, bzip2, LZMA, Zstandard
+def test_a_part_that_is_not_compressed_as_it_says_is_damage(method: int, file: Path) -> None:
+    plain = bytearray(file.read_bytes())
+    for entry in re.finditer(re.escape(b"PK\1\2"), bytes(plain)):  # of the directory at the end
+        plain[entry.start() + 10 : entry.start() + 12] = method.to_bytes(2, "little")
+    file.write_bytes(plain)
+    with pytest.raises(UserError, match="is damaged or not a checkpoint") as caught:
+        check_checkpoint(file)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_bit_of_the_image_is_named(file: Path) -> None:
