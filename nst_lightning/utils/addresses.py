@@ -67,7 +67,10 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     file = re.split(r"[?#]", name)[0] if is_verbatim else name
     last = file.rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
     path = _mirror() / protocol / name.partition("/")[0][:_LONGEST_PART] / digest / (last or "file")
-    _named[str(path)] = f"{protocol}://{rest if is_verbatim else name}"
+    _named[str(path)] = named = f"{protocol}://{rest if is_verbatim else name}"
+    with suppress(OSError):  # for processes that are not forked from this one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _note(path).write_text(named, "utf-8", errors="surrogatepass")
     return path
 
 
@@ -80,6 +83,9 @@ def address(path: Path) -> str | None:
     if not text.startswith(f"{mirror}{os.sep}"):
         return None
     protocol, _, rest = text[len(mirror) + 1 :].partition(os.sep)
+    if text not in _named:
+        with suppress(OSError):
+            _named[text] = _note(Path(text)).read_text("utf-8", errors="surrogatepass")
     return _named.get(text) or (f"{protocol}://{rest}" if rest else None)
 
 
@@ -92,6 +98,11 @@ def shown(text: str | os.PathLike[str]) -> str:
     for path, named in _named.items():
         text = text.replace(path, named)
     return re.sub(rf"{re.escape(mirror)}/([\w+.-]+)/", r"\1://", text)
+
+
+def _note(path: Path) -> Path:
+    """Return the file that holds the address of a path which does not spell it."""
+    return path.with_name(f".{path.name}.address")
 
 
 def _mirror() -> Path:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 from nst_lightning.errors import StorageError, UserError, one_line
 from nst_lightning.utils import storage
 from nst_lightning.utils.addresses import path_of
-from nst_lightning.utils.locks import is_locked, lock_file
+from nst_lightning.utils.locks import lock_file, remove_unlocked
 
 _LEFTOVER = re.compile(r"(\..{0,32}-[0-9a-f]{12}\.partial(?:\.[^.]*)?)(?:\.[0-9a-f]{32}\.partial)?", re.DOTALL)
 """Names of temporary files, and of those that `torch.hub` puts beside one while it downloads to it."""
@@ -218,8 +218,8 @@ def _sweep(folder: Path) -> None:
     _swept.add(folder)
     with suppress(OSError):
         for file in list(folder.iterdir()):
-            if (name := _LEFTOVER.fullmatch(file.name)) and not is_locked(file.with_name(name[1])):
-                file.unlink()
+            if name := _LEFTOVER.fullmatch(file.name):
+                remove_unlocked(file, file.with_name(name[1]))
 
 
 def _make_folder(folder: Path) -> None:

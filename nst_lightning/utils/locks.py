@@ -32,6 +32,28 @@ def lock_file(descriptor: int) -> bool:
     return True
 
 
+def remove_unlocked(file: Path, locked: Path) -> None:
+    """Remove a file unless a process has locked another one by `lock_file`, or may have: where there are no locks.
+
+    It is removed while the lock is held here: a process that has just made both and gets the lock after that finds its
+    file gone, and makes another.
+
+    Raises:
+        OSError: If the file can't be removed.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    with suppress(OSError):
+        with locked.open("rb+") as opened:  # some systems lock only what may be written
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+        return
+    if not locked.exists():
+        file.unlink(missing_ok=True)
+
+
 def is_locked(file: Path) -> bool:
     """Return whether a process has locked a file by `lock_file`, or may have: where there are no locks, it may.
 

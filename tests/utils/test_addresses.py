@@ -38,6 +38,15 @@ def test_an_address_has_one_path(given):
     assert all(len(os.fsencode(part)) <= 255 for part in path.parts)
 
 
+@pytest.mark.parametrize("given", ["https://x.org/a.png?b=../c", f"s3://b/{'n' * 300}.png"])
+def test_a_process_that_is_not_forked_knows_the_address_too(given):
+    path = path_of(given)
+    code = "import pathlib, sys; from nst_lightning.utils import addresses as a; print(a.address(pathlib.Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{given}\n"
+    assert address(path.with_name("other.png")) != given
+
+
 def test_a_path_stands_for_itself(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for given in ("a.png", "/x/y.png", "sample:town", "memory:0123", "c:/x.png"):
