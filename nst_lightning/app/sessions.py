@@ -362,7 +362,9 @@ class Sessions:
         request = self.request(session, sources, options, asking.folder / str(number))
         asking.asked, asking.used = number, time.monotonic()
         try:
-            painted = await painter.paint(request, lambda: asking.asked == number and session.tabs.get(tab) is asking)
+            painted = await painter.paint(request, lambda: asking.asked == number)
+            if session.tabs.get(tab) is not asking:  # other tabs have asked meanwhile, and it was forgotten
+                raise RefusalError(409, "other paintings were asked for meanwhile.")
         except BaseException:
             shutil.rmtree(request.folder, ignore_errors=True)
             raise

@@ -241,7 +241,7 @@ def write_image(
         ...     read_image(f"{folder}/gray.png").pixels.unique()
         tensor([0.2000])
     """
-    target = path_of(path) if is_address(str(path)) else user_path(path)
+    target = path_of(path)
     _check_shapes(pixels, alpha, bits)
     file_format = _format_for(target, bits, longest_side=max(pixels.shape[-2:]))
     if alpha is not None and file_format == "JPEG":

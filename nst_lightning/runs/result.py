@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from nst_lightning.errors import user_path
 from nst_lightning.images.files import to_pillow, write_image
 
 
@@ -54,7 +55,7 @@ class Result:
         Raises:
             UserError: If the file can't be written.
         """
-        write_image(path, self.picture, alpha=self.alpha, bits=bits, quality=quality, settings=self.settings)
+        write_image(user_path(path), self.picture, alpha=self.alpha, bits=bits, quality=quality, settings=self.settings)
 
     def _repr_png_(self) -> bytes:
         """Return the image as a PNG file, which a notebook shows."""

@@ -67,8 +67,10 @@ class Painter:
     """Paints at once, or fails."""
 
     problem: str | None = None
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
     async def paint(self, request: JobRequest, is_wanted: Callable[[], bool]) -> Painted:
+        self.meanwhile()
         request.folder.mkdir(parents=True)
         for name in (PREVIEW_FILE, RESULT_FILE):
             (request.folder / name).write_bytes(bytes(100))
@@ -104,6 +106,10 @@ def test_of_what_is_painted_at_once_each_tab_has_one_folder(tmp_path: Path) -> N
     assert session.bytes == 400
     with pytest.raises(RefusalError, match="not there any more"):
         sessions.keep_instant(session, "a", second.number)
+    painter.meanwhile = lambda: session.tabs.pop("a")  # as two further tabs would
+    with pytest.raises(RefusalError, match="meanwhile"):
+        at_once(sessions, session, "a", painter)
+    others[0] = at_once(sessions, session, "b", Painter())
     kept = sessions.keep_instant(session, "c", others[1].number)
     assert folders() == {each.request.folder for each in others} | {kept.request.folder}
     sessions.sweep(time.monotonic() + 101)

@@ -184,12 +184,3 @@ def test_alpha_may_be_on_another_device(tmp_path, suffix):
         write_image(tmp_path / f"{name}{suffix}", pixels.to(where), alpha=alpha)
     assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
     assert to_pillow(pixels.cuda(), alpha).tobytes() == to_pillow(pixels, alpha).tobytes()
-
-
-def test_a_name_is_expanded_as_where_it_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PLACE", str(tmp_path / "there"))
-    monkeypatch.chdir(tmp_path)
-    write_image("~/a.png", picture())
-    write_image("$PLACE/b.png", picture())
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "b.png", "there"]

@@ -54,6 +54,7 @@ def test_it_is_the_command_to_the_byte(
     content: str,
     style: str,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     result = painted(content, style, output="python.png", progress=False)
@@ -62,8 +63,10 @@ def test_it_is_the_command_to_the_byte(
     assert (result.path, result.complete) == (Path("python.png"), True)
     assert main([*fit_words("starry", encoder_file, content, style), "--output.path", "command.png"]) == 0
     assert Path("python.png").read_bytes() == Path("command.png").read_bytes()
-    result.save("saved.png")
-    assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    for given in ("saved.png", "~/at_home.png"):
+        result.save(given)
+        assert Path(given.removeprefix("~/")).read_bytes() == Path("command.png").read_bytes()
     assert result.folder == Path(f"lightning_logs/{Path(content).stem}-{Path(style).stem}/version_0")
 
 
@@ -85,8 +88,10 @@ def test_instant_is_the_command_to_the_byte(
     first = capsys.readouterr().err.splitlines()[0]
     assert first == f"in one pass, float32 on cpu; style: {Path(style).name} 0.5, {Path(content).name} 0.5"
     assert result.path.read_bytes() == Path("command.png").read_bytes()
-    result.save("saved.png")
-    assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    for given in ("saved.png", "~/at_home.png"):
+        result.save(given)
+        assert Path(given.removeprefix("~/")).read_bytes() == Path("command.png").read_bytes()
     given = stylize(Image.open(content), [read_image(style).pixels, content], instant=True, size=36, **network)
     assert torch.equal(given.tensor, result.tensor)
     with pytest.raises(UserError, match="quality is for optimizing"):

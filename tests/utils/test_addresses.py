@@ -41,7 +41,7 @@ def test_an_address_has_one_path(given):
 @pytest.mark.parametrize("given", ["https://x.org/a.png?b=../c", f"s3://b/{'n' * 300}.png"])
 def test_a_process_that_is_not_forked_knows_the_address_too(given):
     path = path_of(given)
-    code = "import pathlib, sys; from nst_lightning.utils import addresses as a; print(a.address(pathlib.Path(sys.argv[1])))"
+    code = "import pathlib, sys; from nst_lightning.utils.addresses import *; print(address(pathlib.Path(sys.argv[1])))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == f"{given}\n"
     assert address(path.with_name("other.png")) != given
