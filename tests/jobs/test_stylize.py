@@ -88,10 +88,8 @@ def test_instant_is_the_command_to_the_byte(
     first = capsys.readouterr().err.splitlines()[0]
     assert first == f"in one pass, float32 on cpu; style: {Path(style).name} 0.5, {Path(content).name} 0.5"
     assert result.path.read_bytes() == Path("command.png").read_bytes()
-    monkeypatch.setenv("HOME", str(Path.cwd()))
-    for given in ("saved.png", "~/at_home.png"):
-        result.save(given)
-        assert Path(given.removeprefix("~/")).read_bytes() == Path("command.png").read_bytes()
+    result.save("saved.png")
+    assert Path("saved.png").read_bytes() == Path("command.png").read_bytes()
     given = stylize(Image.open(content), [read_image(style).pixels, content], instant=True, size=36, **network)
     assert torch.equal(given.tensor, result.tensor)
     with pytest.raises(UserError, match="quality is for optimizing"):
