@@ -55,9 +55,9 @@ export async function ask(method, path, body, headers = {}, signal = undefined) 
 }
 
 // Shows what went wrong, or that nothing does any more. What goes on by itself, such as painting at once, has a name,
-// and takes back its own complaints only; so has a program that can't be reached.
+// and takes back its own complaints only; so has a program that can't be reached, or does not know who asks (401).
 export const CONNECTION = "connection";
-export function complain(error, name = error instanceof Unreachable ? CONNECTION : "") {
+export function complain(error, name = error instanceof Unreachable || error?.status === 401 ? CONNECTION : "") {
   const problem = find("problem");
   if (!error && name && problem.dataset.name !== name) return;
   problem.dataset.name = name;
