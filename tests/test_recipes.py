@@ -221,7 +221,7 @@ PROCEDURES: dict[str, tuple[float, str, str, list[int], int]] = {
     "pytorch_tutorial": (0, "before_evaluation", "content", [512], 320),
     "octaves0911": (0, "never", "content", [512], 7000),
     "every_conv": (0, "after_step", "content", [512], 500),
-    "neural_style": (0, "never", "grey", [512], 1000),
+    "neural_style": (0, "never", "noise", [512], 1000),
     "crowsonkb": (0.99, "after_step", "content", [128, 181, 256, 362, 512], 1000 + 4 * 500),
 }
 
