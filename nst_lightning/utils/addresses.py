@@ -30,6 +30,7 @@ _VERBATIM = ("http", "https")  # a server may take `a/../b` and `a?b` for anythi
 _MIRROR = "NST_LIGHTNING_MIRROR"  # environment variable, so that processes which are started find it
 _PREFIX = "nst-mirror-"
 _OWNER = ".owner"
+_DIGEST = re.compile("[0-9a-f]{16}")  # name of the folder of a path that does not spell its address
 _LONGEST_PART = 200  # bytes of a name; file systems allow 255, and temporary names have a few more
 
 _named: dict[str, str] = {}  # addresses that a path does not spell, by their paths
@@ -67,10 +68,11 @@ def path_of(given: str | os.PathLike[str]) -> Path:
     file = re.split(r"[?#]", name)[0] if is_verbatim else name
     last = file.rsplit("/", 1)[-1][-_LONGEST_PART // 4 :]
     path = _mirror() / protocol / name.partition("/")[0][:_LONGEST_PART] / digest / (last or "file")
-    _named[str(path)] = named = f"{protocol}://{rest if is_verbatim else name}"
-    with suppress(OSError):  # for processes that are not forked from this one
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _note(path).write_text(named, "utf-8", errors="surrogatepass")
+    if str(path) not in _named:
+        _named[str(path)] = named = f"{protocol}://{rest if is_verbatim else name}"
+        with suppress(OSError):  # for processes that are not forked from this one
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _note(path).write_text(named, "utf-8", errors="surrogatepass")
     return path
 
 
@@ -83,7 +85,7 @@ def address(path: Path) -> str | None:
     if not text.startswith(f"{mirror}{os.sep}"):
         return None
     protocol, _, rest = text[len(mirror) + 1 :].partition(os.sep)
-    if text not in _named:
+    if text not in _named and _DIGEST.fullmatch(Path(text).parent.name):
         with suppress(OSError):
             _named[text] = _note(Path(text)).read_text("utf-8", errors="surrogatepass")
     return _named.get(text) or (f"{protocol}://{rest}" if rest else None)

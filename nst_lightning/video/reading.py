@@ -178,21 +178,26 @@ def read_frames(path: Path, *, size: int | None = None, start: int = 0) -> Itera
         stream.thread_type = "AUTO"
         to_rgb = FrameToRGB(stream, size)
         for index, (time, frame) in enumerate(_timed_frames(path, container, stream)):
-            if index == 0 and (curve := _HDR.get(int(stream.codec_context.color_trc))):
-                _log.warning(
-                    "%s is HDR (%s), which is read as if it were not: colors come out flat and pale; convert it to SDR "
-                    "before, such as by FFmpeg's filter tonemap",
-                    path,
-                    curve,
-                )
-            if index == 0 and frame.interlaced_frame:
-                _log.warning("%s is interlaced: moving edges come out as combs; deinterlace it before", path)
-            if index == 0 and any(component.is_alpha for component in frame.format.components):
-                _log.warning("%s is transparent in parts, which is not read: what lies beneath is seen there", path)
             if index == 0:
+                _log_unread(path, int(stream.codec_context.color_trc), frame)
                 to_rgb.shape(frame)  # goes for all, also for those of another start
             if index >= start:
                 yield Frame(index, time, to_rgb.pixels(frame))
+
+
+def _log_unread(path: Path, color_trc: int, frame: VideoFrame) -> None:
+    """Log what is lost of a video whose first frame this is."""
+    if curve := _HDR.get(color_trc):
+        _log.warning(
+            "%s is HDR (%s), which is read as if it were not: colors come out flat and pale; convert it to SDR before, "
+            "such as by FFmpeg's filter tonemap",
+            path,
+            curve,
+        )
+    if frame.interlaced_frame:
+        _log.warning("%s is interlaced: moving edges come out as combs; deinterlace it before", path)
+    if any(component.is_alpha for component in frame.format.components):
+        _log.warning("%s is transparent in parts, which is not read: what lies beneath is seen there", path)
 
 
 def first_frame_time(path: Path) -> Fraction:
