@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         WassersteinStyleLoss,
     )
     from nst_lightning.networks import AnyStyleNet, TransformerNet, load_network
-    from nst_lightning.optim import OpponentAdam
+    from nst_lightning.optim import OpponentAdam, ScaledLBFGS
     from nst_lightning.runs import Result, fit
     from nst_lightning.tasks import FastStyleTransfer, StyleTransfer
 
@@ -35,6 +35,7 @@ __all__ = [
     "Loss",
     "OpponentAdam",
     "Result",
+    "ScaledLBFGS",
     "StyleTransfer",
     "TemporalLoss",
     "TotalVariationLoss",
@@ -57,6 +58,7 @@ _HOMES = {
     "TransformerNet": "networks",
     "load_network": "networks",
     "OpponentAdam": "optim",
+    "ScaledLBFGS": "optim",
     "Result": "runs",
     "fit": "runs",
     "stylize": "jobs.stylize",

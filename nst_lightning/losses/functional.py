@@ -17,6 +17,8 @@ from torch import Tensor
 from nst_lightning.errors import UserError
 from nst_lightning.utils.matrix_roots import trace_of_root
 
+_CAST_NUMBERS = 2**21  # features that are cast to float32 at a time, 8 MiB of them
+
 
 def full_precision(tensor: Tensor) -> Tensor:
     """Return *tensor* in float32; float64 stays as it is."""
@@ -70,16 +72,28 @@ class _GramMatrix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, weights)
+        # Cast before the product: a sum of squares of float16 features overflows at 65504. A part at a time, since a
+        # copy of the whole map costs more than the product (benchmarks/README.md).
+        whole = features.dtype in (torch.float32, torch.float64)
+        positions = features[0, 0].numel() if whole else max(_CAST_NUMBERS // features.shape[1], 1)
+        gram = features.new_zeros(())
         with torch.autocast(features.device.type, enabled=False):
-            # Cast before the product: a sum of squares of float16 features overflows at 65504.
-            flat = full_precision(features).flatten(2)
-            return (flat if weights is None else flat * weights) @ flat.transpose(1, 2)
+            for index, part in enumerate(features.flatten(2).split(positions, dim=2)):
+                part = full_precision(part)
+                weighted = part if weights is None else part * weights.split(positions, dim=2)[index]
+                gram = gram + weighted @ part.transpose(1, 2)
+        return gram
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         features, weights = ctx.saved_tensors
         with torch.autocast(features.device.type, enabled=False):
-            flat, both = full_precision(features).flatten(2), grad_output + grad_output.transpose(1, 2)
+            flat, both = features.flatten(2), grad_output + grad_output.transpose(1, 2)
+            if features.dtype == torch.bfloat16:
+                # The product is rounded to it anyway; D + D^T has float32's range there, unlike in float16.
+                both = both.to(torch.bfloat16)
+            else:
+                flat = full_precision(flat)
             channels_last = features.stride(1) == 1
             grad = (flat.transpose(1, 2) @ both).transpose(1, 2) if channels_last else both @ flat
             grad = grad if weights is None else grad * weights
@@ -103,11 +117,11 @@ def gaussian_moments(features: Tensor, guide: Tensor | None = None) -> tuple[Ten
         UserError: If *features* is not 4-dimensional or has no positions, or *guide* has another size.
     """
     check_positions(features)
-    features = full_precision(features)
+    second, features = gram_matrix(features, guide), full_precision(features)
     if guide is None:
-        return features.mean(dim=(2, 3)), gram_matrix(features)
+        return features.mean(dim=(2, 3)), second
     weights = _position_weights(features, guide)
-    return (features.flatten(2) * weights).sum(dim=2) / nonzero_energy(weights.sum()), gram_matrix(features, guide)
+    return (features.flatten(2) * weights).sum(dim=2) / nonzero_energy(weights.sum()), second
 
 
 def covariance_matrix(mean: Tensor, second_moment: Tensor) -> Tensor:

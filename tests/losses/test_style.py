@@ -120,14 +120,22 @@ def test_styles_blend_by_a_weighted_mean_of_what_was_measured(picture):
     np.testing.assert_allclose(float(loss(image, blend)["style/relu1_1"]), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("numbers", [4, 5 * 1000, 2**21])  # less than a position, with a rest, all at once
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_features_are_summed_in_float32(dtype):
-    features = (300 * torch.rand(1, 5, 64, 64, generator=torch.Generator().manual_seed(0))).to(dtype)
+def test_half_precision_features_are_summed_in_float32(dtype, guided, layout, numbers, monkeypatch):
+    monkeypatch.setattr("nst_lightning.losses.functional._CAST_NUMBERS", numbers)
+    generator = torch.Generator().manual_seed(0)
+    features = (300 * torch.rand(2, 5, 24, 32, generator=generator)).to(dtype).contiguous(memory_format=layout)
+    guide = torch.rand(1, 1, 24, 32, generator=generator) if guided else None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        gram = gram_matrix(features)
+        gram = gram_matrix(features, guide)
     assert gram.dtype == torch.float32
-    expected = raw_gram(features[0].double().numpy()) / 64**2
-    np.testing.assert_allclose(gram[0].numpy(), expected, rtol=1e-5)
+    weights = np.ones((24, 32)) if guide is None else guide[0, 0].double().numpy()
+    maps = features.double().numpy()
+    expected = np.einsum("nchw,ndhw,hw->ncd", maps, maps, weights) / weights.sum()
+    np.testing.assert_allclose(gram.numpy(), expected, rtol=1e-5)
 
 
 def test_channels_last_gives_the_same(picture):
@@ -164,7 +172,11 @@ def test_a_gram_matrixs_gradient_is_that_of_the_written_product(layout, guided):
         gram_matrix(narrow, None if guide is None else guide.float()), narrow, grad_output.float()
     )
     assert in_bfloat16.dtype == torch.bfloat16
-    torch.testing.assert_close(in_bfloat16.double(), expected, rtol=0.05, atol=0.02)
+    rounded = narrow.detach().double().requires_grad_()
+    written = torch.einsum("nchw,ndhw,zyhw->ncd", rounded, rounded, weights) / weights.sum()
+    (expected,) = torch.autograd.grad(written, rounded, grad_output)
+    # Two roundings, of D + D^T and of the result, each by 2^-9 of what is rounded, and their like in what cancels.
+    torch.testing.assert_close(in_bfloat16.double(), expected, rtol=2**-8, atol=2**-9 * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("convention", ["relative", "keras", "octaves0911"])
