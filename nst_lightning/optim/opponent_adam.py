@@ -108,9 +108,17 @@ class OpponentAdam(torch.optim.Adam):
 
 def _smooth_step(image: Tensor, start: Tensor, smoothing: tuple[float, float]) -> None:
     """Move an image `(N, 3, H, W)` in opponent colors by a part of the binomial filter of its step's fine structure."""
-    line = image.new_tensor([0.25, 0.5, 0.25])
-    kernel = line.outer(line)[None, None]
     for channel, share in enumerate((smoothing[0], smoothing[1], smoothing[1])):  # one by one, for the memory
         step = image[:, channel : channel + 1] - start[:, channel : channel + 1]
-        smooth = F.conv2d(F.pad(step, (1, 1, 1, 1), mode="replicate"), kernel)
-        image[:, channel : channel + 1] += share * (smooth - step)
+        image[:, channel : channel + 1] += share * (_binomial(step) - step)
+
+
+def _binomial(x: Tensor) -> Tensor:
+    """Return `(N, C, H, W)` filtered by 1, 2, 1 in both directions, borders replicated.
+
+    By means of neighbors, twice in each direction: a convolution of one channel takes six times as long on a CPU.
+    """
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    for axis in (2, 2, 3, 3):
+        x = torch.lerp(x.narrow(axis, 0, x.shape[axis] - 1), x.narrow(axis, 1, x.shape[axis] - 1), 0.5)
+    return x
