@@ -40,6 +40,8 @@ class ContentLoss(Loss):
         weight: Weight of the whole loss.
         convention: How the distance is put together; one of the above.
         name: Prefix of the terms.
+        up_to: Long sides of the image, pixels, up to which layers are compared, such as `{relu5_1: 256}`: what a deep
+            layer sees is decided while the image is small. Layers not named always are.
 
     Raises:
         UserError: If *convention* is unknown, or as in `Loss`.
@@ -63,8 +65,9 @@ class ContentLoss(Loss):
         weight: float = 1.0,
         convention: ContentConvention = "relative",
         name: str = "content",
+        up_to: dict[str, int] | None = None,
     ) -> None:
-        super().__init__(layers=layers, weight=weight, name=name)
+        super().__init__(layers=layers, weight=weight, name=name, up_to=up_to)
         check_choice(convention, get_args(ContentConvention), f"{name}: convention")
         self.convention = convention
 

@@ -1,10 +1,11 @@
 """What every loss is: layers, their weights, a measurement of the reference image, a distance to it."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
@@ -41,10 +42,11 @@ class Loss(nn.Module, ABC):
             weight as it stands, without normalizing.
         weight: Weight of the whole loss, finite and not negative.
         name: Prefix of the terms, as in `style/relu1_1`.
+        up_to: Long sides of the image, pixels, up to which layers are compared; those not named always are.
 
     Raises:
         UserError: If *layers* is empty, no list or mapping, or names a layer twice; if a weight is
-            negative or not finite; if *name* is empty.
+            negative or not finite; if *name* is empty; if *up_to* names no layer of the loss, or each of them.
     """
 
     reference: Literal["content", "style", "warped", "none"]
@@ -73,13 +75,38 @@ class Loss(nn.Module, ABC):
             cls.tileable = False
             cls._overridden = f"since {cls.__name__} has a {' and a '.join(own)} of its own"
 
-    def __init__(self, *, layers: Sequence[str] | Mapping[str, float], weight: float = 1.0, name: str) -> None:
+    def __init__(
+        self,
+        *,
+        layers: Sequence[str] | Mapping[str, float],
+        weight: float = 1.0,
+        name: str,
+        up_to: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__()
         if not name:
             raise UserError("a loss needs a name, found an empty one; give for example name: style")
         self.name = name
         self.weight = check_weight(weight, f"{name}: weight")
         self.layer_weights = _layer_weights(layers, name)
+        self.up_to = _up_to(up_to or {}, self.layer_weights, name)
+
+    def at_size(self, long_side: int) -> Self:
+        """Return the loss of an image of a size: the same without the layers that only smaller ones are compared by.
+
+        Args:
+            long_side: Long side of the image, pixels.
+        """
+        left = {
+            layer: weight
+            for layer, weight in self.layer_weights.items()
+            if layer not in self.up_to or long_side <= self.up_to[layer]
+        }
+        if left == self.layer_weights:
+            return self
+        other = copy.copy(self)
+        other.layer_weights = left
+        return other
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -136,6 +163,7 @@ class Loss(nn.Module, ABC):
         """Return the settings, for `print(loss)`."""
         layers = ", ".join(f"{layer}: {weight:g}" for layer, weight in self.layer_weights.items())
         settings = f"name={self.name}, weight={self.weight:g}, layers={{{layers}}}"
+        settings += f", up_to={self.up_to}" if self.up_to else ""
         return f"{settings}, convention={self.convention}" if hasattr(self, "convention") else settings
 
 
@@ -194,3 +222,18 @@ def _layer_weights(layers: Sequence[str] | Mapping[str, float], name: str) -> di
             "to weigh a layer more, write a mapping of names to weights"
         )
     return dict.fromkeys(layers, 1 / len(layers))
+
+
+def _up_to(up_to: Mapping[str, int], layers: Mapping[str, float], name: str) -> dict[str, int]:
+    unknown = [layer for layer in up_to if layer not in layers]
+    if unknown:
+        raise UserError(
+            f"{name}: up_to names {unknown[0]}, which is not among the layers {', '.join(layers)}; add it there or "
+            "remove it here"
+        )
+    if set(up_to) == set(layers):
+        raise UserError(f"{name}: up_to names every layer; leave out at least one, which images of all sizes have")
+    for layer, size in up_to.items():
+        if size < 1:
+            raise UserError(f"{name}: up_to of {layer}: expected a long side of 1 pixel or more, found {size}")
+    return dict(up_to)

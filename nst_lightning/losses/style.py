@@ -115,6 +115,8 @@ class GramStyleLoss(StyleLoss):
         weight: Weight of the whole loss.
         convention: How the distance is put together; one of the above.
         name: Prefix of the terms.
+        up_to: Long sides of the image, pixels, up to which layers are compared, such as `{relu5_1: 256}`: what a deep
+            layer sees is decided while the image is small. Layers not named always are.
 
     Raises:
         UserError: If *convention* is unknown, or as in `Loss`.
@@ -138,8 +140,9 @@ class GramStyleLoss(StyleLoss):
         weight: float = 1.0,
         convention: GramConvention = "relative",
         name: str = "style",
+        up_to: dict[str, int] | None = None,
     ) -> None:
-        super().__init__(layers=layers, weight=weight, name=name)
+        super().__init__(layers=layers, weight=weight, name=name, up_to=up_to)
         check_choice(convention, get_args(GramConvention), f"{name}: convention")
         self.convention = convention
 

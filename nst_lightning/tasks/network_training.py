@@ -72,6 +72,8 @@ class NetworkTraining(CheckpointedTask):
         for loss in given:
             if loss.reference == "warped":
                 raise UserError(f"the loss {loss.name!r} compares frames of a video, not photographs; leave it out.")
+            if loss.up_to:
+                raise UserError(f"up_to of the loss {loss.name!r} is for levels of a pyramid; leave it out.")
         self.objective = Objective(encoder, given)
         self.network = network
         self.weaker = weaker

@@ -40,12 +40,12 @@ from nst_lightning.tasks.trainer_check import check_trainer
 
 
 class LevelObjectives(nn.Module):
-    """One objective for each encoder.
+    """One objective for each range of sizes that has its own encoder or layers.
 
     Args:
         encoder: Network for the levels below the least of the sizes.
         by_size: Encoders from a long side on, pixels; may be empty.
-        losses: Losses, the same at every level.
+        losses: Losses; a level has those layers that are compared at its size (`Loss.at_size`).
         guide_propagation: Way in which masks reach deeper layers, as in `Objective`.
 
     Raises:
@@ -61,9 +61,14 @@ class LevelObjectives(nn.Module):
                 f"model.encoder_by_size: expected long sides of at least 1 pixel, found {min(by_size)}; write for "
                 "example {512: …}."
             )
-        self.sizes = (0, *sorted(by_size))
-        encoders = (encoder, *(by_size[size] for size in self.sizes[1:]))
-        self.objectives = nn.ModuleList([Objective(each, losses, guide_propagation) for each in encoders])
+        self._encoders = {0: encoder, **{size: by_size[size] for size in sorted(by_size)}}
+        ends = {size + 1 for loss in losses for size in loss.up_to.values()}
+        self.sizes = sorted({*self._encoders, *ends})
+        objectives = []
+        for size in self.sizes:
+            network = [each for start, each in self._encoders.items() if start <= size][-1]
+            objectives.append(Objective(network, [loss.at_size(size) for loss in losses], guide_propagation))
+        self.objectives = nn.ModuleList(objectives)
 
     def all(self) -> list[Objective]:
         """Return every objective, coarse to fine."""
@@ -77,17 +82,16 @@ class LevelObjectives(nn.Module):
     @property
     def digest(self) -> str:
         """SHA-256 (hexadecimal) that identifies the encoders and their sizes; a single encoder has its own."""
-        digests = [objective.encoder.digest for objective in self.all()]
-        if len(digests) == 1:
-            return digests[0]
-        rows = "\n".join(f"{size} {digest}" for size, digest in zip(self.sizes, digests, strict=True))
+        if len(self._encoders) == 1:
+            return self._encoders[0].digest
+        rows = "\n".join(f"{size} {encoder.digest}" for size, encoder in self._encoders.items())
         return hashlib.sha256(rows.encode()).hexdigest()
 
     @property
     def description(self) -> str:
         """Names of the encoders' weights and the long sides that they begin with, such as `vgg19, compact (512)`."""
-        names = [objective.encoder.weights_name for objective in self.all()]
-        return ", ".join([names[0], *(f"{n} ({s})" for n, s in zip(names[1:], self.sizes[1:], strict=True))])
+        names = {size: encoder.weights_name for size, encoder in self._encoders.items()}
+        return ", ".join([names.pop(0), *(f"{name} ({size})" for size, name in names.items())])
 
 
 _LEAST_LR_FACTOR = 0.25  # of the coarsest levels, whose steps would be too short to leave where the image begins
