@@ -78,9 +78,9 @@ class _GramMatrix(torch.autograd.Function):
         positions = features[0, 0].numel() if whole else max(_CAST_NUMBERS // features.shape[1], 1)
         gram = features.new_zeros(())
         with torch.autocast(features.device.type, enabled=False):
-            for index, part in enumerate(features.flatten(2).split(positions, dim=2)):
+            for index, part in enumerate(torch.split(features.flatten(2), positions, dim=2)):
                 part = full_precision(part)
-                weighted = part if weights is None else part * weights.split(positions, dim=2)[index]
+                weighted = part if weights is None else part * torch.split(weights, positions, dim=2)[index]
                 gram = gram + weighted @ part.transpose(1, 2)
         return gram
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import torch
@@ -137,3 +138,32 @@ def test_losses_can_be_built_from_yaml(loss, layers):
     built, variation = auto_cli(given, args=[json.dumps(entries)])
     assert (type(built).__name__, built.weight, built.layers) == (loss, 10.0, ("relu1_1", "relu2_1"))
     assert isinstance(variation, TotalVariationLoss)
+
+
+@pytest.mark.parametrize("loss", WITH_LAYERS)
+def test_a_layer_is_compared_up_to_its_size(loss, picture):
+    weights = {"relu1_1": 0.5, "relu2_1": 0.25}
+    limited = loss(layers=weights, weight=3.0, up_to={"relu2_1": 64})
+    assert limited.at_size(1) is limited
+    assert limited.at_size(64) is limited
+    larger, alone = limited.at_size(65), loss(layers={"relu1_1": 0.5}, weight=3.0)
+    assert larger.taps == alone.taps  # the encoder need not run beyond
+    image, reference = picture(12, 8, seed=1), picture(12, 8, seed=2)
+    assert larger(image, larger.prepare(larger.measure(reference))) == alone(
+        image, alone.prepare(alone.measure(reference))
+    )
+    assert limited.layer_weights == weights
+    assert "up_to={'relu2_1': 64}" in repr(limited)
+
+
+@pytest.mark.parametrize(
+    ("up_to", "message"),
+    [
+        ({"relu3_1": 64}, "style: up_to names relu3_1, which is not among the layers relu1_1, relu2_1; add it"),
+        ({"relu1_1": 64, "relu2_1": 9}, "style: up_to names every layer; leave out at least one"),
+        ({"relu1_1": 0}, "style: up_to of relu1_1: expected a long side of 1 pixel or more, found 0"),
+    ],
+)
+def test_sizes_of_layers_are_checked(up_to, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        GramStyleLoss(["relu1_1", "relu2_1"], up_to=up_to)

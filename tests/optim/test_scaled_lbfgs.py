@@ -115,5 +115,5 @@ def test_it_goes_on_from_its_state():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_a_scale_is_above_0(scale):
-    with pytest.raises(ValueError, match="Invalid scale.*above 0"):
+    with pytest.raises(ValueError, match=r"Invalid scale.*above 0"):
         ScaledLBFGS([torch.nn.Parameter(torch.zeros(1))], scale=scale)

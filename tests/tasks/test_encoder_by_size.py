@@ -119,6 +119,49 @@ def test_a_level_has_the_encoder_of_the_largest_size_that_it_reaches(encoder_fil
     assert objectives.description.endswith("(48)")
 
 
+def test_a_level_has_the_layers_that_are_compared_at_its_size(encoder_file: str, other_file: str) -> None:
+    losses: dict[str, Any] = {
+        "content": ContentLoss(["relu3_2", "relu2_1"], up_to={"relu3_2": 47}),
+        "style": GramStyleLoss(["relu1_1", "relu2_1", "relu4_1"], up_to={"relu4_1": 33, "relu1_1": 47}),
+    }
+    plain = make_model(encoder_file, **losses)
+    expected = {
+        33: ["relu1_1", "relu2_1", "relu3_2", "relu4_1"],
+        34: ["relu1_1", "relu2_1", "relu3_2"],
+        47: ["relu1_1", "relu2_1", "relu3_2"],
+        48: ["relu2_1"],
+    }
+    for side, taps in expected.items():
+        assert plain.objectives.at(Level(20, side, 1)).taps("content", "style") == taps
+    # Whose encoders they are, and so what may be resumed, does not depend on it.
+    assert plain.objectives.digest == make_model(encoder_file).objectives.digest
+    assert plain.objectives.description == make_model(encoder_file).objectives.description
+    both = model(encoder_file, other_file, **losses)
+    assert both.objectives.digest == model(encoder_file, other_file).objectives.digest
+    at_edge = both.objectives.at(Level(20, 34, 1))
+    assert at_edge.encoder.digest == VGG19(other_file).digest
+    assert at_edge.taps("style") == ["relu1_1", "relu2_1"]
+
+
+@pytest.mark.slow
+def test_levels_of_other_layers_are_resumed_and_tiled_exactly(
+    encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    losses: dict[str, Any] = {"style": GramStyleLoss(["relu1_1", "relu2_1", "relu3_1"], up_to={"relu3_1": 30})}
+    data = TransferData(content, style, **SIZES)
+
+    def paint(name: str, **changes: Any) -> Tensor:
+        settings = {key: changes.pop(key) for key in ("tile_size",) if key in changes}
+        model = make_model(encoder_file, **losses, **settings)
+        return run(model, data, tmp_path, precision="64-true", name=name, **changes)
+
+    whole = paint("whole")
+    for step in (2, 3, 5):
+        paint(f"cut{step}", max_steps=step)
+        assert torch.equal(paint(f"cut{step}", ckpt_path="last"), whole)
+    torch.testing.assert_close(paint("tiled", tile_size=16), whole, rtol=0, atol=1e-9)
+
+
 def test_a_size_below_one_is_a_users_error(encoder_file: str, other_file: str) -> None:
     with pytest.raises(UserError, match=r"model\.encoder_by_size: expected long sides of at least 1"):
         make_model(encoder_file, encoder_by_size={0: VGG19(other_file)})

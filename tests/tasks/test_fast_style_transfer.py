@@ -298,6 +298,12 @@ def test_a_loss_against_the_frame_before_is_refused() -> None:
         FastStyleTransfer(extra_losses=[TemporalLoss()])
 
 
+def test_a_layer_of_small_levels_is_refused() -> None:
+    loss = GramStyleLoss(["relu1_1", "relu2_1"], up_to={"relu2_1": 256})
+    with pytest.raises(UserError, match="up_to of the loss 'style' is for levels of a pyramid"):
+        FastStyleTransfer(style=loss)
+
+
 def test_a_checkpoint_of_another_task(model) -> None:
     with pytest.raises(UserError, match="not one of a FastStyleTransfer run"):
         model().on_load_checkpoint({"style_transfer": {}})
