@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
-from nst_lightning.encoders.topology import INPUT
+from nst_lightning.encoders.topology import INPUT, check_layers
 from nst_lightning.errors import UserError
 
 Features = Mapping[str, Tensor]
@@ -42,11 +42,12 @@ class Loss(nn.Module, ABC):
             weight as it stands, without normalizing.
         weight: Weight of the whole loss, finite and not negative.
         name: Prefix of the terms, as in `style/relu1_1`.
-        up_to: Long sides of the image, pixels, up to which layers are compared; those not named always are.
+        up_to: Long sides of the image, pixels, up to which layers are compared; those not named always are. Layers
+            that the loss does not have may be named, as by a config whose layers an option replaces.
 
     Raises:
         UserError: If *layers* is empty, no list or mapping, or names a layer twice; if a weight is
-            negative or not finite; if *name* is empty; if *up_to* names no layer of the loss, or each of them.
+            negative or not finite; if *name* is empty; if *up_to* names a layer that no encoder has, or a size below 1.
     """
 
     reference: Literal["content", "style", "warped", "none"]
@@ -89,10 +90,12 @@ class Loss(nn.Module, ABC):
         self.name = name
         self.weight = check_weight(weight, f"{name}: weight")
         self.layer_weights = _layer_weights(layers, name)
-        self.up_to = _up_to(up_to or {}, self.layer_weights, name)
+        self.up_to = _up_to(up_to or {}, name)
 
     def at_size(self, long_side: int) -> Self:
         """Return the loss of an image of a size: the same without the layers that only smaller ones are compared by.
+
+        Where none would be left it has all of them.
 
         Args:
             long_side: Long side of the image, pixels.
@@ -102,7 +105,7 @@ class Loss(nn.Module, ABC):
             for layer, weight in self.layer_weights.items()
             if layer not in self.up_to or long_side <= self.up_to[layer]
         }
-        if left == self.layer_weights:
+        if left == self.layer_weights or not left:
             return self
         other = copy.copy(self)
         other.layer_weights = left
@@ -224,15 +227,8 @@ def _layer_weights(layers: Sequence[str] | Mapping[str, float], name: str) -> di
     return dict.fromkeys(layers, 1 / len(layers))
 
 
-def _up_to(up_to: Mapping[str, int], layers: Mapping[str, float], name: str) -> dict[str, int]:
-    unknown = [layer for layer in up_to if layer not in layers]
-    if unknown:
-        raise UserError(
-            f"{name}: up_to names {unknown[0]}, which is not among the layers {', '.join(layers)}; add it there or "
-            "remove it here"
-        )
-    if set(up_to) == set(layers):
-        raise UserError(f"{name}: up_to names every layer; leave out at least one, which images of all sizes have")
+def _up_to(up_to: Mapping[str, int], name: str) -> dict[str, int]:
+    check_layers(list(up_to))
     for layer, size in up_to.items():
         if size < 1:
             raise UserError(f"{name}: up_to of {layer}: expected a long side of 1 pixel or more, found {size}")
