@@ -19,6 +19,7 @@ from nst_lightning.cli.main import main
 from nst_lightning.data import TransferData
 from nst_lightning.encoders.topology import LAYERS
 from nst_lightning.losses import Loss
+from nst_lightning.optim import ScaledLBFGS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 HEIGHT, WIDTH = 32, 48
@@ -209,7 +210,7 @@ OPTIMIZERS = {
     "pytorch_tutorial": (torch.optim.LBFGS, {**LBFGS, "tolerance_grad": 1e-7, "tolerance_change": 1e-9}),
     "octaves0911": (torch.optim.Adam, {"lr": 0.004, "betas": (0.9, 0.999), "eps": 1e-8}),
     "every_conv": (torch.optim.Adam, {"lr": 0.02, "betas": (0.9, 0.999), "eps": 1e-8}),
-    "neural_style": (torch.optim.LBFGS, UNTIRING),
+    "neural_style": (ScaledLBFGS, {**UNTIRING, "scale": 256}),
     "crowsonkb": (torch.optim.Adam, {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8}),
 }
 
@@ -221,7 +222,7 @@ PROCEDURES: dict[str, tuple[float, str, str, list[int], int]] = {
     "pytorch_tutorial": (0, "before_evaluation", "content", [512], 320),
     "octaves0911": (0, "never", "content", [512], 7000),
     "every_conv": (0, "after_step", "content", [512], 500),
-    "neural_style": (0, "never", "noise", [512], 1000),
+    "neural_style": (0, "never", "grey", [512], 1000),
     "crowsonkb": (0.99, "after_step", "content", [128, 181, 256, 362, 512], 1000 + 4 * 500),
 }
 
