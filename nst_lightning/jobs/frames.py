@@ -298,7 +298,7 @@ class FramePainter:
         """Return the settings of a frame that goes on from the one before, at some sizes.
 
         At the full size the learning rate is lower: Adam's first steps are as long whatever the gradient, and would
-        shake what is painted already.
+        shake what is painted already. No layer is left out at it: there may be no smaller size.
         """
         later = copy.deepcopy(self._first)
         model = later["model"]["init_args"]
@@ -309,6 +309,9 @@ class FramePainter:
             warped=str(self._frames.work / "warped.png"),
             warped_guide=str(self._frames.work / "held.png"),
         )
+        for loss in (model.get("content"), model.get("style"), *(model.get("extra_losses") or ())):
+            if loss is not None:
+                loss.get("init_args", {}).pop("up_to", None)
         if self._temporal_weight > 0:
             temporal = {"class_path": _TEMPORAL, "init_args": {"weight": self._temporal_weight}}
             model["extra_losses"] = [*(model.get("extra_losses") or []), temporal]

@@ -40,8 +40,8 @@ class ContentLoss(Loss):
         weight: Weight of the whole loss.
         convention: How the distance is put together; one of the above.
         name: Prefix of the terms.
-        up_to: Long sides of the image, pixels, up to which layers are compared, such as `{relu5_1: 256}`: what a deep
-            layer sees is decided while the image is small. Layers not named always are; see `Loss.at_size`.
+        up_to: Long sides of the image, pixels, up to which layers are compared, such as `{relu5_1: 256}`: most of
+            what a deep layer sees is decided while the image is small. Layers not named always are; see `Loss`.
 
     Raises:
         UserError: If *convention* is unknown, or as in `Loss`.

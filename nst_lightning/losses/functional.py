@@ -5,8 +5,8 @@ measured tile by tile: the statistics of its tiles add up (weighted by their pos
 once.
 
 Distances are per image, `(N,)`. A reference of batch 1 is compared with every image of the batch.
-Whatever the dtype of the features, arithmetic is in float32, also inside an autocast region (float64 stays
-float64).
+Whatever the dtype of the features, statistics and distances are in float32, also inside an autocast region (float64
+stays float64). The gradient of a Gram matrix of bfloat16 features is a product in bfloat16.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 from nst_lightning.errors import UserError
 from nst_lightning.utils.matrix_roots import trace_of_root
 
-_CAST_NUMBERS = 2**21  # features that are cast to float32 at a time, 8 MiB of them
+_CAST_NUMBERS = 2**21  # features that are cast to float32 at a time on a CPU, 8 MiB of them
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -72,15 +72,17 @@ class _GramMatrix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weights: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, weights)
-        # Cast before the product: a sum of squares of float16 features overflows at 65504. A part at a time, since a
-        # copy of the whole map costs more than the product (benchmarks/README.md).
-        whole = features.dtype in (torch.float32, torch.float64)
-        positions = features[0, 0].numel() if whole else max(_CAST_NUMBERS // features.shape[1], 1)
+        # Cast before the product: a sum of squares of float16 features overflows at 65504. On a CPU a part at a time: a
+        # copy of the largest maps leaves the caches, and takes longer than the product (benchmarks/README.md).
+        whole = features.device.type != "cpu" or features.dtype in (torch.float32, torch.float64)
+        positions = features[0, 0].numel()
+        at_a_time = positions if whole else max(_CAST_NUMBERS // features[:, :, 0, 0].numel(), 1)
         gram = features.new_zeros(())
         with torch.autocast(features.device.type, enabled=False):
-            for index, part in enumerate(torch.split(features.flatten(2), positions, dim=2)):
-                part = full_precision(part)
-                weighted = part if weights is None else part * torch.split(weights, positions, dim=2)[index]
+            for start in range(0, positions, at_a_time):
+                here = slice(start, start + at_a_time)
+                part = full_precision(features.flatten(2)[:, :, here])
+                weighted = part if weights is None else part * weights[:, :, here]
                 gram = gram + weighted @ part.transpose(1, 2)
         return gram
 

@@ -5,9 +5,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from nst_lightning.encoders.topology import INPUT, check_layers
 from nst_lightning.errors import UserError
@@ -42,8 +43,9 @@ class Loss(nn.Module, ABC):
             weight as it stands, without normalizing.
         weight: Weight of the whole loss, finite and not negative.
         name: Prefix of the terms, as in `style/relu1_1`.
-        up_to: Long sides of the image, pixels, up to which layers are compared; those not named always are. Layers
-            that the loss does not have may be named, as by a config whose layers an option replaces.
+        up_to: Long sides of the image, pixels, up to which layers are compared; those not named always are. A run
+            without a level so small never compares them. Layers that the loss does not have may be named, as by a
+            config whose layers an option replaces.
 
     Raises:
         UserError: If *layers* is empty, no list or mapping, or names a layer twice; if a weight is

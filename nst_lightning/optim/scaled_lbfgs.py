@@ -13,12 +13,12 @@ from torch.optim.optimizer import ParamsT
 class ScaledLBFGS(torch.optim.LBFGS):
     r"""L-BFGS (Nocedal 1980) on *scale* times the image, as on pixels from 0 to 255 instead of from 0 to 1.
 
-    With :math:`y = a x`, :math:`a` being *scale*, the gradient in :math:`y` is :math:`g / a`. What L-BFGS has learnt of
-    the curvature does not depend on the unit, but whatever it does without curvature does: its first step, of length
+    With :math:`y = a x`, :math:`a` being *scale*, the gradient in :math:`y` is :math:`g / a`. What L-BFGS has learned
+    of the curvature does not depend on the unit, but whatever it does without curvature does: its first step, of length
     :math:`\min(1, 1 / \lVert g / a \rVert_1)` times the gradient, and each step along the gradient alone, which is
     :math:`a^2` times as short in :math:`x`. Programs that optimize the network's input (jcjohnson/neural-style,
-    leongatys/PytorchNeuralStyleTransfer) have pixels from 0 to 255 there; with their weights, a step along the
-    gradient of an image from 0 to 1 leaves it beyond return. Tolerances are in the unit of :math:`y`.
+    leongatys/PytorchNeuralStyleTransfer) have pixels from 0 to 256 or 255 there; with their weights, a step along the
+    gradient of an image from 0 to 1 is too long for later ones to make up for. Tolerances are in the unit of :math:`y`.
 
     The parameter itself stays :math:`x`; only the optimizer's memory is in the unit of :math:`y`.
 
@@ -30,7 +30,7 @@ class ScaledLBFGS(torch.optim.LBFGS):
         max_eval: Most evaluations of the loss per step; *max_iter* · 1.25 by default.
         tolerance_grad: Largest absolute gradient at which the optimizer stops.
         tolerance_change: Change of the loss or of the image at which it stops.
-        history_size: Number of past steps that the curvature is learnt from.
+        history_size: Number of past steps that the curvature is learned from.
         line_search_fn: `'strong_wolfe'` or `None`.
 
     Raises:
@@ -105,6 +105,10 @@ class ScaledLBFGS(torch.optim.LBFGS):
                     image.grad.div_(scale)
             return loss
 
+        memory = self.state[images[0]]
+        if memory.setdefault("scale", scale) != scale:  # changed on resume: what is remembered has the old unit
+            memory.clear()
+            memory["scale"] = scale
         for image in images:
             image.mul_(scale)
         try:

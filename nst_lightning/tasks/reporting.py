@@ -79,5 +79,7 @@ def comparable_settings(objective: Objective, optimizer: Optimizer) -> dict[str,
     for loss in objective.losses:
         settings[f"{loss.name}/weight"] = loss.weight
         settings[f"{loss.name}/layers"] = " ".join(f"{layer}:{w:.3g}" for layer, w in loss.layer_weights.items())
+        if loss.up_to:
+            settings[f"{loss.name}/up_to"] = " ".join(f"{layer}:{size}" for layer, size in loss.up_to.items())
         settings[f"{loss.name}/loss"] = " ".join([type(loss).__name__, str(getattr(loss, "convention", ""))]).strip()
     return settings

@@ -222,7 +222,8 @@ class StyleTransfer(ImageOptimization):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that one compares runs by, as numbers and words."""
-        settings = comparable_settings(self.objective, self._make_optimizer())
+        # The coarsest level has all layers (`Loss.up_to`).
+        settings = comparable_settings(self.objectives.all()[0], self._make_optimizer())
         settings["encoder"] = self.objectives.description
         settings |= {
             "decay": self.decay,

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from nst_lightning.callbacks.checkpoint import CheckpointWriter
 from nst_lightning.cli.main import main
+from nst_lightning.data.transfer_batch import TransferBatch
 from nst_lightning.images.files import read_image, write_image
 from nst_lightning.jobs.frames import FrameWarper
+from nst_lightning.tasks import StyleTransfer
 from tests.helpers.inputs import make_encoder, make_image
 from tests.jobs.test_batch import contents_of
 
@@ -131,6 +133,26 @@ def test_a_later_frame_starts_from_the_one_before_and_is_held_to_it(
         Path("out.mkv").unlink()
     assert differences["1e6"] < 0.003
     assert differences["0"] > 0.01
+
+
+@pytest.mark.slow
+def test_a_later_frame_which_may_have_no_small_size_is_compared_by_all_layers(
+    video: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[list[str]] = []
+
+    def step(self: StyleTransfer, batch: TransferBatch, batch_idx: int) -> Tensor:
+        compared.append(self.objective.taps("style"))
+        return training_step(self, batch, batch_idx)
+
+    training_step = StyleTransfer.training_step
+    monkeypatch.setattr(StyleTransfer, "training_step", step)
+    assert video("--model.style.init_args.up_to", "{relu2_1: 24}") == 0
+    both, first = ["relu1_1", "relu2_1"], ["relu1_1"]
+    # Of the first frame three steps at 24 pixels and two at 32; then at least four of each of the others.
+    assert compared[:5] == [*[both] * 3, *[first] * 2]
+    assert len(compared) >= 13
+    assert all(layers == both for layers in compared[5:])
 
 
 @pytest.mark.slow

@@ -113,6 +113,20 @@ def test_it_goes_on_from_its_state():
     assert torch.equal(image, later)
 
 
+def test_another_scale_forgets_what_was_remembered_in_the_old_unit():
+    image = torch.nn.Parameter(start())
+    optimizer = ScaledLBFGS([image], scale=SCALE, max_iter=2)
+    for _ in range(3):
+        optimizer.step(closure_of(optimizer, image, SCALE))
+    optimizer.param_groups[0]["scale"] = 2.0  # as when an option is changed on resume
+    other = torch.nn.Parameter(image.detach().clone())
+    fresh = ScaledLBFGS([other], scale=2.0, max_iter=2)
+    for _ in range(3):
+        optimizer.step(closure_of(optimizer, image, SCALE))
+        fresh.step(closure_of(fresh, other, SCALE))
+    assert torch.equal(image, other)
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
 def test_a_scale_is_above_0(scale):
     with pytest.raises(ValueError, match=r"Invalid scale.*above 0"):

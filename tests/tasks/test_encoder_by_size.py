@@ -133,6 +133,9 @@ def test_a_level_has_the_layers_that_are_compared_at_its_size(encoder_file: str,
     }
     for side, taps in expected.items():
         assert plain.objectives.at(Level(20, side, 1)).taps("content", "style") == taps
+    settings = plain.settings()
+    assert settings["style/layers"] == "relu1_1:0.333 relu2_1:0.333 relu4_1:0.333"
+    assert settings["style/up_to"] == "relu4_1:33 relu1_1:47"
     # Whose encoders they are, and so what may be resumed, does not depend on it.
     assert plain.objectives.digest == make_model(encoder_file).objectives.digest
     assert plain.objectives.description == make_model(encoder_file).objectives.description
