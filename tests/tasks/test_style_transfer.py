@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from functools import partial
 from pathlib import Path
@@ -346,17 +347,43 @@ def test_one_cycle_schedule_resumes_exactly(encoder_file: str, content: str, sty
     assert torch.equal(run(resumed, data, tmp_path / "cut", ckpt_path="last"), whole)
 
 
+class Watch(Callback):
+    """What a schedule changes, at each step: the learning rate, and the first of the betas."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[float, float]] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
+        (group,) = trainer.optimizers[0].param_groups
+        self.found.append((group["lr"], group["betas"][0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        (partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8), [0.8**step for step in range(7)]),
+        (partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.5), [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125]),
+        (
+            partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=7),
+            [(1 + math.cos(math.pi * step / 7)) / 2 for step in range(7)],
+        ),
+    ],
+)
+def test_another_learning_rate_on_resume_keeps_the_schedules_progress(
+    schedule: Any, factors: list[float], encoder_file: str, content: str, style: str, tmp_path: Path
+) -> None:
+    data, watch = TransferData(content, style, sizes=[24, 34], steps=[5, 2]), Watch()
+    optimizer = partial(torch.optim.Adam, lr=0.02)
+    run(make_model(encoder_file, lr_scheduler=schedule, optimizer=optimizer), data, tmp_path, max_steps=3)
+    resumed = make_model(encoder_file, lr_scheduler=schedule, optimizer=partial(torch.optim.Adam, lr=0.05))
+    run(resumed, data, tmp_path, ckpt_path="last", callbacks=[watch])
+    assert [rate for rate, _ in watch.found] == pytest.approx([0.05 * factor for factor in factors[3:]])
+
+
 def test_all_that_a_schedule_changes_goes_on_at_the_next_level(
     encoder_file: str, content: str, style: str, tmp_path: Path
 ) -> None:
-    class Watch(Callback):
-        def __init__(self) -> None:
-            self.found: list[tuple[float, float]] = []
-
-        def on_before_optimizer_step(self, trainer: Trainer, *_: Any) -> None:
-            (group,) = trainer.optimizers[0].param_groups
-            self.found.append((group["lr"], group["betas"][0]))
-
     schedule, watch = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.05, total_steps=20), Watch()
     data = TransferData(content, style, sizes=[24, 34], steps=[5, 4])
     run(make_model(encoder_file, lr_scheduler=schedule), data, tmp_path, callbacks=[watch])
