@@ -6,6 +6,7 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -190,6 +191,78 @@ def test_a_finer_layer_joins_a_draft_and_nothing_else() -> None:
     kernel = silent.get_parameter("levels.1.join.convolution.weight")
     kernel[:, 2 * network.width :] = 0
     torch.testing.assert_close(silent.paint(maps, transport, drafted=True), plain, rtol=0, atol=1e-6)
+
+
+def decode_by_hand(
+    state: dict[str, np.ndarray], maps: dict[str, np.ndarray], modulation: np.ndarray, width: int, drafted: bool
+) -> np.ndarray:
+    """The decoder of one image, written out: maps and modulation in, an image in [0, 1] out."""
+    given = iter(modulation)
+
+    def convolve(name: str, x: np.ndarray) -> np.ndarray:
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        reach = weight.shape[-1] // 2
+        padded = np.pad(x, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[-2:], axis=(1, 2))
+        return np.einsum("ocij,chwij->ohw", weight, windows) + bias[:, None, None]
+
+    def modulated(name: str, x: np.ndarray) -> np.ndarray:
+        y = convolve(f"{name}.convolution", x)
+        factor, offset = (np.array([next(given) for _ in y])[:, None, None] for _ in range(2))
+        return y * (1 + factor) + offset
+
+    def rectify(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0)
+
+    def residual(name: str, x: np.ndarray) -> np.ndarray:
+        return x + modulated(f"{name}.second", rectify(modulated(f"{name}.first", x)))
+
+    def double(x: np.ndarray) -> np.ndarray:
+        for axis in (1, 2):  # a quarter from the neighbor on either side, borders replicated
+            padded = np.take(x, [0, *range(x.shape[axis]), -1], axis)
+            before, after = (
+                np.take(padded, range(x.shape[axis]), axis),
+                np.take(padded, range(2, 2 + x.shape[axis]), axis),
+            )
+            pairs = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+            x = pairs.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        return x
+
+    x = residual("trunk.0", rectify(modulated("enter", maps["relu4_1"])))
+    colors = maps[INPUT].reshape(3, maps[INPUT].shape[1] // 4, 4, -1, 4).mean(axis=(2, 4))
+    joining = [np.concatenate([maps["relu3_1"], colors]), maps[DRAFTED_TAP] if drafted else None, None]
+    for level, joined in enumerate(joining):
+        x = double(convolve(f"levels.{level}.narrow", x))
+        silent = state[f"levels.{level}.join.convolution.weight"].shape[1] - len(x)
+        rest = np.zeros((silent, *x.shape[1:])) if joined is None else joined
+        x = rectify(modulated(f"levels.{level}.join", np.concatenate([x, rest])))
+        x = rectify(residual(f"levels.{level}.refine", x))
+    assert next(given, None) is None
+    assert len(x) == width
+    return 1 / (1 + np.exp(-convolve("leave", x)))
+
+
+@pytest.mark.parametrize("drafted", [False, True])
+def test_the_decoder_is_what_is_written(drafted: bool) -> None:
+    network = AnyStyleNet(width=4, blocks=1, described=6, drafts=1).double().eval().requires_grad_(False)
+    nn.init.normal_(network.modulate.weight, 0, 0.3)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter, 0, 0.3)
+    image = picture(16, 24).double()
+    maps, styles = network.encode(image, [*STYLE_TAPS, DRAFTED_TAP]), [network.measure(picture(32, 32, 1).double())]
+    transport = network.transport(describe(maps), styles, None, drafted=drafted)
+    moved = {
+        tap: np.einsum("dc,chw->dhw", each.matrix[0], maps[tap][0]) + each.offset[0].reshape(-1, 1, 1).numpy()
+        for tap, each in transport.maps.items()
+        if tap != INPUT
+    }
+    matrix, offset = transport.maps[INPUT].matrix[0].numpy(), transport.maps[INPUT].offset[0].reshape(-1, 1, 1).numpy()
+    moved[INPUT] = np.einsum("dc,chw->dhw", matrix, image[0]) + offset  # of means as of the pixels: it is affine
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    expected = decode_by_hand(state, moved, transport.modulation[0].numpy(), network.width, drafted)
+    found = network.paint(maps, transport, drafted)[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_a_file_of_before_has_neither_noise_nor_drafts() -> None:
