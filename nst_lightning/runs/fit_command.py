@@ -379,7 +379,8 @@ def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
         UserError: If an option or a config can't be read.
     """
     command = parsed(NSTCommand, args)
-    text = command.subcommand_parser().dump(command.config[str(command.subcommand)])
+    # With what is null: it is not the default everywhere, and a config of these settings has to say so.
+    text = command.subcommand_parser().dump(command.config[str(command.subcommand)], skip_unset=False)
     settings: dict[str, Any] = yaml.safe_load(text)
     return settings
 

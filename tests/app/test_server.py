@@ -84,7 +84,7 @@ def test_a_run_is_the_command_to_the_byte(page: Served, tmp_path: Path, monkeypa
     assert status == 200
     job = client.ended(job["id"])
     assert job["status"] == "complete"
-    assert job["progress"]["steps"] == 120 + 60
+    assert job["progress"]["steps"] == 90 + 45  # half as many again
     _, painted, _ = client.ask("GET", f"/api/jobs/{job['id']}/picture")
     monkeypatch.chdir(tmp_path)
     Path("my cat.png").write_bytes(picture)

@@ -268,11 +268,11 @@ def test_prolonging_adds_half_of_the_last_level() -> None:
 def test_prolonging_has_an_end() -> None:
     request = JobRequest(
         "id", PaintOptions(quality="draft"), "a", "b", ("a", "b"), Path(), 1
-    )  # 120 steps, then 60 at each level
-    request = prolong(request, Progress(600, (120, 1120), 1, 4, 3, 1.0, 0.0, 1))
-    assert request.options.prolonged == ((120, 1680),)  # 1800 of 1800
+    )  # 90 steps, then 43 at each level
+    request = prolong(request, Progress(600, (90, 827), 1, 4, 3, 1.0, 0.0, 1))
+    assert request.options.prolonged == ((90, 1240),)  # 1330 of 1330
     with pytest.raises(RefusalError, match="10 times"):
-        prolong(request, Progress(600, (120, 1121), 1, 4, 3, 1.0, 0.0, 1))  # 1801
+        prolong(request, Progress(600, (90, 828), 1, 4, 3, 1.0, 0.0, 1))  # 1332
 
 
 def test_a_stopped_picture_has_the_command_that_stops_there() -> None:

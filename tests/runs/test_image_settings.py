@@ -61,6 +61,15 @@ def test_options_win_over_the_settings_and_the_image_may_be_written_to(nst: Call
     assert read_image("lightning_logs/out/version_0/stylized.png").pixels.shape[-1] == 24
 
 
+def test_what_is_null_is_said() -> None:
+    """It is the default of few settings: a config of these, as of a video's frames, would have the default instead."""
+    settings = resolve_settings(["fit", "--config", "gatys2015"])
+    assert settings["model"]["init_args"]["full_lr_size"] is None
+    quick = resolve_settings(["fit", "--config", "quick", "--model.style.up_to", "null", "--data.first_steps", "null"])
+    assert quick["model"]["init_args"]["style"]["init_args"]["up_to"] is None
+    assert quick["data"]["init_args"]["first_steps"] is None
+
+
 def test_it_says_nothing_of_the_run(nst: Callable[..., int]) -> None:
     options = ["--name", "secret-name", "--trainer.default_root_dir", "elsewhere", "--data.max_pixels", "9999999"]
     assert nst("--output.path", "deep/secret.png", "--animation.path", "secret.gif", *options) == 0
