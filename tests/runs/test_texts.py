@@ -81,8 +81,8 @@ def test_null_alone_is_nothing_where_there_may_be_nothing() -> None:
         "--data.first_steps=null",
     )
     data = resolve_settings(["fit", *options])["data"]["init_args"]
-    assert "content" not in data
-    assert "first_steps" not in data
+    assert data["content"] is None
+    assert data["first_steps"] is None
     assert data["style_guides"] == ["null", None]
     assert data["init"] == "null"  # an initial image there must be
 
@@ -131,7 +131,7 @@ def test_yaml_of_a_config_is_taken_as_it_is() -> None:
     )
     settings = resolve_settings(["fit", "--config", "starry", "--config", "mine.yaml"])
     assert settings["data"]["init_args"]["style"] == ["1e3", "null"]
-    assert "content" not in settings["data"]["init_args"]
+    assert settings["data"]["init_args"]["content"] is None
     assert settings["output"]["path"] == "null"
     Path("mine.yaml").write_text("data: {init_args: {style: [a.jpg, 1e3]}}", encoding="utf-8")
     with pytest.raises(UserError, match=r"data.style: expected str, but 1000.0 was given; put a text that YAML"):
