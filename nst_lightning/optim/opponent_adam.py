@@ -116,7 +116,7 @@ def _smooth_step(image: Tensor, start: Tensor, smoothing: tuple[float, float]) -
 def _binomial(x: Tensor) -> Tensor:
     """Return `(N, C, H, W)` filtered by 1, 2, 1 in both directions, borders replicated.
 
-    By means of neighbors, twice in each direction: a convolution of one channel takes six times as long on a CPU.
+    By means of neighbors, twice in each direction: a convolution of one channel takes more than twice as long on a CPU.
     """
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     for axis in (2, 2, 3, 3):

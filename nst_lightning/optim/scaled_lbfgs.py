@@ -92,14 +92,13 @@ class ScaledLBFGS(torch.optim.LBFGS):
             scaled = [image.clone() for image in images]
             for image in images:
                 image.div_(scale)
-            unscaled = [image.clone() for image in images]
             try:
                 with torch.enable_grad():
                     loss = closure()
             finally:
-                for image, before, value in zip(images, unscaled, scaled, strict=True):
+                for image, value in zip(images, scaled, strict=True):
                     # What the closure did not change, such as by cutting it off, is not rounded once more.
-                    image.copy_(torch.where(image == before, value, image * scale))
+                    image.copy_(torch.where(image == value / scale, value, image * scale))
             for image in images:
                 if image.grad is not None:
                     image.grad.div_(scale)

@@ -233,6 +233,7 @@ class NSTCommand(CLIHooks, LightningCLI):
         """Return every setting in force, as `config.yaml` holds them."""
         if hasattr(self, "config_dump"):  # Lightning has it once the classes are made: a dump is a sixth of a short run
             return copy.deepcopy(self.config_dump)
+        # With what is null: it is not the default everywhere, and a config of these settings has to say so.
         text = self.subcommand_parser().dump(self.config[str(self.subcommand)], skip_unset=False)
         settings: dict[str, Any] = yaml.safe_load(text)
         return settings
@@ -378,11 +379,7 @@ def resolve_settings(args: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: If an option or a config can't be read.
     """
-    command = parsed(NSTCommand, args)
-    # With what is null: it is not the default everywhere, and a config of these settings has to say so.
-    text = command.subcommand_parser().dump(command.config[str(command.subcommand)], skip_unset=False)
-    settings: dict[str, Any] = yaml.safe_load(text)
-    return settings
+    return parsed(NSTCommand, args).resolved_settings()
 
 
 @cache
